@@ -1,0 +1,152 @@
+"""Features of two images -> Matches: mutual nearest neighbours, ratio test, or both.
+
+Distances are L2 between unit vectors, and they are exact: `prepare` rounds every component to a multiple of
+2**-24 (float32's own resolution just below 1), so that a squared distance is an integer times 2**-48 that
+float64 holds without rounding (|a - b|**2 <= 4 takes 50 bits). The order of summation then does not matter:
+CPU, GPU and any block size give the same matches, and among equally near neighbours the lowest index wins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .types import Features, Float32, Matches
+
+if TYPE_CHECKING:
+    import torch
+
+GRID = 2.0**24
+"""Steps per unit of a prepared descriptor's components."""
+NORM_TOLERANCE = 0.05
+"""How far from 1 a descriptor's length may be (float16 storage moves it by 0.001)."""
+
+
+@dataclass(frozen=True)
+class MatchConfig:
+    """How descriptors of two images are matched."""
+
+    matcher: Literal["mnn", "ratio", "mnn+ratio"] = "mnn+ratio"
+    """mnn: each is the other's nearest neighbour. ratio: the nearest neighbour in image 1 of an image-0 keypoint,
+    if clearly nearer than the second nearest. mnn+ratio: mutual, and the ratio holds in both directions."""
+    ratio: float = 0.85
+    """A match needs d1 < ratio * d2, the distances to the nearest and the second nearest descriptor."""
+    max_distance: float | None = None
+    """Largest L2 distance of a match (unit vectors: 0 to 2); none by default."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps, ...; auto takes CUDA where there is one."""
+
+    def __post_init__(self) -> None:
+        if self.matcher not in ("mnn", "ratio", "mnn+ratio"):
+            raise InputError(f"matcher is '{self.matcher}'; it must be mnn, ratio or mnn+ratio")
+        if not 0 < self.ratio <= 1:
+            raise InputError(f"ratio is {self.ratio}; it must be above 0 and at most 1")
+        if self.max_distance is not None and not self.max_distance > 0:
+            raise InputError(f"max_distance is {self.max_distance}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Descriptors ready to be matched against many others."""
+
+    vectors: torch.Tensor  # (K, D) float32 on the matching device; multiples of 1 / GRID
+    rows: NDArray[np.int64]  # (K,) their rows in the original array; all-zero descriptors are left out
+    num_rows: int  # N
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self.vectors.shape[1]
+
+
+def prepare(descriptors: Float32 | torch.Tensor, device: str = "auto") -> Prepared:
+    """Check (N, D) unit descriptors (float16, 32, 64), round them to the grid, move them to `device`.
+
+    All-zero descriptors (of patches without texture) match nothing. Raises InputError for NaN, infinity,
+    another number of axes, integers, and lengths off 1 by more than NORM_TOLERANCE.
+    """
+    import torch
+
+    if isinstance(descriptors, torch.Tensor):
+        descriptors = descriptors.detach().cpu().float().numpy()
+    values = np.asarray(descriptors)
+    if values.ndim != 2:
+        raise InputError(f"descriptors have shape {values.shape}; they must be (N, D), one row a keypoint")
+    if not np.issubdtype(values.dtype, np.floating):
+        raise InputError(f"descriptors are {values.dtype}; they must be floats of unit length")
+    values = values.astype(np.float64)
+    norms = np.sqrt(np.einsum("nd,nd->n", values, values))
+    if not np.isfinite(norms).all():
+        row = int(np.flatnonzero(~np.isfinite(norms))[0])
+        raise InputError(f"descriptor {row} of {len(values)} holds NaN or infinity; extract its image again")
+    rows = np.flatnonzero(norms > 0)
+    wrong = np.flatnonzero(np.abs(norms[rows] - 1) > NORM_TOLERANCE)
+    if len(wrong):
+        row = int(rows[wrong[0]])
+        raise InputError(
+            f"descriptor {row} of {len(values)} has length {norms[row]:.3g}; divide each by its length"
+        )
+    grid = np.rint(values[rows] / norms[rows, None] * GRID) / GRID
+    vectors = torch.from_numpy(grid.astype(np.float32)).to(resolve_device(device))
+    return Prepared(vectors, rows, len(values))
+
+
+def match_descriptors(
+    descriptors0: Float32 | torch.Tensor,
+    descriptors1: Float32 | torch.Tensor,
+    config: MatchConfig | None = None,
+) -> Matches:
+    """Match (N0, D) with (N1, D) unit descriptors. Raises InputError as `prepare`, and when D differs."""
+    config = config or MatchConfig()
+    return match_prepared(prepare(descriptors0, config.device), prepare(descriptors1, config.device), config)
+
+
+def match_features(features0: Features, features1: Features, config: MatchConfig | None = None) -> Matches:
+    """Match the descriptors of two images."""
+    return match_descriptors(features0.descriptors, features1.descriptors, config)
+
+
+def match_prepared(prepared0: Prepared, prepared1: Prepared, config: MatchConfig) -> Matches:
+    """Match two prepared images; scores are (1 + cosine) / 2. A lone descriptor passes the ratio test."""
+    from .nearest import nearest_two
+
+    if prepared0.num_rows and prepared1.num_rows and prepared0.dim != prepared1.dim:
+        raise InputError(
+            f"descriptors of {prepared0.dim} and {prepared1.dim} numbers cannot be matched; "
+            "extract both images with the same descriptor"
+        )
+    if not len(prepared0.rows) or not len(prepared1.rows):
+        return Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32))
+    forward = nearest_two(prepared0.vectors, prepared1.vectors)
+    index0 = np.arange(len(prepared0.rows))
+    index1 = forward.index
+    keep = np.ones(len(index0), bool)
+    if "ratio" in config.matcher:
+        keep &= forward.squared < config.ratio**2 * forward.second_squared
+    if "mnn" in config.matcher:
+        backward = nearest_two(prepared1.vectors, prepared0.vectors)
+        keep &= backward.index[index1] == index0
+        if "ratio" in config.matcher:
+            keep &= (backward.squared < config.ratio**2 * backward.second_squared)[index1]
+    if config.max_distance is not None:
+        keep &= forward.squared <= config.max_distance**2
+    indices = np.stack([prepared0.rows[index0[keep]], prepared1.rows[index1[keep]]], axis=1).astype(np.int32)
+    return Matches(indices, (1 - forward.squared[keep] / 4).astype(np.float32))
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device of a name; auto is CUDA where there is one, else the CPU."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device '{device}' is not there: {str(error).splitlines()[0]}") from error
+    return resolved

@@ -1,0 +1,127 @@
+"""Which images are matched with which: pairs of names, each unordered pair once, never an image with itself.
+
+`PAIRS` names the ways that need only the list of names; ways that need more (an image retrieval index, GPS
+positions) take their place in it as functions that are given what they need.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations
+from pathlib import Path
+
+from .errors import InputError
+
+Pair = tuple[str, str]
+
+
+def exhaustive_pairs(names: Sequence[str]) -> list[Pair]:
+    """Every image with every other, in the order of `names`."""
+    return list(combinations(names, 2))
+
+
+def sequential_pairs(
+    names: Sequence[str], overlap: int = 10, quadratic: bool = False, loop: bool = False
+) -> list[Pair]:
+    """Each image with the next `overlap` ones of the sorted names, as a video's frames.
+
+    `quadratic` adds those at distances 2**k beyond (k up to `overlap`, as COLMAP does), `loop` joins the end
+    to the start.
+    """
+    if overlap < 1:
+        raise InputError(f"overlap is {overlap}; it must be at least 1")
+    names = sorted(names)
+    steps = set(range(1, overlap + 1))
+    if quadratic:
+        steps |= {2**k for k in range(overlap + 1) if 2**k < len(names)}
+    found: dict[Pair, None] = {}
+    for i, name in enumerate(names):
+        for step in sorted(steps):
+            j = i + step
+            if loop:
+                j %= len(names)
+            if j < len(names) and j != i:
+                found.setdefault((name, names[j]) if i < j else (names[j], name))
+    return list(found)
+
+
+def pairs_from_file(path: str | Path, names: Iterable[str] | None = None) -> list[Pair]:
+    """Read `a b` lines; names may hold blanks when `names` (the known images) is given.
+
+    A line is split where both sides are known names. Empty lines and comments ('#' first) are passed over and
+    repeated pairs (in either order) kept once. Raises InputError with file and line number for an unknown
+    name, a line that can be split in two ways, an image paired with itself, and a line that is no pair.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"pairs file {path} cannot be read: {error}") from error
+    known = None if names is None else set(names)
+    found: dict[frozenset[str], Pair] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        line = line.removesuffix("\r")
+        if not line.strip() or (line[0] == "#" and not (known and _splits(line, known))):
+            continue
+        pair = _split(line, known, f"{path}, line {number}")
+        found.setdefault(frozenset(pair), pair)
+    return list(found.values())
+
+
+read_pairs = pairs_from_file
+
+
+def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> Path:
+    """Write `a b` lines to a temporary file and rename it; raises InputError for a name with a line break."""
+    path = Path(path)
+    lines = []
+    for name0, name1 in pairs:
+        if any(c in name for name in (name0, name1) for c in "\r\n"):
+            raise InputError(f"the pair {name0!r}, {name1!r} has a line break in a name; rename the image")
+        lines.append(f"{name0} {name1}\n")
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("".join(lines), encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+PAIRS: dict[str, Callable[..., list[Pair]]] = {
+    "exhaustive": exhaustive_pairs,
+    "sequential": sequential_pairs,
+}
+
+
+def _splits(line: str, known: set[str]) -> list[Pair]:
+    """Ways to read a line as two known names."""
+    return [
+        (line[:i], line[i + 1 :])
+        for i, c in enumerate(line)
+        if c in " \t" and line[:i] in known and line[i + 1 :] in known
+    ]
+
+
+def _split(line: str, known: set[str] | None, where: str) -> Pair:
+    """The pair of names that a line holds."""
+    words = line.split()
+    if known is None:
+        if len(words) != 2:
+            raise InputError(
+                f"{where}: '{line}' is not two names; give the image names when names hold blanks"
+            )
+        splits = [(words[0], words[1])]
+    else:
+        splits = _splits(line, known) or _splits(
+            " ".join(words), known
+        )  # the second: blanks at ends, in rows
+    if len(splits) > 1:
+        options = " or ".join(f"'{a}' with '{b}'" for a, b in splits)
+        raise InputError(f"{where}: '{line}' can be read as {options}; rename one of these images")
+    if not splits and len(words) == 2:
+        unknown = next(word for word in words if word not in (known or ()))
+        raise InputError(f"{where}: there is no image '{unknown}'")
+    if not splits:
+        raise InputError(f"{where}: '{line}' is not two names of images")
+    if splits[0][0] == splits[0][1]:
+        raise InputError(f"{where}: '{splits[0][0]}' is paired with itself")
+    return splits[0]
