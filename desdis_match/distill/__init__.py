@@ -1,0 +1,1 @@
+"""Training of patch descriptors: losses, patch data, augmentation, the loop, and what it exports."""
