@@ -1,0 +1,169 @@
+"""Run a patch network fast: ONNX Runtime or torch on a CPU, torch in half precision on a GPU.
+
+What `auto` takes on a CPU was measured with eval/benchmark_describe.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .desdis import PATCH_SIZE
+from .layers import inference_layers
+
+logger = logging.getLogger(__name__)
+
+EngineName = Literal["auto", "torch", "onnxruntime"]
+ENGINES: tuple[str, ...] = ("auto", "torch", "onnxruntime")
+
+CPU_BATCH = 256
+"""Patches a call on a CPU: few enough that the maps between two layers stay in the cache."""
+GPU_BATCH = 8192
+"""Patches a call on a GPU: enough to fill one; desdis-32 then holds 0.3 GB of maps."""
+
+
+class TorchEngine:
+    """(N, 1, 32, 32) float32 -> (N, D) float32 in torch, on `device`.
+
+    On CUDA the convolutions run in half precision; the standardisation of the patch and the final
+    normalisation, whose sums half precision would spoil, stay in float32.
+    """
+
+    name = "torch"
+
+    def __init__(self, network: nn.Module, device: torch.device, half: bool | None = None) -> None:
+        layers = inference_layers(network)
+        self.half = device.type == "cuda" if half is None else half
+        self.device = device
+        if layers is None:
+            self.half, self.head, self.body, self.tail = False, None, network.to(device), None
+        else:
+            self.head, self.body, self.tail = layers[0], layers[1:-1], layers[-1]
+            self.body = self.body.to(device, dtype=torch.float16 if self.half else torch.float32)
+            self.body = self.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __call__(self, patches: Tensor) -> Tensor:
+        x = patches.to(self.device, torch.float32, non_blocking=True)
+        if self.head is None or self.tail is None:
+            return nn.functional.normalize(self.body(x).flatten(1).float(), dim=1)
+        x = self.head(x)
+        x = x.to(torch.float16 if self.half else torch.float32, memory_format=torch.channels_last)
+        return self.tail(self.body(x).float())
+
+
+class OnnxEngine:
+    """The same through an ONNX Runtime session on the CPU, made in memory from the folded network."""
+
+    name = "onnxruntime"
+
+    def __init__(self, network: nn.Module, dim: int, threads: int | None = None) -> None:
+        import onnxruntime
+
+        from .onnx_graph import to_onnx, unwritable
+
+        layers = inference_layers(network)
+        if layers is None or any(unwritable(layers)):
+            raise InputError(
+                f"{type(network).__name__} has layers that are not written to ONNX here; take engine=torch"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or torch.get_num_threads()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Threads that spin between calls would take the cores from detection and matching.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.session = onnxruntime.InferenceSession(
+            to_onnx(layers, dim).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, patches: Tensor) -> Tensor:
+        array = np.ascontiguousarray(patches.detach().cpu().numpy(), dtype=np.float32)
+        return torch.from_numpy(self.session.run(None, {"patches": array})[0])
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """`auto` is CUDA, then MPS, then the CPU. InputError for a device that is not here."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"unknown device '{device}'; take auto, cpu, cuda or mps") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("there is no CUDA device for torch here; take --device cpu or auto")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("there is no MPS device for torch here; take --device cpu or auto")
+    return chosen
+
+
+def make_engine(
+    network: nn.Module, dim: int, device: torch.device, engine: str = "auto", threads: int | None = None
+) -> TorchEngine | OnnxEngine:
+    """The engine by name; `auto` is ONNX Runtime on a CPU where it can run the network, else torch."""
+    if engine not in ENGINES:
+        raise InputError(f"unknown engine '{engine}'; take one of {', '.join(ENGINES)}")
+    if engine == "onnxruntime" and device.type != "cpu":
+        raise InputError(
+            f"engine onnxruntime runs on the CPU, not on {device.type}; take engine=torch or auto"
+        )
+    if engine == "torch" or device.type != "cpu":
+        return TorchEngine(network, device)
+    try:
+        return OnnxEngine(network, dim, threads)
+    except InputError:
+        if engine == "onnxruntime":
+            raise
+        return TorchEngine(network, device)
+
+
+class Descriptor(nn.Module):
+    """A patch descriptor ready to use: any number of patches in, unit vectors out, in batches that fit.
+
+    `name`, `dim` and `fingerprint` (sha256 of the weights) say what it is; `network` is the module itself,
+    for those who train, export or compile it.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str,
+        dim: int,
+        fingerprint: str,
+        device: torch.device,
+        engine: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+        self.name, self.dim, self.fingerprint = name, dim, fingerprint
+        self.run = make_engine(self.network, dim, device, engine, threads)
+        self.batch = GPU_BATCH if device.type == "cuda" else CPU_BATCH
+        self.eval()
+
+    @property
+    def engine(self) -> str:
+        """`torch` or `onnxruntime`."""
+        return self.run.name
+
+    @torch.no_grad()
+    def forward(self, patches: Tensor) -> Tensor:
+        """(N, 1, 32, 32) float in [0, 1] -> (N, dim) float32 on the patches' device; N may be 0.
+
+        ValueError for another shape.
+        """
+        if patches.ndim != 4 or patches.shape[1:] != (1, PATCH_SIZE, PATCH_SIZE):
+            raise ValueError(
+                f"patches must be (N, 1, {PATCH_SIZE}, {PATCH_SIZE}), not {tuple(patches.shape)}"
+            )
+        result = torch.empty(len(patches), self.dim, dtype=torch.float32, device=patches.device)
+        for start in range(0, len(patches), self.batch):
+            block = slice(start, start + self.batch)
+            result[block] = self.run(patches[block])
+        return result

@@ -1,0 +1,124 @@
+"""A patch network as an ONNX model: the layers that patch networks are made of, written down one node each.
+
+Written with `onnx.helper` instead of `torch.onnx.export`: the old exporter is deprecated and the new one
+takes seconds and another package, while these networks need ten operators. The batch is dynamic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from .desdis import PATCH_SIZE
+from .layers import Standardize, UnitLength
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 17
+"""ONNX operator set: read by every onnxruntime since 1.12."""
+IR_VERSION = 8
+"""ONNX file version that belongs to that operator set."""
+
+
+class _Graph:
+    """Nodes and constants in the making; `add` returns the name of the node's output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, value: np.ndarray) -> str:
+        from onnx import numpy_helper
+
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        output = f"v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
+        return output
+
+
+def _standardize(graph: _Graph, layer: Standardize, x: str) -> str:
+    centred = graph.add("Sub", x, graph.add("ReduceMean", x, axes=[1, 2, 3], keepdims=1))
+    variance = graph.add("ReduceMean", graph.add("Mul", centred, centred), axes=[1, 2, 3], keepdims=1)
+    if layer.eps_in_root:
+        scale = graph.add("Sqrt", graph.add("Add", variance, graph.constant(np.float32(layer.eps))))
+    else:
+        root = graph.add("Sqrt", graph.add("Mul", variance, graph.constant(np.float32(layer.bessel))))
+        scale = graph.add("Add", root, graph.constant(np.float32(layer.eps)))
+    return graph.add("Div", centred, scale)
+
+
+def _conv(graph: _Graph, layer: nn.Conv2d, x: str) -> str:
+    constants = [graph.constant(layer.weight.detach().numpy())]
+    if layer.bias is not None:
+        constants.append(graph.constant(layer.bias.detach().numpy()))
+    pads = [int(pad) for pad in layer.padding] * 2  # type: ignore[arg-type]
+    return graph.add("Conv", x, *constants, strides=list(layer.stride), pads=pads, group=layer.groups)
+
+
+def _linear(graph: _Graph, layer: nn.Linear, x: str) -> str:
+    constants = [graph.constant(layer.weight.detach().numpy()), graph.constant(layer.bias.detach().numpy())]
+    return graph.add("Gemm", x, *constants, transB=1)
+
+
+def _max_pool(graph: _Graph, layer: nn.MaxPool2d, x: str) -> str:
+    side, stride = layer.kernel_size, layer.stride
+    return graph.add("MaxPool", x, kernel_shape=[side, side], strides=[stride, stride])
+
+
+def _unit_length(graph: _Graph, layer: UnitLength, x: str) -> str:
+    norm = graph.add("ReduceL2", x, axes=[1], keepdims=1)
+    return graph.add("Div", x, graph.add("Max", norm, graph.constant(np.float32(layer.eps))))
+
+
+WRITERS: dict[type[nn.Module], Callable[..., str]] = {
+    Standardize: _standardize,
+    nn.Conv2d: _conv,
+    nn.Linear: _linear,
+    nn.MaxPool2d: _max_pool,
+    nn.ReLU: lambda graph, layer, x: graph.add("Relu", x),
+    nn.Tanh: lambda graph, layer, x: graph.add("Tanh", x),
+    nn.Flatten: lambda graph, layer, x: graph.add("Flatten", x, axis=1),
+    UnitLength: _unit_length,
+}
+"""How each layer is written: (graph, layer, name of its input) -> name of its output."""
+
+
+def unwritable(layers: nn.Sequential) -> Iterator[nn.Module]:
+    """The layers for which there is no writer."""
+    return (layer for layer in layers if type(layer) not in WRITERS)
+
+
+def to_onnx(layers: nn.Sequential, dim: int) -> onnx.ModelProto:
+    """Inference layers (see `layers.inference_layers`), on the CPU -> a checked model.
+
+    Input `patches` (N, 1, 32, 32) float32 in [0, 1], output `descriptors` (N, dim) float32
+    unit vectors; N is free.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = _Graph()
+    name = "patches"
+    for layer in layers:
+        name = WRITERS[type(layer)](graph, layer, name)
+    graph.nodes[-1].output[0] = "descriptors"
+    patches = helper.make_tensor_value_info("patches", TensorProto.FLOAT, ["N", 1, PATCH_SIZE, PATCH_SIZE])
+    descriptors = helper.make_tensor_value_info("descriptors", TensorProto.FLOAT, ["N", dim])
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "descriptor", [patches], [descriptors], graph.constants),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        producer_name="desdis_match",
+        ir_version=IR_VERSION,
+    )
+    onnx.checker.check_model(model)
+    return model

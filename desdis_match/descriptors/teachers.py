@@ -1,0 +1,73 @@
+"""Larger patch networks, as teachers and to compare with: Kornia's, HardTFeat, any module by import path."""
+
+from __future__ import annotations
+
+import importlib
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+
+KORNIA_NETWORKS = {"hardnet": "HardNet", "sosnet": "SOSNet", "hynet": "HyNet", "tfeat": "TFeat"}
+"""Our name -> class in kornia.feature."""
+
+
+def kornia_network(name: str, pretrained: bool = True) -> nn.Module:
+    """One of KORNIA_NETWORKS in eval mode; `pretrained` takes Kornia's own weights, downloaded on first use.
+
+    InputError when they cannot be had.
+    """
+    import kornia.feature
+
+    build = getattr(kornia.feature, KORNIA_NETWORKS[name])
+    try:
+        return build(pretrained=pretrained).eval()
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"Kornia's weights for '{name}' could not be downloaded ({type(error).__name__}); connect to the "
+            "network once, or give the path of a weight file instead of the name"
+        ) from error
+
+
+class HardTFeat(nn.Module):
+    """TFeat's layers trained with HardNet's loss (HardTFeat.pth of github.com/ducha-aiki/affnet, MIT).
+
+    Mishkin, Radenovic and Matas, "Repeatability Is Not Enough", ECCV 2018.
+    """
+
+    dim = 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 32, kernel_size=7),
+            nn.Tanh(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, kernel_size=6),
+            nn.Tanh(),
+        )
+        self.classifier = nn.Sequential(nn.Dropout(0.1), nn.Conv2d(64, 128, kernel_size=8), nn.Tanh())
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(N, 1, 32, 32) -> (N, 128) unit vectors."""
+        mean = patches.mean(dim=(1, 2, 3), keepdim=True)
+        deviation = patches.std(dim=(1, 2, 3), keepdim=True)
+        features = self.classifier(self.features((patches - mean) / (deviation + 1e-7)))
+        return F.normalize(features.flatten(1), dim=1)
+
+
+def module_by_import_path(path: str) -> nn.Module:
+    """The module that `package.module:name` is or, called without arguments, builds.
+
+    It must take (N, 1, 32, 32) patches in [0, 1] and give (N, D). InputError when it is not to be had.
+    """
+    module_name, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"cannot import '{path}' (expected package.module:name): {error}") from error
+    network = found if isinstance(found, nn.Module) else found()
+    if not isinstance(network, nn.Module):
+        raise InputError(f"'{path}' gives a {type(network).__name__}, not a torch.nn.Module")
+    return network.eval()

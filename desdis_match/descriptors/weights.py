@@ -1,0 +1,107 @@
+"""Weight files: our own safetensors with a JSON header, and the checkpoints that others published."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .architectures import Architecture, architecture_of, build_network, recognise
+
+HEADER = "desdis_match"
+"""Key of the safetensors metadata that holds our JSON."""
+
+
+def save_weights(path: str | Path, network: nn.Module, metadata: Mapping[str, Any]) -> None:
+    """Write `network` and what is known about it, atomically.
+
+    `metadata` is any JSON: data, teacher, steps, scores, version, licence ...; the architecture is added.
+    InputError when the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    path = Path(path)
+    header = {**metadata, "architecture": architecture_of(network)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(save(tensors, metadata={HEADER: json.dumps(header, sort_keys=True)}))
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"cannot write the weights {path}: {error.strerror or error}") from error
+
+
+def read_weights(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Read our safetensors file: the network in eval mode on the CPU, and the metadata (with "architecture").
+
+    InputError when the file is missing, damaged or not ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = _existing(path)
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            header = (file.metadata() or {}).get(HEADER)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        metadata = json.loads(header) if header is not None else {"architecture": recognise(state)}
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path} is not a readable safetensors file: {error}") from error
+    return _load(path, metadata.get("architecture", {}), state), metadata
+
+
+def read_checkpoint(path: str | Path) -> nn.Module:
+    """Read a published torch checkpoint (.pth, .pt, .params); the architecture is told by the names in it.
+
+    A dictionary with a "state_dict" inside will do. InputError when the file is missing, damaged or unknown.
+    """
+    path = _existing(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} is not a readable torch checkpoint ({type(error).__name__})") from error
+    if isinstance(state, dict):
+        state = state.get("state_dict", state)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path} holds no table of weights")
+    # HardTFeat.pth carries the SIFT layer that its training used; it is no part of the network.
+    state = {name: value for name, value in state.items() if not name.startswith("SIFT.")}
+    try:
+        architecture = recognise(state)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return _load(path, architecture, state)
+
+
+def fingerprint(network: nn.Module) -> str:
+    """sha256 (hex) of the network's class and weights, whatever file they came in."""
+    digest = hashlib.sha256(type(network).__name__.encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no weight file {path}")
+    return path
+
+
+def _load(path: Path, architecture: Architecture, state: Mapping[str, Tensor]) -> nn.Module:
+    network = build_network(architecture)
+    try:
+        network.load_state_dict(dict(state), strict=True)
+    except RuntimeError as error:
+        raise InputError(f"the weights in {path} do not fit the architecture {architecture}") from error
+    return network.eval()
