@@ -31,8 +31,8 @@ class MatchConfig:
     """How descriptors of two images are matched."""
 
     matcher: Literal["mnn", "ratio", "mnn+ratio"] = "mnn+ratio"
-    """mnn: each is the other's nearest neighbour. ratio: the nearest neighbour in image 1 of an image-0 keypoint,
-    if clearly nearer than the second nearest. mnn+ratio: mutual, and the ratio holds in both directions."""
+    """mnn: each is the other's nearest neighbour. ratio: the nearest neighbour in image 1 of a keypoint of
+    image 0, if clearly nearer than the second nearest. mnn+ratio: mutual, and the ratio holds both ways."""
     ratio: float = 0.85
     """A match needs d1 < ratio * d2, the distances to the nearest and the second nearest descriptor."""
     max_distance: float | None = None

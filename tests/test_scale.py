@@ -1,0 +1,170 @@
+"""Shards: order, errors that name the item, workers that die, workers that outlive nobody."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from desdis_match.errors import InputError
+from desdis_match.scale import ShardError, WorkerLost, run_shards
+
+started: list[str] = []
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def slow_if_even(number: int) -> int:
+    time.sleep(0.05 * (number % 2 == 0))
+    return number
+
+
+def refuse_three(number: int) -> int:
+    if number == 3:
+        raise InputError("it is three")
+    return number
+
+
+def divide(number: int) -> float:
+    return 1 / number
+
+
+def die_at_two(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def remember(word: str) -> None:
+    started.append(word)
+
+
+def state(_: int) -> tuple[list[str], int, str]:
+    import torch
+
+    return started, torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+
+
+def picture(number: int) -> str:
+    return f"image {number}.jpg"
+
+
+def test_results_come_in_the_order_of_the_items():
+    with ThreadPoolExecutor(3) as executor:
+        assert list(run_shards(slow_if_even, range(20), executor)) == [(i, i) for i in range(20)]
+
+
+def test_one_worker_is_this_process():
+    started.clear()
+    found = list(run_shards(state, [0], num_workers=1, setup=remember, setup_args=("here",)))
+    assert found[0][1][0] == ["here"] and started == ["here"]
+
+
+def test_no_items_no_results():
+    assert list(run_shards(square, [], num_workers=1)) == []
+    with ThreadPoolExecutor(1) as executor:
+        assert list(run_shards(square, [], executor)) == []
+
+
+def test_few_shards_are_under_way_at_a_time():
+    taken = []
+
+    def endless():
+        for i in range(10_000):
+            taken.append(i)
+            yield i
+
+    with ThreadPoolExecutor(2) as executor:
+        results = run_shards(square, endless(), executor)
+        assert next(results) == (0, 0)
+        assert len(taken) < 10
+        results.close()
+
+
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor(2)])
+def test_an_error_names_its_item(executor):
+    with pytest.raises(ShardError, match=r"^image 3.jpg: it is three$") as caught:
+        list(run_shards(refuse_three, range(6), executor, num_workers=1, name=picture))
+    assert caught.value.exit_code == InputError.exit_code
+    with pytest.raises(RuntimeError, match=r"^image 0.jpg: ZeroDivisionError") as bug:
+        list(run_shards(divide, range(6), executor, num_workers=1, name=picture))
+    assert isinstance(bug.value.__cause__, ZeroDivisionError)
+
+
+def test_workers_are_set_up_with_one_thread_and_need_no_main_guard(tmp_path):
+    """A straight-line script, its own module beside it, runs its body once."""
+    (tmp_path / "work.py").write_text(
+        "import os\nwords = []\n"
+        "def load(word): words.append(word)\n"
+        "def look(i):\n"
+        "    import torch\n"
+        "    return i, words, torch.get_num_threads(), os.environ['OMP_NUM_THREADS']\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import work\nfrom desdis_match.scale import run_shards\nprint('once')\n"
+        "shards = run_shards(work.look, [0, 1, 2], num_workers=2, setup=work.load, setup_args=('net',))\n"
+        "for item, result in shards:\n    print(item, *result)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines() == ["once"] + [f"{i} {i} ['net'] 1 1" for i in range(3)], done.stderr
+
+
+def test_a_function_of_the_script_itself_is_refused():
+    main_function = partial(square)
+    square.__module__, before = "__main__", square.__module__
+    try:
+        with pytest.raises(ValueError, match="put it in a module"):
+            list(run_shards(main_function, [1, 2], num_workers=2))
+    finally:
+        square.__module__ = before
+
+
+def test_a_killed_worker_is_named_with_what_it_did():
+    with pytest.raises(WorkerLost, match=r"killed.*image 2\.jpg.*fewer workers"):
+        list(run_shards(die_at_two, range(5), num_workers=2, name=picture))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds processes through /proc")
+def test_workers_end_when_the_parent_is_killed(tmp_path):
+    (tmp_path / "work.py").write_text(
+        "import os, pathlib, time\n"
+        "def sit(folder):\n    pathlib.Path(folder, f'{os.getpid()}').touch()\n    time.sleep(60)\n"
+    )
+    (tmp_path / "pids").mkdir()
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import work\nfrom desdis_match.scale import run_shards\n"
+        f"list(run_shards(work.sit, [{str(tmp_path / 'pids')!r}] * 2, num_workers=2))\n"
+    )
+    parent = subprocess.Popen([sys.executable, script])
+    try:
+        workers = _wait_for(lambda: sorted((tmp_path / "pids").iterdir()), lambda found: len(found) == 2)
+    finally:
+        parent.kill()
+        parent.wait()
+    assert workers
+    alive = _wait_for(lambda: [w for w in workers if _runs(w.name)], lambda left: not left)
+    assert alive == []
+
+
+def _runs(pid: str) -> bool:
+    """A zombie has ended, though nobody asked yet how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _wait_for(look, enough, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not enough(seen := look()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return seen
