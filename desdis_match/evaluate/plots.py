@@ -1,0 +1,66 @@
+"""Charts of a result, drawn by matplotlib without a display."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .results import PLOT_FORMATS, Chart
+
+
+def draw_charts(charts: Sequence[Chart], file_format: str = "png") -> bytes:
+    """All charts on one page, two a row, as the bytes of a file."""
+    from matplotlib.figure import Figure
+
+    if file_format not in PLOT_FORMATS:
+        raise InputError(f"a plot can be {', '.join(PLOT_FORMATS)}, not '{file_format}'")
+    if not charts:
+        raise InputError("this task has no chart to draw; leave --plot out")
+    across = min(2, len(charts))
+    down = math.ceil(len(charts) / across)
+    figure = Figure(figsize=(6.5 * across, 4.2 * down), layout="constrained")
+    for i, chart in enumerate(charts):
+        draw(figure.add_subplot(down, across, i + 1), chart)
+    stream = io.BytesIO()
+    # No date and no random ids: the same result gives the same bytes.
+    undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "desdis", "svg.fonttype": "path"}):
+        figure.savefig(stream, format=file_format, dpi=110, metadata=undated[file_format])
+    return stream.getvalue()
+
+
+def draw(axes: Any, chart: Chart) -> None:
+    """One chart into matplotlib axes."""
+    if chart.kind == "bars":
+        names = list(dict.fromkeys(str(x) for s in chart.series for x in s.x))
+        width = 0.8 / max(1, len(chart.series))
+        for i, series in enumerate(chart.series):
+            places = (
+                np.array([names.index(str(x)) for x in series.x]) + (i - (len(chart.series) - 1) / 2) * width
+            )
+            axes.bar(places, series.y, width, label=series.name)
+        axes.set_xticks(
+            range(len(names)),
+            names,
+            rotation=30 if len(names) > 4 else 0,
+            ha="right" if len(names) > 4 else "center",
+        )
+    elif chart.kind == "points":
+        for series in chart.series:
+            axes.plot(series.x, series.y, "o-" if len(series.x) > 1 else "o", label=series.name)
+    else:
+        for series in chart.series:
+            axes.plot(series.x, series.y, label=series.name)
+    if chart.log_x:
+        axes.set_xscale("log")
+    axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
+    axes.grid(alpha=0.3)
+    if len(chart.series) > 1 or chart.series[0].name:
+        axes.legend(fontsize=7)
