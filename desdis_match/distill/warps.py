@@ -49,6 +49,14 @@ class WarpConfig:
     """Standard deviation of a frame's log2 scale."""
     error_rotation: float = 0.12
     """Standard deviation of a frame's angle, radians."""
+    gamma: float = 0.35
+    """Standard deviation of a view's log gamma."""
+    gain: float = 0.25
+    """Standard deviation of a view's log contrast."""
+    blur: float = 1.5
+    """Largest blur of a view, standard deviation in stored pixels."""
+    contrast: float = 8.0
+    """A point whose patch has a smaller standard deviation (grey levels of 255) is left out."""
 
 
 def read_photos(folder: str | Path, config: WarpConfig | None = None, seed: int = 0) -> PatchSet:
@@ -65,7 +73,7 @@ def read_photos(folder: str | Path, config: WarpConfig | None = None, seed: int 
             continue
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         parts.append(warped_patches((pixels * 255).round().astype(np.uint8), config, rng))
-    return _collect(parts, f"photos:{folder.name}", "that of the photos")
+    return _collect(parts, f"photos:{folder.name}", "that of the photos", config)
 
 
 def make_textures(pictures: int = 24, config: WarpConfig | None = None, seed: int = 0) -> PatchSet:
@@ -75,10 +83,12 @@ def make_textures(pictures: int = 24, config: WarpConfig | None = None, seed: in
     for number in range(pictures):
         rng = np.random.default_rng([seed, number])
         parts.append(warped_patches(texture(rng, 512), config, rng))
-    return _collect(parts, f"textures:{pictures}", "generated")
+    return _collect(parts, f"textures:{pictures}", "generated", config)
 
 
-def _collect(parts: list[tuple[Gray, NDArray[np.int64]]], source: str, licence: str) -> PatchSet:
+def _collect(
+    parts: list[tuple[Gray, NDArray[np.int64]]], source: str, licence: str, config: WarpConfig
+) -> PatchSet:
     parts = [part for part in parts if len(part[0])]
     if not parts:
         raise InputError(f"{source}: no picture gave a patch; they may be too small or without texture")
@@ -87,5 +97,177 @@ def _collect(parts: list[tuple[Gray, NDArray[np.int64]]], source: str, licence: 
         points.append(ids + start)
         start = int(points[-1].max()) + 1
     patches = np.concatenate([pixels for pixels, _ in parts])
-    context = WarpConfig().context
-    return make_patch_set(patches, np.concatenate(points), source, licence, context=context)
+    return make_patch_set(patches, np.concatenate(points), source, licence, context=config.context)
+
+
+def warped_patches(
+    picture: Gray, config: WarpConfig, rng: np.random.Generator, frames: Float | None = None
+) -> tuple[Gray, NDArray[np.int64]]:
+    """Patches of one picture and of its views: (N, side, side) uint8 and the point of each, (N,).
+
+    picture: (h, w). frames: (P, 2, 3), the half side and axes of each network patch and its centre, pixels;
+    random ones when missing. Points of which fewer than two patches lie inside the picture are left out.
+    """
+    if frames is None:
+        frames = random_frames(picture.shape, config, rng)
+    pyramid = _pyramid(picture)
+    height, width = picture.shape
+    patches, points = [], []
+    for view in range(config.views + 1):
+        matrix = np.eye(3) if view == 0 else random_homography(width, height, config, rng)
+        seen = jitter(move_frames(frames, matrix), config, rng) if view else frames
+        maps = _sample_positions(seen, np.linalg.inv(matrix), config)
+        inside = ((maps >= 0) & (maps <= [width - 1, height - 1])).all(axis=(1, 2, 3))
+        rows = np.flatnonzero(inside)
+        cut = _sample(pyramid, maps[rows])
+        patches.append(cut if view == 0 else _expose(cut, config, rng))
+        points.append(rows)
+    return _well_seen(np.concatenate(patches), np.concatenate(points), config)
+
+
+def random_frames(shape: tuple[int, ...], config: WarpConfig, rng: np.random.Generator) -> Float:
+    """(P, 2, 3) frames at random places, sizes and angles, no centre within half a radius of another."""
+    height, width = shape
+    radius = np.exp(rng.uniform(*np.log(config.radius), config.points))
+    centre = rng.uniform(0, [width, height], (config.points, 2))
+    angle = rng.uniform(-np.pi, np.pi, config.points)
+    gap = np.linalg.norm(centre[:, None] - centre[None], axis=2)
+    crowded = np.tril(gap < 0.5 * np.maximum(radius[:, None], radius[None]), -1).any(axis=1)
+    rotation = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
+    frames = np.concatenate([radius[:, None, None] * rotation, centre[:, :, None]], axis=2)
+    return frames[~crowded]
+
+
+def random_homography(width: int, height: int, config: WarpConfig, rng: np.random.Generator) -> Float:
+    """view_from_picture, (3, 3), about the picture's centre."""
+    angle, direction = rng.normal(0, config.rotation), rng.uniform(0, np.pi)
+    zoom, tilt = 2 ** rng.normal(0, config.zoom), 2 ** rng.uniform(0, config.tilt)
+    stretch = _turn(direction) @ np.diag([tilt**-0.5, tilt**0.5]) @ _turn(-direction)
+    inner = np.eye(3)
+    inner[:2, :2] = zoom * _turn(angle) @ stretch
+    inner[2, :2] = rng.uniform(-config.perspective, config.perspective, 2)
+    half = max(width, height) / 2
+    centred = np.array([[1 / half, 0, -width / 2 / half], [0, 1 / half, -height / 2 / half], [0, 0, 1]])
+    return np.linalg.inv(centred) @ inner @ centred
+
+
+def _turn(angle: float) -> Float:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def move_frames(frames: Float, matrix: Float) -> Float:
+    """Where a homography takes frames (P, 2, 3): the centre exactly, the axes as the nearest similarity.
+
+    A detector without affine shape sees scale and direction only: the scale is the root of the local change
+    of area, the angle that of the moved first axis.
+    """
+    centre = frames[:, :, 2]
+    moved = centre @ matrix[:2, :2].T + matrix[:2, 2]
+    depth = centre @ matrix[2, :2] + matrix[2, 2]
+    moved = moved / depth[:, None]
+    jacobian = (matrix[None, :2, :2] - moved[:, :, None] * matrix[None, 2:, :2]) / depth[:, None, None]
+    axes = jacobian @ frames[:, :, :2]
+    radius = np.sqrt(np.abs(np.linalg.det(axes)))
+    angle = np.arctan2(axes[:, 1, 0], axes[:, 0, 0])
+    return _similarities(radius, angle, moved)
+
+
+def jitter(frames: Float, config: WarpConfig, rng: np.random.Generator) -> Float:
+    """Similarity frames (P, 2, 3) with a detector's errors of place, scale and angle."""
+    count = len(frames)
+    radius = np.hypot(frames[:, 0, 0], frames[:, 1, 0])
+    angle = np.arctan2(frames[:, 1, 0], frames[:, 0, 0])
+    centre = frames[:, :, 2] + radius[:, None] * rng.normal(0, config.error_shift, (count, 2))
+    return _similarities(
+        radius * 2 ** rng.normal(0, config.error_zoom, count),
+        angle + rng.normal(0, config.error_rotation, count),
+        centre,
+    )
+
+
+def _similarities(radius: Float, angle: Float, centre: Float) -> Float:
+    cos, sin = radius * np.cos(angle), radius * np.sin(angle)
+    return np.stack([cos, -sin, centre[:, 0], sin, cos, centre[:, 1]], axis=1).reshape(-1, 2, 3)
+
+
+def _sample_positions(frames: Float, picture_from_view: Float, config: WarpConfig) -> Float:
+    """(P, side, side, 2) picture positions of the stored pixels of frames given in a view."""
+    steps = (np.arange(config.side) + 0.5) / config.side * 2 - 1
+    unit = config.context * np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+    places = unit @ frames[:, :, :2].transpose(0, 2, 1) + frames[:, None, :, 2]
+    projected = places @ picture_from_view[:, :2].T + picture_from_view[:, 2]
+    depth = np.where(projected[..., 2:] > 1e-6, projected[..., 2:], np.nan)
+    return (projected[..., :2] / depth).reshape(len(frames), config.side, config.side, 2)
+
+
+def _pyramid(picture: Gray) -> list[Gray]:
+    import cv2
+
+    levels = [picture]
+    while min(levels[-1].shape) >= 32:
+        height, width = levels[-1].shape
+        levels.append(cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+    return levels
+
+
+def _sample(pyramid: list[Gray], maps: Float) -> Gray:
+    """Patches at picture positions (P, S, S, 2), each from the level whose pixels are as wide as its steps."""
+    import cv2
+
+    side = maps.shape[1]
+    out = np.empty(maps.shape[:3], np.uint8)
+    steps = np.linalg.norm(maps[:, side // 2, -1] - maps[:, side // 2, 0], axis=1) / (side - 1)
+    levels = np.clip(np.round(np.log2(np.maximum(steps, 1e-6))), 0, len(pyramid) - 1).astype(int)
+    for level in np.unique(levels):
+        rows = np.flatnonzero(levels == level)
+        shrink = np.array(pyramid[level].shape[::-1]) / pyramid[0].shape[::-1]
+        positions = ((maps[rows] + 0.5) * shrink - 0.5).astype(np.float32)
+        for row, position in zip(rows, positions, strict=True):
+            out[row] = cv2.remap(
+                pyramid[level], position, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+    return out
+
+
+def _expose(patches: Gray, config: WarpConfig, rng: np.random.Generator) -> Gray:
+    """One view's light and blur on its patches (N, S, S)."""
+    import cv2
+
+    gamma, gain = np.exp(rng.normal(0, config.gamma)), np.exp(rng.normal(0, config.gain))
+    table = np.clip(((np.arange(256) / 255) ** gamma - 0.5) * gain + 0.5, 0, 1)
+    sigma = rng.uniform(0, config.blur)
+    lit = (table * 255).round().astype(np.uint8)[patches]
+    if sigma > 0.3:  # a narrower kernel is one pixel
+        for row in range(len(lit)):
+            lit[row] = cv2.GaussianBlur(lit[row], (0, 0), sigma)
+    return lit
+
+
+def _well_seen(patches: Gray, points: NDArray[np.int64], config: WarpConfig) -> tuple[Gray, NDArray[np.int64]]:
+    margin = round(config.side * (1 - 1 / config.context) / 2)
+    middle = patches[:, margin : config.side - margin, margin : config.side - margin]
+    keep = middle.std(axis=(1, 2)) >= config.contrast
+    patches, points = patches[keep], points[keep]
+    _, inverse, counts = np.unique(points, return_inverse=True, return_counts=True)
+    paired = counts[inverse] >= 2
+    return patches[paired], points[paired]
+
+
+def texture(rng: np.random.Generator, side: int) -> Gray:
+    """A picture (side, side) of overlaid noise, shapes and lines: something to see at every place and scale."""
+    import cv2
+
+    canvas = np.zeros((side, side), np.float32)
+    for level in range(2, 8):
+        noise = rng.normal(size=(2**level, 2**level)).astype(np.float32)
+        canvas += cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC) * 0.75**level
+    canvas = cv2.normalize(canvas, None, 40, 215, cv2.NORM_MINMAX).astype(np.uint8)
+    for _ in range(side // 3):
+        corners = rng.uniform(0, side, 2) + rng.normal(0, rng.uniform(3, side / 12), (rng.integers(3, 7), 2))
+        colour = int(rng.integers(0, 256))
+        outline = corners.round().astype(np.int32)
+        if rng.random() < 0.6:
+            cv2.fillConvexPoly(canvas, cv2.convexHull(outline), colour, cv2.LINE_AA)
+        else:
+            cv2.polylines(canvas, [outline], False, colour, int(rng.integers(1, 5)), cv2.LINE_AA)
+    return cv2.GaussianBlur(canvas, (0, 0), 0.8)

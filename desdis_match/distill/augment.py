@@ -1,0 +1,205 @@
+"""Augmentation of a whole batch at once, on the device where the patches are.
+
+Geometry is one resampling from the stored patches; light, blur, noise and JPEG act on the resampled ones, each
+on a random share of the batch. Everything random comes from the generator that is passed in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..descriptors.desdis import PATCH_SIZE
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What happens to a batch. Standard deviations and limits are those of one patch, drawn for each anew."""
+
+    rotation: float = 0.15
+    """Standard deviation of the angle, radians."""
+    zoom: float = 0.15
+    """Standard deviation of the log2 scale."""
+    shift: float = 0.04
+    """Standard deviation of the displacement, in half sides of the patch."""
+    shear: float = 0.1
+    """Standard deviation of the shear along each axis."""
+    flips: bool = True
+    """Mirror and quarter turns, the same for both patches of a pair."""
+    gamma: float = 0.3
+    """Standard deviation of the log exponent of the grey values."""
+    light: float = 0.4
+    """Largest change of brightness from the middle of the patch to its border."""
+    light_share: float = 0.5
+    """Share of the patches with gamma and light changed."""
+    blur: float = 1.2
+    """Largest standard deviation of the blur, network pixels."""
+    blur_share: float = 0.25
+    """Share of the patches blurred."""
+    noise: float = 0.03
+    """Largest standard deviation of noise; grey values run from 0 to 1."""
+    noise_share: float = 0.25
+    """Share of the patches with noise."""
+    jpeg_quality: tuple[float, float] = (30.0, 90.0)
+    """Worst and best JPEG quality."""
+    jpeg_share: float = 0.1
+    """Share of the patches compressed."""
+
+
+NO_AUGMENTATION = AugmentConfig(
+    rotation=0, zoom=0, shift=0, shear=0, flips=False, light_share=0, blur_share=0, noise_share=0, jpeg_share=0
+)
+
+
+def augment_pairs(stored: Tensor, context: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Network patches of a batch of pairs, augmented.
+
+    stored: (2B, S, S) uint8, the B anchors and then their B positives. context: (2B,) stored side / network
+    side. Returns (2B, 1, 32, 32) float32 in [0, 1].
+    """
+    count = len(stored)
+    shape = random_shapes(count, config, generator)
+    if config.flips:
+        shape = shape @ _flips_and_turns(count // 2, generator).repeat(2, 1, 1)
+    shift = config.shift * _normal((count, 2, 1), generator)
+    patches = resample(stored, torch.cat([shape, shift], dim=2), context)
+    patches = _on_share(patches, config.light_share, generator, lambda part: _relight(part, config, generator))
+    patches = _on_share(patches, config.blur_share, generator, lambda part: _blur(part, config, generator))
+    patches = _on_share(patches, config.noise_share, generator, lambda part: _noise(part, config, generator))
+    return _on_share(patches, config.jpeg_share, generator, lambda part: _jpeg(part, config, generator))
+
+
+def plain_patches(stored: Tensor, context: Tensor) -> Tensor:
+    """Network patches without augmentation: (N, S, S) uint8, (N,) -> (N, 1, 32, 32) float32 in [0, 1]."""
+    identity = torch.eye(2, 3, device=stored.device).expand(len(stored), 2, 3)
+    return resample(stored, identity, context)
+
+
+def resample(stored: Tensor, affine: Tensor, context: Tensor) -> Tensor:
+    """Cut (N, 1, 32, 32) patches out of stored ones by one bilinear sampling.
+
+    affine: (N, 2, 3), network patch coordinates in [-1, 1] -> the same of the unaugmented network patch.
+    Beyond the stored patch its border is repeated. With 64 stored pixels, no context and no change, a network
+    pixel is the mean of 2 x 2 stored ones.
+    """
+    theta = affine / context.to(affine)[:, None, None]
+    grid = F.affine_grid(theta, [len(stored), 1, PATCH_SIZE, PATCH_SIZE], align_corners=False)
+    pixels = stored[:, None].float()
+    sampled = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled.div_(255)
+
+
+def random_shapes(count: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """(N, 2, 2): rotation @ shear x zoom of each patch."""
+    angle = config.rotation * _normal((count,), generator)
+    zoom = 2 ** (config.zoom * _normal((count,), generator))
+    across, down = config.shear * _normal((2, count), generator)
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
+    one = torch.ones_like(angle)
+    shear = torch.stack([one, across, down, one + across * down], dim=1).view(-1, 2, 2)
+    return zoom[:, None, None] * (turn @ shear)
+
+
+def _flips_and_turns(count: int, generator: torch.Generator) -> Tensor:
+    """(N, 2, 2): one of the eight symmetries of the square."""
+    device = generator.device
+    quarter = torch.randint(0, 4, (count,), generator=generator, device=device) * (math.pi / 2)
+    mirror = torch.randint(0, 2, (count,), generator=generator, device=device) * 2.0 - 1
+    cos, sin = quarter.cos().round(), quarter.sin().round()
+    return torch.stack([cos * mirror, -sin, sin * mirror, cos], dim=1).view(-1, 2, 2)
+
+
+def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device)
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
+
+
+def _on_share(patches: Tensor, share: float, generator: torch.Generator, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply `change` to a random share of the patches."""
+    if share <= 0:
+        return patches
+    chosen = torch.rand(len(patches), generator=generator, device=generator.device) < share
+    rows = chosen.nonzero()[:, 0]
+    return patches.index_copy(0, rows, change(patches[rows])) if len(rows) else patches
+
+
+def _relight(patches: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    count, size = len(patches), patches.shape[-1]
+    exponent = (config.gamma * _normal((count, 1, 1, 1), generator)).exp()
+    slope = _uniform((count, 2), -config.light, config.light, generator)
+    place = torch.linspace(-1, 1, size, device=patches.device)
+    ramp = slope[:, :1, None] * place[None, None, :] + slope[:, 1:, None] * place[None, :, None]
+    return (patches.clamp_min(1e-4) ** exponent * (1 + ramp[:, None])).clamp(0, 1)
+
+
+def _blur(patches: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    sigma = _uniform((len(patches), 1), 0.2, max(config.blur, 0.2), generator)
+    reach = 3
+    taps = torch.arange(-reach, reach + 1, device=patches.device)
+    kernel = (-(taps**2) / (2 * sigma**2)).exp()
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True))[:, None, None, :]
+    size = patches.shape[-1]
+    for dim in (3, 2):
+        padding = (reach, reach, 0, 0) if dim == 3 else (0, 0, reach, reach)
+        padded = F.pad(patches, padding, mode="replicate")
+        patches = kernel[..., :1] * padded.narrow(dim, 0, size)
+        for tap in range(1, 2 * reach + 1):
+            patches = torch.addcmul(patches, padded.narrow(dim, tap, size), kernel[..., tap : tap + 1])
+    return patches
+
+
+def _noise(patches: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    level = _uniform((len(patches), 1, 1, 1), 0, config.noise, generator)
+    return (patches + level * _normal(tuple(patches.shape), generator)).clamp(0, 1)
+
+
+JPEG_LUMINANCE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+"""Quantization of luminance at quality 50 (ITU-T T.81, table K.1)."""
+
+
+def _jpeg(patches: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    quality = _uniform((len(patches),), *config.jpeg_quality, generator)
+    return jpeg(patches, quality)
+
+
+def jpeg(patches: Tensor, quality: Tensor) -> Tensor:
+    """What JPEG leaves of grey patches: 8x8 cosine transform, quantized as libjpeg does at a quality in [1, 100].
+
+    patches: (N, 1, H, W) in [0, 1], H and W multiples of 8; quality: (N,).
+    """
+    count, _, height, width = patches.shape
+    basis = _cosine_basis(patches.device)
+    blocks = patches.view(count, height // 8, 8, width // 8, 8).transpose(2, 3) * 255 - 128
+    percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
+    table = torch.tensor(JPEG_LUMINANCE, dtype=torch.float32, device=patches.device)
+    step = ((table * percent[:, None, None] + 50) / 100).floor().clamp(1, 255)[:, None, None]
+    coefficients = basis @ blocks @ basis.T
+    restored = basis.T @ ((coefficients / step).round() * step) @ basis
+    pixels = ((restored + 128) / 255).clamp(0, 1)
+    return pixels.transpose(2, 3).reshape(count, 1, height, width)
+
+
+def _cosine_basis(device: torch.device) -> Tensor:
+    """(8, 8) orthonormal DCT-II: row k is the k-th cosine."""
+    k = torch.arange(8, dtype=torch.float64)
+    basis = torch.cos(math.pi / 8 * (k[None, :] + 0.5) * k[:, None]) * math.sqrt(2 / 8)
+    basis[0] /= math.sqrt(2)
+    return basis.float().to(device)

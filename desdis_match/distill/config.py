@@ -1,0 +1,135 @@
+"""Everything that a training run depends on, as one frozen dataclass; the command line is made from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from .augment import AugmentConfig
+from .objective import LossConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where patches come from."""
+
+    sources: tuple[str, ...] = ("textures:24",)
+    """KIND:WHERE[,option=value...]: phototour:DIR, hpatches:DIR, patches:FILE, photos:DIR, textures:NUMBER."""
+    held_back: float = 0.2
+    """Share of each source's points (the last ones) that is not trained on but scored on."""
+    galleries: int = 4
+    """Sets of held-back pairs that a validation scores, at most."""
+    gallery_size: int = 1000
+    """Pairs in each: a patch's match is sought among so many."""
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The network to train."""
+
+    kind: str = "desdis"
+    """desdis, or the architecture of a teacher: hardnet, sosnet, hynet, tfeat, hardtfeat."""
+    width: int = 16
+    """desdis: channels of the first layer."""
+    dim: int = 128
+    """desdis: descriptor size."""
+    dropout: float = 0.1
+    """desdis: dropout before the last layer."""
+    start: str = "scratch"
+    """scratch, teacher (its architecture and weights, whatever the options above) or a weight file."""
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """What the student is compared with."""
+
+    names: tuple[str, ...] = ()
+    """Descriptor names, weight files or package.module:name of any torch module; several are averaged; none: no teacher."""
+    sees: Literal["augmented", "plain"] = "augmented"
+    """The patches that the teacher describes: the student's own, or the unaugmented ones, once, kept on disk."""
+    cache: Path | None = None
+    """Folder for the descriptors of unaugmented patches; the output folder when missing."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimizer and its schedule."""
+
+    kind: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = 5e-3
+    """Peak learning rate."""
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    """sgd only."""
+    warm_up: float = 0.05
+    """Share of the run in which the learning rate grows to its peak."""
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    """How it goes to zero afterwards, if it does."""
+    clip: float = 0.0
+    """Largest norm of the gradient; 0 leaves it."""
+    ema: float = 0.0
+    """Decay of a moving average of the weights, which is then what is scored and kept; 0: none."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    batch: int = 1024
+    """Pairs a step (on each device)."""
+    steps: int = 1000
+    """Length of the run."""
+    minutes: float = 0.0
+    """Length in minutes instead of steps; such a run cannot be repeated to the bit. 0: steps count."""
+    seed: int = 0
+    validate_every: int = 250
+    """Steps between validations."""
+    log_every: int = 25
+    """Steps between lines of the log."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between checkpoints; there is one at the end in any case."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    """How many of them."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    threads: int = 0
+    """Threads on a CPU; 0 leaves torch's choice."""
+    tensorboard: bool = True
+    """Write TensorBoard scalars beside the log."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return dict(json.loads(json.dumps(dataclasses.asdict(self), default=str)))
+
+
+FREE_TO_CHANGE = (
+    "checkpoint_minutes",
+    "log_every",
+    "device",
+    "devices",
+    "threads",
+    "tensorboard",
+    "teacher.cache",
+)
+"""Fields that may differ when a run is resumed."""
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Fields, `a.b`, in which two configurations differ and which a resumed run may not change."""
+    found = []
+    for key in sorted(set(old) | set(new)):
+        name = prefix + key
+        if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
+            found += differences(old[key], new[key], name + ".")
+        elif old.get(key) != new.get(key) and name not in FREE_TO_CHANGE:
+            found.append(name)
+    return found

@@ -1,0 +1,366 @@
+"""The training loop: a step's batch, teacher, student, loss and update; validation, checkpoints and export.
+
+Everything random in a step comes from (seed, step, rank), never from a generator's history, so a run that is
+resumed from a checkpoint goes on with the same numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import os
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import __version__
+from ..errors import InputError
+from .augment import augment_pairs, plain_patches
+from .config import TrainConfig, differences
+from .datasets import load_sources
+from .mining import may_match
+from .objective import BatchLoss, batch_loss
+from .patchset import Pairs, PatchSet, draw_pairs
+from .record import Bar, Record, Stopwatch
+from .student import build_student, move_average
+from .teacher import Teacher, describe_plain, load_teacher
+from .validate import Scores, galleries, score
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pt"
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run leaves."""
+
+    best: Path
+    last: Path
+    scores: Scores  # of `last`
+    steps: int
+    seconds: float
+
+
+@dataclass
+class Progress:
+    """Where a run stands; goes into the checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -1.0
+
+
+class Batches:
+    """Batches of network patches for every step, drawn ahead in a thread; patches live on the device."""
+
+    def __init__(self, data: PatchSet, config: TrainConfig, device: torch.device, rank: int) -> None:
+        self.data, self.config, self.device, self.rank = data, config, device, rank
+        self.stored = torch.from_numpy(data.patches).to(device)
+        self.context = torch.from_numpy(data.context).to(device)
+        self._thread = ThreadPoolExecutor(1)
+        self._ahead: tuple[int, Any] | None = None
+
+    def pairs(self, step: int) -> Pairs:
+        """The pairs of a step, the same however often it is asked."""
+        if self._ahead is None or self._ahead[0] != step:
+            self._ahead = (step, self._thread.submit(self._draw, step))
+        drawn = self._ahead[1].result()
+        self._ahead = (step + 1, self._thread.submit(self._draw, step + 1))
+        return drawn
+
+    def _draw(self, step: int) -> Pairs:
+        return draw_pairs(self.data, self.config.batch, np.random.default_rng([self.config.seed, step, self.rank]))
+
+    def rows(self, pairs: Pairs) -> Tensor:
+        """(2B,) rows of the set: anchors, then positives."""
+        return torch.from_numpy(np.concatenate([pairs.anchors, pairs.positives])).to(self.device)
+
+    def patches(self, rows: Tensor, step: int) -> Tensor:
+        """(2B, 1, 32, 32) augmented patches."""
+        generator = torch.Generator(self.device).manual_seed(_mix(self.config.seed, step, self.rank, 1))
+        return augment_pairs(self.stored[rows], self.context[rows], self.config.augment, generator)
+
+
+def _mix(*numbers: int) -> int:
+    """A 63-bit seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def learning_rate(config: TrainConfig, progress: float) -> float:
+    """Learning rate at `progress` in [0, 1] of the run: linear warm-up, then the decay."""
+    optim = config.optim
+    if progress < optim.warm_up:
+        return optim.lr * max(progress / optim.warm_up, 1e-3)
+    rest = min(1.0, (progress - optim.warm_up) / max(1 - optim.warm_up, 1e-9))
+    if optim.decay == "cosine":
+        return optim.lr * 0.5 * (1 + math.cos(math.pi * rest))
+    return optim.lr * (1 - rest) if optim.decay == "linear" else optim.lr
+
+
+def make_optimizer(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """The configured optimizer over the network's weights."""
+    optim = config.optim
+    if optim.kind == "sgd":
+        return torch.optim.SGD(
+            network.parameters(), optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay
+        )
+    kind = torch.optim.Adam if optim.kind == "adam" else torch.optim.AdamW
+    return kind(network.parameters(), optim.lr, weight_decay=optim.weight_decay)
+
+
+def train(config: TrainConfig, output: Path, restart: bool = False) -> TrainResult:
+    """Train a student; `output` gets best and last weights, the checkpoint and the log.
+
+    A folder that holds a checkpoint of the same configuration is gone on with (unless `restart`).
+    InputError for wrong data, teachers or options, a loss that is not finite, a full disk; the last good
+    checkpoint stays.
+    """
+    fabric = _fabric(config)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    output.mkdir(parents=True, exist_ok=True)
+    training, held = load_sources(config.data.sources, config.data.held_back)
+    logger.info("%d patches of %d points to train on", len(training), training.num_points)
+    names = config.teacher.names
+    teacher = load_teacher(names, fabric.device.type) if names else None
+    network = build_student(config.student, names, config.seed).to(memory_format=torch.channels_last)
+    run = Run(config, output, fabric, network, teacher, training, held)
+    if not restart:
+        run.resume()
+    return run.to_the_end()
+
+
+def _fabric(config: TrainConfig) -> Any:
+    try:
+        from lightning_fabric import Fabric
+    except ImportError:
+        raise InputError("training needs Lightning Fabric: pip install 'desdis-match[train]'") from None
+    try:
+        fabric = Fabric(accelerator=config.device, devices=config.devices, precision=config.precision)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"no training on {config.devices} x {config.device}: {error}") from error
+    fabric.launch()
+    return fabric
+
+
+class Run:
+    """A training run in progress."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        output: Path,
+        fabric: Any,
+        network: nn.Module,
+        teacher: Teacher | None,
+        training: PatchSet,
+        held: PatchSet,
+    ) -> None:
+        self.config, self.output, self.fabric = config, output, fabric
+        self.network = network
+        optimizer = make_optimizer(config, network)
+        self.model, self.optimizer = fabric.setup(network, optimizer)
+        self.average = copy.deepcopy(network) if config.optim.ema else None
+        self.teacher = teacher
+        self.held = held
+        self.sources, self.licences = training.sources, training.licences
+        self.batches = Batches(training, config, fabric.device, fabric.global_rank)
+        self.galleries = galleries(held, config.data.galleries, config.data.gallery_size)
+        self.progress = Progress()
+        self.watch = Stopwatch()
+        self.known: Tensor | None = None
+        if teacher is not None and config.teacher.sees == "plain":
+            folder = config.teacher.cache or output
+            self.known = describe_plain(teacher, training, folder, fabric.device.type).to(fabric.device)
+
+    def done(self) -> float:
+        """Share of the run behind us, in [0, 1]."""
+        if self.config.minutes:
+            return min(1.0, self.progress.seconds / 60 / self.config.minutes)
+        return min(1.0, self.progress.step / self.config.steps)
+
+    def to_the_end(self) -> TrainResult:
+        """Steps, log lines, validations and checkpoints until the run is complete."""
+        config = self.config
+        leader = self.fabric.is_global_zero
+        record = Record(self.output, self.progress.step, config.tensorboard and leader) if leader else None
+        scores: Scores | None = None
+        sums: list[Tensor] = []
+        saved = logged = time.perf_counter()
+        start = saved - self.progress.seconds
+        with Bar(self.done()) as bar:
+            while self.done() < 1:
+                parts = self.step()
+                self.progress.step += 1
+                self.progress.seconds = time.perf_counter() - start
+                sums.append(torch.stack([parts.total.detach(), parts.triplet, parts.regularizer]))
+                step, last = self.progress.step, self.done() >= 1
+                if step % config.log_every == 0 or last:
+                    loss, triplet, regularizer = torch.stack(sums).mean(dim=0).tolist()
+                    self._check(loss)
+                    now = time.perf_counter()
+                    rate = len(sums) * config.batch * self.fabric.world_size / (now - logged)
+                    if record:
+                        record.write(
+                            step,
+                            loss=loss,
+                            triplet=triplet,
+                            regularizer=regularizer,
+                            lr=self.optimizer.param_groups[0]["lr"],
+                            pairs_a_second=rate,
+                            seconds=self.progress.seconds,
+                            shares=self.watch.shares(),
+                        )
+                    bar.update(self.done(), f"loss {loss:.3f}, {rate:.0f} pairs/s")
+                    sums, logged = [], now
+                if step % config.validate_every == 0 or last:
+                    scores = self.validate()
+                    if record:
+                        record.write(step, fpr95=scores.fpr95, map=scores.map, seconds=self.progress.seconds)
+                    if scores.map > self.progress.best:
+                        self.progress.best = scores.map
+                        self.export(BEST, scores)
+                    logged = time.perf_counter()
+                if last or time.perf_counter() - saved > 60 * config.checkpoint_minutes:
+                    if sums:
+                        self._check(float(torch.stack(sums).sum()))
+                    self.save()
+                    saved = time.perf_counter()
+        if record:
+            record.close()
+        scores = scores or self.validate()
+        self.export(LAST, scores)
+        return TrainResult(
+            self.output / BEST, self.output / LAST, scores, self.progress.step, self.progress.seconds
+        )
+
+    def step(self) -> BatchLoss:
+        """One update of the student."""
+        config, watch, step = self.config, self.watch, self.progress.step
+        device = self.fabric.device
+        torch.manual_seed(_mix(config.seed, step, self.fabric.global_rank, 2))  # dropout
+        rate = learning_rate(config, self.done())
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with watch.part("data"):
+            pairs = self.batches.pairs(step)
+            rows = self.batches.rows(pairs)
+            patches = self.batches.patches(rows, step).to(memory_format=torch.channels_last)
+        with watch.part("teacher"):
+            cosines = self._teacher_cosines(patches, rows)
+        with watch.part("student"):
+            anchors, positives = self.model(patches).chunk(2)
+        with watch.part("mining and loss"):
+            groups = torch.from_numpy(pairs.groups).to(device)
+            blocked = may_match(groups, torch.from_numpy(pairs.doubt).to(device))
+            parts = batch_loss(anchors, positives, blocked, config.loss, cosines, self.done())
+        with watch.part("backward"):
+            self.optimizer.zero_grad(set_to_none=True)
+            self.fabric.backward(parts.total)
+        with watch.part("update"):
+            if config.optim.clip:
+                self.fabric.clip_gradients(self.model, self.optimizer, max_norm=config.optim.clip)
+            self.optimizer.step()
+            if self.average is not None:
+                move_average(self.average, self.network, config.optim.ema, step)
+        return parts
+
+    def _teacher_cosines(self, patches: Tensor, rows: Tensor) -> Tensor | None:
+        if self.teacher is None:
+            return None
+        described = self.teacher(patches) if self.known is None else self.known[rows]
+        anchors, positives = described.chunk(2)
+        return (anchors @ positives.T).clamp(-1, 1)
+
+    def _check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the loss is no longer a number at step {self.progress.step}; the last good checkpoint stays "
+                f"in {self.output}: try a smaller learning rate or gradient clipping"
+            )
+
+    def kept(self) -> nn.Module:
+        """The weights that are scored and exported."""
+        return self.network if self.average is None else self.average
+
+    def validate(self) -> Scores:
+        """Scores of the student on held-back pairs."""
+        network = self.kept()
+        was_training = network.training
+        network.eval()
+        scores = score(network, self.held, self.galleries, self.fabric.device)
+        network.train(was_training)
+        return scores
+
+    def export(self, name: str, scores: Scores) -> None:
+        """Write the kept weights with what is known about them."""
+        from ..descriptors import save_weights
+
+        if not self.fabric.is_global_zero:
+            return
+        save_weights(
+            self.output / name,
+            self.kept(),
+            {
+                "data": list(self.sources),
+                "licence_of_data": list(self.licences),
+                "teacher": list(self.teacher.names) if self.teacher else [],
+                "steps": self.progress.step,
+                "scores": {**asdict(scores), "on": "held-back points of the training data"},
+                "version": __version__,
+                "config": self.config.as_dict(),
+            },
+        )
+
+    def save(self) -> None:
+        """Write the checkpoint atomically. InputError when it cannot be; the one before stays."""
+        if not self.fabric.is_global_zero:
+            return
+        state = {
+            "config": self.config.as_dict(),
+            "progress": asdict(self.progress),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else {},
+            "optimizer": self.optimizer.state_dict(),
+        }
+        path = self.output / CHECKPOINT
+        partial = path.with_name(f".{CHECKPOINT}.{os.getpid()}.part")
+        try:
+            torch.save(state, partial)
+            os.replace(partial, path)
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            raise InputError(f"cannot write the checkpoint {path}: {error}; the one before stays") from error
+
+    def resume(self) -> None:
+        """Go on from the folder's checkpoint, if there is one. InputError when it is another run's or damaged."""
+        path = self.output / CHECKPOINT
+        if not path.is_file():
+            return
+        try:
+            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
+            differing = differences(state["config"], self.config.as_dict())
+        except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+            raise InputError(f"{path} is damaged ({error}); --restart begins anew") from error
+        if differing:
+            raise InputError(
+                f"{self.output} holds a run with another {', '.join(differing)}; "
+                "choose another --output, or --restart to begin anew"
+            )
+        self.network.load_state_dict(state["network"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+        logger.info("going on at step %d of %s", self.progress.step, path)
