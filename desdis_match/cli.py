@@ -14,11 +14,28 @@ from .errors import DesDisError
 COMMANDS: dict[str, tuple[str, str, str]] = {
     # name: (group, "module:function", what it does)
     "reconstruct": ("Reconstruct", "desdis_match.reconstruct:main", "photos in, a COLMAP model out"),
-    "extract": ("Reconstruct", "desdis_match.stages:main_extract", "photos -> features.h5"),
-    "pairs": ("Reconstruct", "desdis_match.stages:main_pairs", "features.h5 -> pairs.txt"),
-    "match": ("Reconstruct", "desdis_match.stages:main_match", "features.h5 and pairs.txt -> matches.h5"),
-    "map": ("Reconstruct", "desdis_match.stages:main_map", "features.h5 and matches.h5 -> a COLMAP model"),
-    "synthetic": ("Reconstruct", "desdis_match.synthetic:main", "render a scene with ground truth to try things on"),
+    "extract": ("Reconstruct", "desdis_match.stage_commands:main_extract", "photos -> features.h5"),
+    "pairs": ("Reconstruct", "desdis_match.stage_commands:main_pairs", "features.h5 -> pairs.txt"),
+    "match": (
+        "Reconstruct",
+        "desdis_match.stage_commands:main_match",
+        "features.h5 and pairs.txt -> matches.h5",
+    ),
+    "map": (
+        "Reconstruct",
+        "desdis_match.stage_commands:main_map",
+        "features.h5 and matches.h5 -> a COLMAP model",
+    ),
+    "synthetic": (
+        "Reconstruct",
+        "desdis_match.synthetic:main",
+        "render a scene with ground truth to try things on",
+    ),
+    "evaluate": (
+        "Measure",
+        "desdis_match.evaluate.__main__:main",
+        "benchmarks: patches, homographies, models, speed",
+    ),
 }
 """Every command, in the order `--help` shows it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -25,10 +26,27 @@ console = Console(stderr=True)
 _quiet = False
 
 
-def set_quiet(quiet: bool) -> None:
-    """Turn bars off (or on again) for this process, whatever stderr is."""
+def set_verbosity(verbose: bool = False, quiet: bool = False) -> None:
+    """Let the package's log messages through to stderr: warnings; `verbose` notes too; `quiet` errors only.
+
+    `quiet` turns the bars off as well. For command lines only: a library's user sets up logging himself.
+    """
     global _quiet
     _quiet = quiet
+    package = logging.getLogger("desdis_match")
+    package.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
+    if not package.handlers:
+        handler = _CurrentStderr()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        package.addHandler(handler)
+
+
+class _CurrentStderr(logging.StreamHandler):
+    """Writes to what stderr is at the moment: while a bar is shown, above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def track(items: Iterable[T], description: str, total: int | None = None, unit: str = "") -> Iterator[T]:

@@ -1,0 +1,24 @@
+"""Command-line flags from frozen dataclasses: one flag a field, help from the docstrings below the fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import tyro
+
+Config = TypeVar("Config")
+
+
+def parse(config: type[Config], argv: Sequence[str], command: str) -> Config:
+    """Read `argv` into `config`; nested dataclasses give flags without a prefix, booleans are plain switches.
+
+    A wrong option prints one short box and exits with 2, `--help` prints the options and exits with 0.
+    """
+    return tyro.cli(
+        config,
+        args=list(argv),
+        prog=f"desdis-match {command}",
+        description=config.__doc__,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )

@@ -1,0 +1,63 @@
+"""Seconds and peak memory of a piece of work, worker processes included."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+SAMPLE_SECONDS = 0.05
+"""How often memory is looked at; shorter peaks can be missed."""
+
+
+@dataclass
+class Usage:
+    """Filled in when the `measured()` block ends."""
+
+    seconds: float = 0.0
+    peak_bytes: int | None = None  # resident memory of this process and its children; None where unknown
+
+
+class measured:
+    """Context manager: `with measured() as usage: ...`, then read `usage.seconds` and `usage.peak_bytes`."""
+
+    def __enter__(self) -> Usage:
+        self.usage = Usage()
+        self._start = time.perf_counter()
+        self._stop = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+        return self.usage
+
+    def __exit__(self, *_: object) -> None:
+        self.usage.seconds = time.perf_counter() - self._start
+        self._stop.set()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        while True:
+            now = tree_memory(os.getpid())
+            if now is not None:
+                self.usage.peak_bytes = max(now, self.usage.peak_bytes or 0)
+            if self._stop.wait(SAMPLE_SECONDS):
+                return
+
+
+def tree_memory(pid: int) -> int | None:
+    """Resident bytes (pages shared between processes count in each) of `pid` and all its descendants (Linux /proc); None elsewhere."""
+    if not Path("/proc/self/statm").exists():
+        return None
+    total = 0
+    waiting = [pid]
+    page = os.sysconf("SC_PAGE_SIZE")
+    while waiting:
+        current = waiting.pop()
+        try:
+            total += int(Path(f"/proc/{current}/statm").read_text().split()[1]) * page
+            for task in os.listdir(f"/proc/{current}/task"):
+                waiting += map(int, Path(f"/proc/{current}/task/{task}/children").read_text().split())
+        except OSError:  # it ended meanwhile
+            continue
+    return total
