@@ -52,21 +52,45 @@ class AugmentConfig:
 
 
 NO_AUGMENTATION = AugmentConfig(
-    rotation=0, zoom=0, shift=0, shear=0, flips=False, light_share=0, blur_share=0, noise_share=0, jpeg_share=0
+    rotation=0,
+    zoom=0,
+    shift=0,
+    shear=0,
+    flips=False,
+    light_share=0,
+    blur_share=0,
+    noise_share=0,
+    jpeg_share=0,
 )
 
 
-def augment_pairs(stored: Tensor, context: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+def augment_pairs(
+    stored: Tensor, context: Tensor, config: AugmentConfig, generator: torch.Generator
+) -> Tensor:
     """Network patches of a batch of pairs, augmented.
 
     stored: (2B, S, S) uint8, the B anchors and then their B positives. context: (2B,) stored side / network
     side. Returns (2B, 1, 32, 32) float32 in [0, 1].
     """
-    count = len(stored)
-    shape = random_shapes(count, config, generator)
-    if config.flips:
-        shape = shape @ _flips_and_turns(count // 2, generator).repeat(2, 1, 1)
-    shift = config.shift * _normal((count, 2, 1), generator)
+    symmetries = _flips_and_turns(len(stored) // 2, generator).repeat(2, 1, 1) if config.flips else None
+    return augment_patches(stored, context, config, generator, symmetries)
+
+
+def augment_patches(
+    stored: Tensor,
+    context: Tensor,
+    config: AugmentConfig,
+    generator: torch.Generator,
+    symmetries: Tensor | None = None,
+) -> Tensor:
+    """Network patches of a batch, each augmented for itself; `symmetries` (N, 2, 2) are applied first.
+
+    stored: (N, S, S) uint8. context: (N,). Returns (N, 1, 32, 32) float32 in [0, 1].
+    """
+    shape = random_shapes(len(stored), config, generator)
+    if symmetries is not None:
+        shape = shape @ symmetries
+    shift = config.shift * _normal((len(stored), 2, 1), generator)
     patches = resample(stored, torch.cat([shape, shift], dim=2), context)
     patches = _on_share(patches, config.light_share, generator, lambda part: _relight(part, config, generator))
     patches = _on_share(patches, config.blur_share, generator, lambda part: _blur(part, config, generator))
@@ -123,7 +147,9 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.G
     return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 
 
-def _on_share(patches: Tensor, share: float, generator: torch.Generator, change: Callable[[Tensor], Tensor]) -> Tensor:
+def _on_share(
+    patches: Tensor, share: float, generator: torch.Generator, change: Callable[[Tensor], Tensor]
+) -> Tensor:
     """Apply `change` to a random share of the patches."""
     if share <= 0:
         return patches

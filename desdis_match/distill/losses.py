@@ -41,7 +41,9 @@ def squared_triplet_loss(positive: Tensor, negative: Tensor, margin: float) -> T
     return (margin + positive - negative).clamp_min(0).square().mean()
 
 
-def second_order_similarity(anchors: Tensor, positives: Tensor, blocked: Tensor, neighbours: int = 8) -> Tensor:
+def second_order_similarity(
+    anchors: Tensor, positives: Tensor, blocked: Tensor, neighbours: int = 8
+) -> Tensor:
     """SOSNet's regularizer, R = 1/B sum_i sqrt(sum_{j in N_i} (|a_i - a_j| - |p_i - p_j|)^2) (arXiv 1904.05019, eq. 5).
 
     N_i: j is among the `neighbours` nearest of i, or i among those of j, seen from the anchors or from the

@@ -90,7 +90,9 @@ def batch_loss(
     regularizer = torch.zeros_like(triplet)
     weight = regularizer_weight(config, progress)
     if teacher_cosines is not None:
-        chosen: tuple[Tensor, Tensor] | Literal["all"] = "all" if config.negatives == "all" else (rows, columns)
+        chosen: tuple[Tensor, Tensor] | Literal["all"] = (
+            "all" if config.negatives == "all" else (rows, columns)
+        )
         regularizer = losses.teacher_regularizer(
             cosines, teacher_cosines, blocked, chosen, config.measure, config.form
         )
@@ -99,7 +101,12 @@ def batch_loss(
 
 
 def _triplet(
-    positive: Tensor, negative: Tensor, anchors: Tensor, positives: Tensor, blocked: Tensor, config: LossConfig
+    positive: Tensor,
+    negative: Tensor,
+    anchors: Tensor,
+    positives: Tensor,
+    blocked: Tensor,
+    config: LossConfig,
 ) -> Tensor:
     if config.kind == "hynet":
         return losses.triplet_loss(

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 class OrientationConfig:
     """How the orientation network is trained."""
 
-    steps: int = 5000
+    steps: int = 8000
     """Batches."""
     batch: int = 256
     """Pairs of patches a batch."""
@@ -47,7 +47,7 @@ class OrientationConfig:
     """Width of the DesDis that predicts."""
     learning_rate: float = 3e-3
     """Of Adam at the start; it falls to zero along half a cosine."""
-    descriptor_share: float = 0.5
+    descriptor_share: float = 0.25
     """Share of the steps, the last ones, in which the descriptor's distance is added to the loss."""
     sharpness: float = 8.0
     """Concentration of the likelihood of an angle's error (von Mises)."""
@@ -154,7 +154,7 @@ def train_orientation(
             logger.info(
                 "step %d: loss %.3f, %.1f %% within 20 degrees, %.0f s",
                 step + 1,
-                float(loss),
+                float(loss.detach()),
                 100 * within,
                 time.monotonic() - begin,
             )
@@ -164,14 +164,21 @@ def train_orientation(
 
 
 @torch.no_grad()
-def agreement(network: nn.Module, held: PatchSet, descriptor: nn.Module, pairs: int = 4000, seed: int = 1) -> Agreement:
+def agreement(
+    network: nn.Module, held: PatchSet, descriptor: nn.Module, pairs: int = 4000, seed: int = 1
+) -> Agreement:
     """How well `network`'s angles agree on random pairs of `held`, without augmentation but for the angles."""
     stored, context = _batch(held, pairs, [seed])
     generator = torch.Generator().manual_seed(seed)
     angles = _uniform_angles(len(stored), generator)
     identity = torch.eye(2, 3).expand(len(stored), 2, 3)
     affine = _turned(identity, angles)
-    predicted = torch.cat([network(resample(*part)) for part in zip(stored.split(512), affine.split(512), context.split(512), strict=True)])
+    predicted = torch.cat(
+        [
+            network(resample(*part))
+            for part in zip(stored.split(512), affine.split(512), context.split(512), strict=True)
+        ]
+    )
     error = _error_cosine(predicted, angles)
 
     def distance(frames: Tensor) -> float:
@@ -188,7 +195,9 @@ def agreement(network: nn.Module, held: PatchSet, descriptor: nn.Module, pairs: 
     )
 
 
-def save_orientation(path: Path, network: DesDis, training: PatchSet, config: OrientationConfig, metadata: dict[str, Any]) -> None:
+def save_orientation(
+    path: Path, network: DesDis, training: PatchSet, config: OrientationConfig, metadata: dict[str, Any]
+) -> None:
     """Write the weights with what they were made from; InputError when that is impossible."""
     header = {
         "purpose": "orientation: upright patch -> (cos, sin) of its frame's angle",
@@ -250,7 +259,9 @@ def _error_cosine(predicted: Tensor, angles: Tensor) -> Tensor:
     return (first * second).sum(1)
 
 
-def _save(path: Path, config: OrientationConfig, network: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save(
+    path: Path, config: OrientationConfig, network: nn.Module, optimizer: torch.optim.Optimizer, step: int
+) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     state = {
         "config": json.dumps(asdict(config)),

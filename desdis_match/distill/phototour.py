@@ -38,7 +38,9 @@ def read_phototour(folder: str | Path, doubt: int = 0) -> PatchSet:
     """
     folder = Path(folder)
     points = _read_info(folder / "info.txt")
-    mosaics = sorted(path for path in folder.glob("patches*") if path.suffix.lower() in (".bmp", ".webp", ".png"))
+    mosaics = sorted(
+        path for path in folder.glob("patches*") if path.suffix.lower() in (".bmp", ".webp", ".png")
+    )
     needed = -(-len(points) // GRID**2)
     if len(mosaics) < needed:
         raise InputError(
@@ -116,7 +118,9 @@ def download_phototour(name: str, folder: str | Path, address: str = ADDRESS) ->
     try:
         with urllib.request.urlopen(url, timeout=60) as source, open(archive, "wb") as sink:
             total = int(source.headers.get("Content-Length") or 0) // (1 << 20) or None
-            for block in track(iter(lambda: source.read(1 << 20), b""), f"fetching {name}", total=total, unit="MiB"):
+            for block in track(
+                iter(lambda: source.read(1 << 20), b""), f"fetching {name}", total=total, unit="MiB"
+            ):
                 sink.write(block)
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(partial)

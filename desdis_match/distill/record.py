@@ -23,7 +23,9 @@ class Record:
 
     def __init__(self, folder: Path, first_step: int, tensorboard: bool) -> None:
         self.path = folder / "log.jsonl"
-        kept = [line for line in read_log(self.path) if line.get("step", 0) <= first_step] if first_step else []
+        kept = (
+            [line for line in read_log(self.path) if line.get("step", 0) <= first_step] if first_step else []
+        )
         partial = self.path.with_suffix(".part")
         partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
         os.replace(partial, self.path)

@@ -104,6 +104,8 @@ def _write_array(path: Path, array: np.ndarray) -> None:
             np.save(file, array, allow_pickle=False)
         os.replace(partial, path)
     except OSError as error:
-        raise InputError(f"cannot write the teacher's descriptors to {path}: {error.strerror or error}") from error
+        raise InputError(
+            f"cannot write the teacher's descriptors to {path}: {error.strerror or error}"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)

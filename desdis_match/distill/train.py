@@ -80,7 +80,9 @@ class Batches:
         return drawn
 
     def _draw(self, step: int) -> Pairs:
-        return draw_pairs(self.data, self.config.batch, np.random.default_rng([self.config.seed, step, self.rank]))
+        return draw_pairs(
+            self.data, self.config.batch, np.random.default_rng([self.config.seed, step, self.rank])
+        )
 
     def rows(self, pairs: Pairs) -> Tensor:
         """(2B,) rows of the set: anchors, then positives."""
@@ -119,8 +121,12 @@ def make_optimizer(config: TrainConfig, network: nn.Module) -> torch.optim.Optim
     return kind(network.parameters(), optim.lr, weight_decay=optim.weight_decay)
 
 
-def train(config: TrainConfig, output: Path, restart: bool = False) -> TrainResult:
+def train(
+    config: TrainConfig, output: Path, restart: bool = False, data: tuple[PatchSet, PatchSet] | None = None
+) -> TrainResult:
     """Train a student; `output` gets best and last weights, the checkpoint and the log.
+
+    data: training and held-back patches where they are read already; else they come from the configuration.
 
     A folder that holds a checkpoint of the same configuration is gone on with (unless `restart`).
     InputError for wrong data, teachers or options, a loss that is not finite, a full disk; the last good
@@ -130,7 +136,7 @@ def train(config: TrainConfig, output: Path, restart: bool = False) -> TrainResu
     if config.threads:
         torch.set_num_threads(config.threads)
     output.mkdir(parents=True, exist_ok=True)
-    training, held = load_sources(config.data.sources, config.data.held_back)
+    training, held = data or load_sources(config.data.sources, config.data.held_back)
     logger.info("%d patches of %d points to train on", len(training), training.num_points)
     names = config.teacher.names
     teacher = load_teacher(names, fabric.device.type) if names else None
@@ -227,9 +233,9 @@ class Run:
                 if step % config.validate_every == 0 or last:
                     scores = self.validate()
                     if record:
-                        record.write(step, fpr95=scores.fpr95, map=scores.map, seconds=self.progress.seconds)
-                    if scores.map > self.progress.best:
-                        self.progress.best = scores.map
+                        record.write(step, **asdict(scores), seconds=self.progress.seconds)
+                    if scores.map_hard > self.progress.best:
+                        self.progress.best = scores.map_hard
                         self.export(BEST, scores)
                     logged = time.perf_counter()
                 if last or time.perf_counter() - saved > 60 * config.checkpoint_minutes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,13 +10,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..evaluate.metrics import false_positive_rate, precision_recall
-from .augment import plain_patches
+from ..evaluate.metrics import precision_recall
+from .augment import AugmentConfig, augment_patches, plain_patches
 from .patchset import Pairs, PatchSet, draw_pairs
 from .phototour import LabelledPairs
 
-NEGATIVES_A_PAIR = 5
-"""Non-matching pairs that FPR95 takes for each matching one."""
+HARD = AugmentConfig(
+    rotation=0.25,
+    zoom=0.25,
+    shift=0.08,
+    shear=0.15,
+    flips=False,
+    light_share=0.5,
+    blur_share=0.3,
+    noise_share=0.3,
+    jpeg_share=0.2,
+)
+"""Errors of the frames and of the light for `map_hard`; HPatches' tiers do the same to frames."""
+
+BLOCK = 2000
+"""Patches described at once."""
 
 Describe = Callable[[Tensor], Tensor]
 """(N, 1, 32, 32) patches -> (N, D) unit vectors."""
@@ -27,6 +41,7 @@ class Scores:
 
     fpr95: float  # false positive rate at 95 % recall, smaller is better
     map: float  # matching mAP, larger is better
+    map_hard: float  # the same with frames as a careless detector lays them (HARD)
 
 
 def galleries(held: PatchSet, count: int, size: int, seed: int = 0) -> list[Pairs]:
@@ -36,30 +51,41 @@ def galleries(held: PatchSet, count: int, size: int, seed: int = 0) -> list[Pair
 
 
 @torch.no_grad()
-def score(describe: Describe, held: PatchSet, sets: Sequence[Pairs], device: str = "cpu") -> Scores:
-    """FPR95 over all sets together and the mean over the sets of the matching AP.
+def score(describe: Describe, held: PatchSet, sets: Sequence[Pairs], device: str | torch.device = "cpu") -> Scores:
+    """FPR95 over all sets together, and the mean over the sets of the matching AP, plain and hard.
 
-    FPR95 (Brown et al., TPAMI 2011): matching pairs against NEGATIVES_A_PAIR pairs of different points each.
+    FPR95 (Brown et al., TPAMI 2011): the matching pairs against every pair of different points of a set.
     Matching AP (as in HPatches): every anchor's nearest positive of its set, right if it is its own, ranked by
     distance; recall counts against all pairs of the set.
     """
-    near, far, precisions = [], [], []
-    for pairs in sets:
-        anchors = _describe_rows(describe, held, pairs.anchors, device)
-        positives = _describe_rows(describe, held, pairs.positives, device)
-        distances = (2 - 2 * (anchors @ positives.T)).clamp_min(0).sqrt().cpu().numpy()
-        count = len(distances)
-        nearest = distances.argmin(axis=1)
-        best = distances[np.arange(count), nearest]
-        precisions.append(precision_recall(best, nearest == np.arange(count), num_positives=count).area)
+    near, far, plain, hard = [], [], [], []
+    for number, pairs in enumerate(sets):
+        rows = np.concatenate([pairs.anchors, pairs.positives])
+        distances = _distances(_describe_rows(describe, held, rows, device))
         near.append(distances.diagonal())
-        for turn in range(1, min(NEGATIVES_A_PAIR, count - 1) + 1):
-            far.append(distances[np.arange(count), (np.arange(count) + turn) % count])
-    return Scores(_fpr95(np.concatenate(near), np.concatenate(far)), float(np.mean(precisions)))
+        far.append(distances[~np.eye(len(distances), dtype=bool)])
+        plain.append(_matching_ap(distances))
+        generator = torch.Generator().manual_seed(number)
+        hard.append(_matching_ap(_distances(_describe_rows(describe, held, rows, device, HARD, generator))))
+    return Scores(_fpr95(np.concatenate(near), np.concatenate(far)), float(np.mean(plain)), float(np.mean(hard)))
+
+
+def _distances(described: Tensor) -> np.ndarray:
+    anchors, positives = described.chunk(2)
+    return (2 - 2 * (anchors @ positives.T)).clamp_min(0).sqrt().cpu().numpy()
+
+
+def _matching_ap(distances: np.ndarray) -> float:
+    count = len(distances)
+    nearest = distances.argmin(axis=1)
+    best = distances[np.arange(count), nearest]
+    return precision_recall(best, nearest == np.arange(count), num_positives=count).area
 
 
 @torch.no_grad()
-def score_labelled(describe: Describe, whole: PatchSet, labelled: LabelledPairs, device: str = "cpu") -> float:
+def score_labelled(
+    describe: Describe, whole: PatchSet, labelled: LabelledPairs, device: str = "cpu"
+) -> float:
     """FPR95 on a published list of pairs of a set that was not trained on."""
     used, places = np.unique(np.concatenate([labelled.first, labelled.second]), return_inverse=True)
     described = _describe_rows(describe, whole, used, device).cpu().numpy()
@@ -69,15 +95,27 @@ def score_labelled(describe: Describe, whole: PatchSet, labelled: LabelledPairs,
 
 
 def _fpr95(near: np.ndarray, far: np.ndarray) -> float:
-    labels = np.concatenate([np.ones(len(near), bool), np.zeros(len(far), bool)])
-    return false_positive_rate(np.concatenate([near, far]), labels)
+    """Share of `far` that is nearer than the 95 % nearest of `near`."""
+    reached = np.sort(near)[math.ceil(0.95 * len(near)) - 1]
+    return float((far < reached).mean())
 
 
-def _describe_rows(describe: Describe, data: PatchSet, rows: np.ndarray, device: str, block: int = 2048) -> Tensor:
+def _describe_rows(
+    describe: Describe,
+    data: PatchSet,
+    rows: np.ndarray,
+    device: str | torch.device,
+    augment: AugmentConfig | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Descriptors of rows of a set, (N, D). With `augment`, patches are made on the CPU so that they are the same everywhere."""
     parts = []
-    for start in range(0, len(rows), block):
-        chosen = rows[start : start + block]
-        stored = torch.from_numpy(data.patches[chosen]).to(device)
-        context = torch.from_numpy(data.context[chosen]).to(device)
-        parts.append(describe(plain_patches(stored, context)).float())
+    for start in range(0, len(rows), BLOCK):
+        chosen = rows[start : start + BLOCK]
+        stored, context = torch.from_numpy(data.patches[chosen]), torch.from_numpy(data.context[chosen])
+        if augment is None or generator is None:
+            patches = plain_patches(stored.to(device), context.to(device))
+        else:
+            patches = augment_patches(stored, context, augment, generator).to(device)
+        parts.append(describe(patches).float())
     return torch.cat(parts)

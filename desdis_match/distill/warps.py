@@ -133,7 +133,9 @@ def random_frames(shape: tuple[int, ...], config: WarpConfig, rng: np.random.Gen
     angle = rng.uniform(-np.pi, np.pi, config.points)
     gap = np.linalg.norm(centre[:, None] - centre[None], axis=2)
     crowded = np.tril(gap < 0.5 * np.maximum(radius[:, None], radius[None]), -1).any(axis=1)
-    rotation = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
+    rotation = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(
+        -1, 2, 2
+    )
     frames = np.concatenate([radius[:, None, None] * rotation, centre[:, :, None]], axis=2)
     return frames[~crowded]
 
@@ -243,7 +245,9 @@ def _expose(patches: Gray, config: WarpConfig, rng: np.random.Generator) -> Gray
     return lit
 
 
-def _well_seen(patches: Gray, points: NDArray[np.int64], config: WarpConfig) -> tuple[Gray, NDArray[np.int64]]:
+def _well_seen(
+    patches: Gray, points: NDArray[np.int64], config: WarpConfig
+) -> tuple[Gray, NDArray[np.int64]]:
     margin = round(config.side * (1 - 1 / config.context) / 2)
     middle = patches[:, margin : config.side - margin, margin : config.side - margin]
     keep = middle.std(axis=(1, 2)) >= config.contrast
