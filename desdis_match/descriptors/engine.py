@@ -5,7 +5,7 @@ What `auto` takes on a CPU was measured with eval/benchmark_describe.py.
 
 from __future__ import annotations
 
-import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -16,12 +16,10 @@ from ..errors import InputError
 from .desdis import PATCH_SIZE
 from .layers import inference_layers
 
-logger = logging.getLogger(__name__)
-
 EngineName = Literal["auto", "torch", "onnxruntime"]
 ENGINES: tuple[str, ...] = ("auto", "torch", "onnxruntime")
 
-CPU_BATCH = 256
+CPU_BATCH = 128
 """Patches a call on a CPU: few enough that the maps between two layers stay in the cache."""
 GPU_BATCH = 8192
 """Patches a call on a GPU: enough to fill one; desdis-32 then holds 0.3 GB of maps."""
@@ -48,6 +46,11 @@ class TorchEngine:
             self.body = self.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, patches: Tensor) -> Tensor:
+        batch = GPU_BATCH if self.device.type == "cuda" else CPU_BATCH
+        blocks = [self._describe(block) for block in patches.split(batch)]
+        return torch.cat(blocks)
+
+    def _describe(self, patches: Tensor) -> Tensor:
         x = patches.to(self.device, torch.float32, non_blocking=True)
         if self.head is None or self.tail is None:
             return nn.functional.normalize(self.body(x).flatten(1).float(), dim=1)
@@ -57,7 +60,10 @@ class TorchEngine:
 
 
 class OnnxEngine:
-    """The same through an ONNX Runtime session on the CPU, made in memory from the folded network."""
+    """The same through an ONNX Runtime session on the CPU, made in memory from the folded network.
+
+    `threads` batches run at a time; None follows torch's number of threads at each call.
+    """
 
     name = "onnxruntime"
 
@@ -66,24 +72,39 @@ class OnnxEngine:
 
         from .onnx_graph import to_onnx, unwritable
 
+        self.dim, self.threads = dim, threads
         layers = inference_layers(network)
         if layers is None or any(unwritable(layers)):
             raise InputError(
                 f"{type(network).__name__} has layers that are not written to ONNX here; take engine=torch"
             )
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or torch.get_num_threads()
+        # One thread a call, a batch a thread: faster than all threads on one batch, none left spinning.
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Threads that spin between calls would take the cores from detection and matching.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.session = onnxruntime.InferenceSession(
             to_onnx(layers, dim).SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
     def __call__(self, patches: Tensor) -> Tensor:
         array = np.ascontiguousarray(patches.detach().cpu().numpy(), dtype=np.float32)
-        return torch.from_numpy(self.session.run(None, {"patches": array})[0])
+        result = np.empty((len(array), self.dim), np.float32)
+
+        def describe(start: int) -> None:
+            block = slice(start, start + CPU_BATCH)
+            result[block] = self.session.run(None, {"patches": array[block]})[0]
+
+        starts = range(0, len(array), CPU_BATCH)
+        threads = min(self.threads or torch.get_num_threads(), len(starts))
+        if threads > 1:
+            # A pool of its own for each call: one that lived longer would not survive a fork.
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(describe, starts))
+        else:
+            for start in starts:
+                describe(start)
+        return torch.from_numpy(result)
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -144,7 +165,6 @@ class Descriptor(nn.Module):
         self.network = network.eval().requires_grad_(False)
         self.name, self.dim, self.fingerprint = name, dim, fingerprint
         self.run = make_engine(self.network, dim, device, engine, threads)
-        self.batch = GPU_BATCH if device.type == "cuda" else CPU_BATCH
         self.eval()
 
     @property
@@ -162,8 +182,6 @@ class Descriptor(nn.Module):
             raise ValueError(
                 f"patches must be (N, 1, {PATCH_SIZE}, {PATCH_SIZE}), not {tuple(patches.shape)}"
             )
-        result = torch.empty(len(patches), self.dim, dtype=torch.float32, device=patches.device)
-        for start in range(0, len(patches), self.batch):
-            block = slice(start, start + self.batch)
-            result[block] = self.run(patches[block])
-        return result
+        if len(patches) == 0:
+            return torch.empty(0, self.dim, dtype=torch.float32, device=patches.device)
+        return self.run(patches).to(patches.device)

@@ -1,4 +1,4 @@
-"""Patch networks as plain sequences of layers for inference: no dropout, BatchNorm folded into convolutions."""
+"""Patch networks as plain sequences for inference: no dropout, BatchNorm folded into convolutions."""
 
 from __future__ import annotations
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from .desdis import PATCH_SIZE
 from .layers import Standardize, UnitLength
+from .rewrites import CornerPaddedConv, WinogradTail, rewrite
 
 if TYPE_CHECKING:
     import onnx
@@ -47,14 +48,13 @@ class _Graph:
 
 
 def _standardize(graph: _Graph, layer: Standardize, x: str) -> str:
+    if layer.eps_in_root:
+        one, zero = graph.constant(np.ones(1, np.float32)), graph.constant(np.zeros(1, np.float32))
+        return graph.add("InstanceNormalization", x, one, zero, epsilon=layer.eps)
     centred = graph.add("Sub", x, graph.add("ReduceMean", x, axes=[1, 2, 3], keepdims=1))
     variance = graph.add("ReduceMean", graph.add("Mul", centred, centred), axes=[1, 2, 3], keepdims=1)
-    if layer.eps_in_root:
-        scale = graph.add("Sqrt", graph.add("Add", variance, graph.constant(np.float32(layer.eps))))
-    else:
-        root = graph.add("Sqrt", graph.add("Mul", variance, graph.constant(np.float32(layer.bessel))))
-        scale = graph.add("Add", root, graph.constant(np.float32(layer.eps)))
-    return graph.add("Div", centred, scale)
+    root = graph.add("Sqrt", graph.add("Mul", variance, graph.constant(np.float32(layer.bessel))))
+    return graph.add("Div", centred, graph.add("Add", root, graph.constant(np.float32(layer.eps))))
 
 
 def _conv(graph: _Graph, layer: nn.Conv2d, x: str) -> str:
@@ -63,6 +63,30 @@ def _conv(graph: _Graph, layer: nn.Conv2d, x: str) -> str:
         constants.append(graph.constant(layer.bias.detach().numpy()))
     pads = [int(pad) for pad in layer.padding] * 2  # type: ignore[arg-type]
     return graph.add("Conv", x, *constants, strides=list(layer.stride), pads=pads, group=layer.groups)
+
+
+def _corner_padded_conv(graph: _Graph, layer: CornerPaddedConv, x: str) -> str:
+    constants = [graph.constant(layer.weight.detach().numpy()), graph.constant(layer.bias.detach().numpy())]
+    return graph.add("Conv", x, *constants, strides=list(layer.stride), pads=[1, 1, 0, 0])
+
+
+def _winograd_tail(graph: _Graph, layer: WinogradTail, x: str) -> str:
+    def shape(*sizes: int) -> str:
+        return graph.constant(np.array(sizes, np.int64))
+
+    def weight(value: Tensor) -> str:
+        return graph.constant(value.detach().numpy())
+
+    spread = graph.add("Gemm", weight(layer.spread), graph.add("Reshape", x, shape(-1, 16)), transB=1)
+    products = graph.add(
+        "MatMul", graph.add("Reshape", spread, shape(36, -1, layer.channels_in)), weight(layer.weight)
+    )
+    maps = graph.add("MatMul", weight(layer.gather), graph.add("Reshape", products, shape(36, -1)))
+    maps = graph.add("Reshape", maps, shape(16, -1, layer.channels_out))
+    maps = graph.add("Relu", graph.add("Add", maps, weight(layer.bias)))
+    rows = graph.add("Transpose", maps, perm=[1, 0, 2])
+    rows = graph.add("Reshape", rows, shape(-1, 16 * layer.channels_out))
+    return graph.add("Gemm", rows, weight(layer.outer), weight(layer.outer_bias))
 
 
 def _linear(graph: _Graph, layer: nn.Linear, x: str) -> str:
@@ -89,6 +113,8 @@ WRITERS: dict[type[nn.Module], Callable[..., str]] = {
     nn.Tanh: lambda graph, layer, x: graph.add("Tanh", x),
     nn.Flatten: lambda graph, layer, x: graph.add("Flatten", x, axis=1),
     UnitLength: _unit_length,
+    CornerPaddedConv: _corner_padded_conv,
+    WinogradTail: _winograd_tail,
 }
 """How each layer is written: (graph, layer, name of its input) -> name of its output."""
 
@@ -98,18 +124,18 @@ def unwritable(layers: nn.Sequential) -> Iterator[nn.Module]:
     return (layer for layer in layers if type(layer) not in WRITERS)
 
 
-def to_onnx(layers: nn.Sequential, dim: int) -> onnx.ModelProto:
+def to_onnx(layers: nn.Sequential, dim: int, fast: bool = True) -> onnx.ModelProto:
     """Inference layers (see `layers.inference_layers`), on the CPU -> a checked model.
 
     Input `patches` (N, 1, 32, 32) float32 in [0, 1], output `descriptors` (N, dim) float32
-    unit vectors; N is free.
+    unit vectors; N is free. `fast` takes the layers of `rewrites`; without it they are the network's own.
     """
     import onnx
     from onnx import TensorProto, helper
 
     graph = _Graph()
     name = "patches"
-    for layer in layers:
+    for layer in rewrite(layers) if fast else layers:
         name = WRITERS[type(layer)](graph, layer, name)
     graph.nodes[-1].output[0] = "descriptors"
     patches = helper.make_tensor_value_info("patches", TensorProto.FLOAT, ["N", 1, PATCH_SIZE, PATCH_SIZE])

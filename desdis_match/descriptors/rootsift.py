@@ -62,8 +62,10 @@ class RootSIFT(nn.Module):
 
     @torch.no_grad()
     def forward(self, patches: Tensor) -> Tensor:
-        blocks = [self._describe(block) for block in patches.float().split(BLOCK)] if len(patches) else []
-        return torch.cat(blocks) if blocks else patches.new_zeros(0, self.dim, dtype=torch.float32)
+        if len(patches) == 0:
+            return torch.empty(0, self.dim, device=patches.device)
+        block = BLOCK if patches.device.type == "cpu" else len(patches)
+        return torch.cat([self._describe(part) for part in patches.float().split(block)])
 
     def _describe(self, patches: Tensor) -> Tensor:
         num_patches = len(patches)
