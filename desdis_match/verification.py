@@ -36,7 +36,7 @@ class VerifyConfig:
 
     max_epipolar_error: float = 4.0
     """Largest error of an inlier, pixels of the original photos."""
-    min_inliers: int = 15
+    min_num_inliers: int = 15
     """A pair with fewer inliers is not verified."""
 
 
@@ -70,7 +70,7 @@ def verify(
         pack(database_path, {"verified": "yes"})
     with connect(database_path) as connection:
         rows = [rows for (rows,) in connection.execute("SELECT rows FROM two_view_geometries")]
-    verified = [num for num in rows if num >= config.min_inliers]
+    verified = [num for num in rows if num >= config.min_num_inliers]
     return Verification(len(rows), len(verified), sum(verified))
 
 
@@ -116,7 +116,7 @@ def _ahead(items: Iterator[T], num: int) -> Iterator[T]:
 
 
 def _options(config: VerifyConfig, seed: int) -> pycolmap.TwoViewGeometryOptions:
-    options = pycolmap.TwoViewGeometryOptions(min_num_inliers=config.min_inliers)
+    options = pycolmap.TwoViewGeometryOptions(min_num_inliers=config.min_num_inliers)
     options.ransac.max_error = config.max_epipolar_error
     options.ransac.random_seed = seed
     return options
