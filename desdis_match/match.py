@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import InputError
+from .nearest import Prepared, candidates, find_nearest, maxima
 from .types import Features, Float32, Matches
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ class MatchConfig:
     """A match needs d1 < ratio * d2, the distances to the nearest and the second nearest descriptor."""
     max_distance: float | None = None
     """Largest L2 distance of a match (unit vectors: 0 to 2); none by default."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps, ...; auto takes CUDA where there is one."""
 
     def __post_init__(self) -> None:
         if self.matcher not in ("mnn", "ratio", "mnn+ratio"):
@@ -47,20 +45,6 @@ class MatchConfig:
             raise InputError(f"ratio is {self.ratio}; it must be above 0 and at most 1")
         if self.max_distance is not None and not self.max_distance > 0:
             raise InputError(f"max_distance is {self.max_distance}; it must be above 0")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Descriptors ready to be matched against many others."""
-
-    vectors: torch.Tensor  # (K, D) float32 on the matching device; multiples of 1 / GRID
-    rows: NDArray[np.int64]  # (K,) their rows in the original array; all-zero descriptors are left out
-    num_rows: int  # N
-
-    @property
-    def dim(self) -> int:
-        """D."""
-        return self.vectors.shape[1]
 
 
 def prepare(descriptors: Float32 | torch.Tensor, device: str = "auto") -> Prepared:
@@ -90,52 +74,55 @@ def prepare(descriptors: Float32 | torch.Tensor, device: str = "auto") -> Prepar
         raise InputError(
             f"descriptor {row} of {len(values)} has length {norms[row]:.3g}; divide each by its length"
         )
-    grid = np.rint(values[rows] / norms[rows, None] * GRID) / GRID
-    vectors = torch.from_numpy(grid.astype(np.float32)).to(resolve_device(device))
-    return Prepared(vectors, rows, len(values))
+    exact = (np.rint(values[rows] / norms[rows, None] * GRID) / GRID).astype(np.float32)
+    return Prepared(torch.from_numpy(exact).to(resolve_device(device)), exact, rows)
 
 
 def match_descriptors(
     descriptors0: Float32 | torch.Tensor,
     descriptors1: Float32 | torch.Tensor,
     config: MatchConfig | None = None,
+    device: str = "auto",
 ) -> Matches:
-    """Match (N0, D) with (N1, D) unit descriptors. Raises InputError as `prepare`, and when D differs."""
-    config = config or MatchConfig()
-    return match_prepared(prepare(descriptors0, config.device), prepare(descriptors1, config.device), config)
+    """Match (N0, D) with (N1, D) unit descriptors. Raises InputError as `prepare`, and when D differs.
+
+    device: auto, cpu, cuda, cuda:1, mps, ...; auto takes CUDA where there is one. The matches are the same.
+    """
+    return match_prepared(prepare(descriptors0, device), prepare(descriptors1, device), config or MatchConfig())
 
 
-def match_features(features0: Features, features1: Features, config: MatchConfig | None = None) -> Matches:
+def match_features(
+    features0: Features, features1: Features, config: MatchConfig | None = None, device: str = "auto"
+) -> Matches:
     """Match the descriptors of two images."""
-    return match_descriptors(features0.descriptors, features1.descriptors, config)
+    return match_descriptors(features0.descriptors, features1.descriptors, config, device)
 
 
 def match_prepared(prepared0: Prepared, prepared1: Prepared, config: MatchConfig) -> Matches:
     """Match two prepared images; scores are (1 + cosine) / 2. A lone descriptor passes the ratio test."""
-    from .nearest import nearest_two
-
-    if prepared0.num_rows and prepared1.num_rows and prepared0.dim != prepared1.dim:
+    if prepared0.dim != prepared1.dim and prepared0.dim and prepared1.dim:
         raise InputError(
             f"descriptors of {prepared0.dim} and {prepared1.dim} numbers cannot be matched; "
             "extract both images with the same descriptor"
         )
-    if not len(prepared0.rows) or not len(prepared1.rows):
+    if not len(prepared0) or not len(prepared1):
         return Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32))
-    forward = nearest_two(prepared0.vectors, prepared1.vectors)
-    index0 = np.arange(len(prepared0.rows))
-    index1 = forward.index
-    keep = np.ones(len(index0), bool)
-    if "ratio" in config.matcher:
-        keep &= forward.squared < config.ratio**2 * forward.second_squared
-    if "mnn" in config.matcher:
-        backward = nearest_two(prepared1.vectors, prepared0.vectors)
-        keep &= backward.index[index1] == index0
-        if "ratio" in config.matcher:
-            keep &= (backward.squared < config.ratio**2 * backward.second_squared)[index1]
+    ratio = config.ratio if "ratio" in config.matcher else None
+    bounds0, bounds1 = maxima(prepared0, prepared1)
+    index0 = candidates(bounds0, ratio, config.max_distance)
+    forward = find_nearest(index0, prepared0, prepared1, bounds0, ratio)
+    index1, squared = forward.index, forward.squared
+    keep = forward.distinct
     if config.max_distance is not None:
-        keep &= forward.squared <= config.max_distance**2
-    indices = np.stack([prepared0.rows[index0[keep]], prepared1.rows[index1[keep]]], axis=1).astype(np.int32)
-    return Matches(indices, (1 - forward.squared[keep] / 4).astype(np.float32))
+        keep &= squared <= config.max_distance**2
+    if "mnn" in config.matcher:
+        keep &= 1 - squared / 2 >= bounds1.best[index1] - bounds1.error
+        keep &= np.isin(index1, candidates(bounds1, ratio, config.max_distance))
+        wanted, place = np.unique(index1[keep], return_inverse=True)
+        backward = find_nearest(wanted, prepared1, prepared0, bounds1, ratio)
+        keep[keep] = (backward.index[place] == index0[keep]) & backward.distinct[place]
+    indices = np.stack([prepared0.rows[index0[keep]], prepared1.rows[index1[keep]]], axis=1)
+    return Matches(indices.astype(np.int32), (1 - squared[keep] / 4).astype(np.float32))
 
 
 def resolve_device(device: str) -> torch.device:
