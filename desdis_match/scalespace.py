@@ -36,6 +36,12 @@ BORDER = 5
 MAX_STEPS = 5
 """Times that a fit may move on to a neighbouring sample before the candidate is given up."""
 
+MAX_SHIFT = 0.6
+"""A fit this near to its sample (rows, columns) has settled; above 0.5, lest it go to and fro (as VLFeat)."""
+
+MAX_SCALE_SHIFT = 1.0
+"""A fit further than this many levels from its sample is no extremum."""
+
 PRE_THRESHOLD = 0.8
 """Samples below this part of the contrast threshold are not refined at all (as VLFeat)."""
 
@@ -124,14 +130,11 @@ def _octave_extrema(
 ) -> Extrema:
     if response == "dog":
         volume = _difference_in_place(gaussians)
-        threshold = contrast_threshold
     else:
-        volume = torch.stack([_hessian_determinant(g, i) for i, g in enumerate(gaussians)])
-        threshold = (contrast_threshold / HESSIAN_TO_DOG) ** 2
-
-    at = _local_extrema(volume, PRE_THRESHOLD * threshold, minima=response == "dog")
+        volume = torch.stack([_hessian_contrast(level, i) for i, level in enumerate(gaussians)])
+    at = _local_extrema(volume, PRE_THRESHOLD * contrast_threshold, minima=response == "dog")
     at, shift, value = _refine(volume, at)
-    contrast = value.abs() if response == "dog" else HESSIAN_TO_DOG * value.clamp_min(0).sqrt()
+    contrast = value.abs()
     # Edges: the curvatures of the DoG itself, or of the image where the response is made of them.
     keep = contrast >= contrast_threshold
     if edge_threshold > 0:
@@ -152,10 +155,10 @@ def _local_extrema(volume: Tensor, threshold: float, minima: bool) -> Tensor:
         inside = (row >= BORDER) & (row < height - BORDER) & (column >= BORDER) & (column < width - BORDER)
         at = torch.stack([torch.full_like(index, level), row, column], 1)[inside]
         values = _neighbourhood(volume, at)
-        centre = values[:, 13:14].clone()
-        values = values * centre.sign()
-        values[:, 13] = -math.inf
-        found.append(at[(values < centre.abs()).all(1)])
+        sign, peak = values[:, 13:14].sign(), values[:, 13:14].abs()
+        # Of two equal neighbours, as a blob between them gives, the first is the extremum.
+        keep = (values[:, :13] * sign < peak).all(1) & (values[:, 14:] * sign <= peak).all(1)
+        found.append(at[keep])
     return torch.cat(found)
 
 
@@ -185,11 +188,13 @@ def _neighbourhood(volume: Tensor, at: Tensor) -> Tensor:
 def _refine(volume: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Fit a quadratic to each sample's 3x3x3 neighbours and move to its extremum (Brown & Lowe, BMVC 2002).
 
-    Returns the sample it ended at (N, 3) int64, the shift from there (N, 3: level, row, column), each below
-    half a step, and the fitted value (N,). Candidates that leave the volume or do not settle are left out.
+    Returns the sample it ended at (N, 3) int64, the shift from there (N, 3: level, row, column) and the fitted
+    value (N,). As in VLFeat a candidate moves in the plane only: a blob whose scale lies between the last level
+    of one octave and the first of the next is an extremum of just one of them, and walking on would lose it.
+    Candidates that leave the image or do not settle are left out.
     """
-    upper = torch.tensor(volume.shape, device=at.device) - 1
-    border = torch.tensor([1, BORDER, BORDER], device=at.device)
+    _, height, width = volume.shape
+    limits = torch.tensor([MAX_SCALE_SHIFT, MAX_SHIFT, MAX_SHIFT], device=volume.device)
     done_at, done_shift, done_value = [at[:0]], [volume.new_zeros(0, 3)], [volume.new_zeros(0)]
     for _ in range(MAX_STEPS):
         if len(at) == 0:
@@ -197,14 +202,35 @@ def _refine(volume: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         values = _neighbourhood(volume, at)
         gradient, hessian = _derivatives(values)
         shift = _solve3(hessian, -gradient)
-        settled = (shift.abs() < 0.5).all(1)
+        settled = (shift.abs() < limits).all(1)
         done_at.append(at[settled])
-        done_shift.append(shift[settled])
         done_value.append((values[:, 13] + 0.5 * (gradient * shift).sum(1))[settled])
-        at = at + shift.nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1).round().long()
-        inside = ((at >= border) & (at <= upper - border)).all(1)
-        at = at[~settled & inside & shift.isfinite().all(1)]
+        done_shift.append(_at_scale(values[settled], shift[settled]))
+        step = shift[:, 1:].nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1).round().long()
+        row, column = (at[:, 1:] + step).unbind(1)
+        inside = (row >= BORDER) & (row < height - BORDER) & (column >= BORDER) & (column < width - BORDER)
+        moves = ~settled & inside & (step != 0).any(1)
+        at = torch.stack([at[:, 0], row, column], 1)[moves]
     return _unique(torch.cat(done_at), torch.cat(done_shift), torch.cat(done_value), volume)
+
+
+def _at_scale(values: Tensor, shift: Tensor) -> Tensor:
+    """The shift (N, 3: level, row, column) with its place fitted anew on the plane at the fitted scale.
+
+    The quadratic in three variables knows no change of curvature with scale, so that a fit between two levels
+    would be off by up to 0.05 octave pixels. Here the three levels are interpolated first, then one plane fitted.
+    """
+    s = shift[:, 0, None]
+    before, centre, after = values.view(-1, 3, 9).unbind(1)
+    plane = 0.5 * s * (s - 1.0) * before + (1.0 - s * s) * centre + 0.5 * s * (s + 1.0) * after
+    up, left, middle, right, down = (plane[:, i] for i in (1, 3, 4, 5, 7))
+    gr, gc = 0.5 * (down - up), 0.5 * (right - left)
+    rr, cc = up + down - 2.0 * middle, left + right - 2.0 * middle
+    rc = 0.25 * (plane[:, 8] - plane[:, 6] - plane[:, 2] + plane[:, 0])
+    determinant = rr * cc - rc * rc
+    fitted = torch.stack([s[:, 0], (rc * gc - cc * gr) / determinant, (rc * gr - rr * gc) / determinant], 1)
+    good = (fitted[:, 1:].abs() < 1.0).all(1, keepdim=True)  # false for a non-finite one
+    return torch.where(good, fitted, shift)
 
 
 def _unique(at: Tensor, shift: Tensor, value: Tensor, volume: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -260,14 +286,18 @@ def _difference_in_place(gaussians: Tensor) -> Tensor:
     return gaussians[:-1]
 
 
-def _hessian_determinant(gaussian: Tensor, level: int) -> Tensor:
-    """Scale-normalised det H of a level (h, w): sigma^4 (Lxx Lyy - Lxy^2), central differences."""
+def _hessian_contrast(gaussian: Tensor, level: int) -> Tensor:
+    """sigma^2 sqrt(det H) of a level (h, w) in units of DoG contrast, negative at saddles; central differences.
+
+    The square root keeps the response linear in the image, and a quadratic fits its peak better than the square's.
+    """
     sigma = SIGMA0 * 2.0 ** (level / LEVELS)
     second, first = (1.0, -2.0, 1.0), (-0.5, 0.0, 0.5)
     dxx = _convolve(gaussian, second, (1.0,))
     dyy = _convolve(gaussian, (1.0,), second)
     dxy = _convolve(gaussian, first, first)
-    return dxx.mul_(dyy).sub_(dxy.square_()).mul_(sigma**4)
+    determinant = dxx.mul_(dyy).sub_(dxy.square_())
+    return determinant.abs().sqrt_().copysign_(determinant).mul_(HESSIAN_TO_DOG * sigma**2)
 
 
 def _blur(image: Tensor, sigma: float, out: Tensor | None = None) -> Tensor:
