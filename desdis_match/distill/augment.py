@@ -1,7 +1,7 @@
 """Augmentation of a whole batch at once, on the device where the patches are.
 
-Geometry is one resampling from the stored patches; light, blur, noise and JPEG act on the resampled ones, each
-on a random share of the batch. Everything random comes from the generator that is passed in.
+Geometry is one resampling from the stored patches; light, blur, noise and JPEG act on the resampled ones,
+each on a random share of the batch. Everything random comes from the generator that is passed in.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -92,10 +93,15 @@ def augment_patches(
         shape = shape @ symmetries
     shift = config.shift * _normal((len(stored), 2, 1), generator)
     patches = resample(stored, torch.cat([shape, shift], dim=2), context)
-    patches = _on_share(patches, config.light_share, generator, lambda part: _relight(part, config, generator))
-    patches = _on_share(patches, config.blur_share, generator, lambda part: _blur(part, config, generator))
-    patches = _on_share(patches, config.noise_share, generator, lambda part: _noise(part, config, generator))
-    return _on_share(patches, config.jpeg_share, generator, lambda part: _jpeg(part, config, generator))
+    changes = (
+        (config.light_share, _relight),
+        (config.blur_share, _blur),
+        (config.noise_share, _noise),
+        (config.jpeg_share, _jpeg),
+    )
+    for share, change in changes:
+        patches = _on_share(patches, share, generator, partial(change, config=config, generator=generator))
+    return patches
 
 
 def plain_patches(stored: Tensor, context: Tensor) -> Tensor:
@@ -207,9 +213,9 @@ def _jpeg(patches: Tensor, config: AugmentConfig, generator: torch.Generator) ->
 
 
 def jpeg(patches: Tensor, quality: Tensor) -> Tensor:
-    """What JPEG leaves of grey patches: 8x8 cosine transform, quantized as libjpeg does at a quality in [1, 100].
+    """What JPEG leaves of grey patches: 8x8 cosine transform, quantized as libjpeg does at a quality.
 
-    patches: (N, 1, H, W) in [0, 1], H and W multiples of 8; quality: (N,).
+    patches: (N, 1, H, W) in [0, 1], H and W multiples of 8; quality: (N,) in [1, 100].
     """
     count, _, height, width = patches.shape
     basis = _cosine_basis(patches.device)

@@ -17,7 +17,7 @@ class DataConfig:
     """Where patches come from."""
 
     sources: tuple[str, ...] = ("textures:24",)
-    """KIND:WHERE[,option=value...]: phototour:DIR, hpatches:DIR, patches:FILE, photos:DIR, textures:NUMBER."""
+    """KIND:WHERE[,option=value]: phototour:DIR, hpatches:DIR, patches:FILE, photos:DIR, textures:NUMBER."""
     held_back: float = 0.2
     """Share of each source's points (the last ones) that is not trained on but scored on."""
     galleries: int = 4
@@ -47,9 +47,9 @@ class TeacherConfig:
     """What the student is compared with."""
 
     names: tuple[str, ...] = ()
-    """Descriptor names, weight files or package.module:name of any torch module; several are averaged; none: no teacher."""
+    """Descriptor names, weight files or package.module:name of a torch module; several are averaged."""
     sees: Literal["augmented", "plain"] = "augmented"
-    """The patches that the teacher describes: the student's own, or the unaugmented ones, once, kept on disk."""
+    """What the teacher describes: the student's own patches, or the unaugmented ones, once, kept on disk."""
     cache: Path | None = None
     """Folder for the descriptors of unaugmented patches; the output folder when missing."""
 

@@ -1,4 +1,4 @@
-"""Patch sources by name: `kind:where[,option=value...]`, for example `phototour:data/liberty` or `textures:24`."""
+"""Patch sources by name: `kind:where[,option=value...]`, as `phototour:data/liberty` or `textures:24`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HPATCHES_FILES = ("ref", *(tier + str(number) for tier in "eht" for number in ra
 
 
 def read_hpatches(folder: str | Path) -> PatchSet:
-    """Read HPatches' patch folders: a folder a sequence, ref.png, e1..e5.png, h1..h5.png, t1..t5.png, 65 x 65 n each.
+    """Read HPatches' patch folders: a folder a sequence with HPATCHES_FILES, each 65 x 65 n.
 
     InputError when there is no sequence, or a file is missing, damaged or of another length than its ref.png.
     """

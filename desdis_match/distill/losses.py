@@ -2,7 +2,8 @@
 
 Notation: anchors a_i and positives p_i are unit vectors, row i of both shows one point; c_ij = a_i . p_j is
 a cosine and d_ij = |a_i - p_j| = sqrt(2 - 2 c_ij) a distance; n(i) is the hardest negative of pair i, from
-`mining.hardest_negatives`. Losses are means over the pairs of a batch. Superscripts S and T: student, teacher.
+`mining.hardest_negatives`. Losses are means over the pairs of a batch. S and T above a letter: student and
+teacher.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def distance_from_cosine(cosines: Tensor) -> Tensor:
 
 
 def triplet_loss(positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """HardNet's loss, L = 1/B sum_i max(0, margin + d(a_i, p_i) - d_n(i)) (arXiv 1705.10872, eq. 2).
+    """HardNet's loss, L = 1/B sum_i max(0, margin + d(a_i, p_i) - d_n(i)) (arXiv 1705.10872).
 
     positive, negative: (B,) distances of the pairs and of their hardest negatives. Returns a scalar.
     """
@@ -34,9 +35,9 @@ def triplet_loss(positive: Tensor, negative: Tensor, margin: float) -> Tensor:
 
 
 def squared_triplet_loss(positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """SOSNet's first-order term, L = 1/B sum_i max(0, margin + d(a_i, p_i) - d_n(i))^2 (arXiv 1904.05019, eq. 1).
+    """SOSNet's first-order term, L = 1/B sum_i max(0, margin + d(a_i, p_i) - d_n(i))^2.
 
-    positive, negative: (B,) distances. Returns a scalar.
+    arXiv 1904.05019, section 3. positive, negative: (B,) distances. Returns a scalar.
     """
     return (margin + positive - negative).clamp_min(0).square().mean()
 
@@ -44,11 +45,11 @@ def squared_triplet_loss(positive: Tensor, negative: Tensor, margin: float) -> T
 def second_order_similarity(
     anchors: Tensor, positives: Tensor, blocked: Tensor, neighbours: int = 8
 ) -> Tensor:
-    """SOSNet's regularizer, R = 1/B sum_i sqrt(sum_{j in N_i} (|a_i - a_j| - |p_i - p_j|)^2) (arXiv 1904.05019, eq. 5).
+    """SOSNet's regularizer, R = 1/B sum_i sqrt(sum_{j in N_i} (|a_i - a_j| - |p_i - p_j|)^2).
 
-    N_i: j is among the `neighbours` nearest of i, or i among those of j, seen from the anchors or from the
-    positives. anchors, positives: (B, D). blocked: (B, B) bool, pairs that count as no neighbours. Returns a
-    scalar.
+    arXiv 1904.05019, section 3. N_i: j is among the `neighbours` nearest of i, or i among those of j, seen
+    from the anchors or from the positives. anchors, positives: (B, D). blocked: (B, B) bool, pairs that
+    count as no neighbours. Returns a scalar.
     """
     among_anchors = distance_from_cosine(anchors @ anchors.T)
     among_positives = distance_from_cosine(positives @ positives.T)
@@ -65,7 +66,7 @@ def _nearest(distances: Tensor, blocked: Tensor, count: int) -> Tensor:
 
 
 def hybrid_similarity(cosines: Tensor, alpha: float) -> Tensor:
-    """HyNet's measure, s = (alpha (1 - c) + d) / Z, small for similar pairs (arXiv 2006.10202, eq. 6).
+    """HyNet's measure, s = (alpha (1 - c) + d) / Z, small for similar pairs (arXiv 2006.10202).
 
     With theta the angle between two descriptors, d(Z s)/d theta = alpha sin theta + cos(theta / 2); Z is the
     largest value of that, so the gradient is at most one. cosines: any shape.
@@ -86,9 +87,9 @@ def hybrid_scale(alpha: float) -> float:
 
 
 def norm_difference(raw_anchors: Tensor, raw_positives: Tensor) -> Tensor:
-    """HyNet's regularizer, R = 1/B sum_i (|u_i| - |v_i|)^2 on descriptors before normalization (arXiv 2006.10202, eq. 8).
+    """HyNet's regularizer, R = 1/B sum_i (|u_i| - |v_i|)^2 on descriptors before normalization.
 
-    raw_anchors, raw_positives: (B, D). Returns a scalar.
+    arXiv 2006.10202, section 3. raw_anchors, raw_positives: (B, D). Returns a scalar.
     """
     return (raw_anchors.norm(dim=1) - raw_positives.norm(dim=1)).square().mean()
 
@@ -112,7 +113,7 @@ def teacher_regularizer(
     measure: Measure = "cosine",
     form: Form = "squared",
 ) -> Tensor:
-    """The DesDis regularizer: the student's similarity of a pair shall be the teacher's (arXiv 2209.11795, section 3).
+    """The DesDis regularizer: the student's similarity of a pair shall be the teacher's (arXiv 2209.11795).
 
     R = 1/B sum_i rho(m^S_ii - m^T_ii) + 1/|N| sum_{(i,j) in N} rho(m^S_ij - m^T_ij), with rho and m of
     `deviation`; N is the hardest negative of each pair or every negative of the batch.

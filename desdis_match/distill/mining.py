@@ -18,7 +18,7 @@ def may_match(groups: Tensor, doubt: Tensor) -> Tensor:
 
 
 def hardest_negatives(cosines: Tensor, blocked: Tensor) -> tuple[Tensor, Tensor]:
-    """The most similar negative of each pair of a batch, as HardNet chooses it (arXiv 1705.10872, eq. 1).
+    """The most similar negative of each pair of a batch, as HardNet chooses it (arXiv 1705.10872).
 
     cosines: (B, B), row i is anchor i, column j is positive j. blocked: (B, B) bool, True where a pair is no
     negative. Pair i takes the more similar of its anchor's nearest strange positive (row i) and its

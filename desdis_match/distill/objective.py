@@ -1,4 +1,4 @@
-"""What a training step minimizes: one of the losses of `losses` and, with a teacher, the DesDis regularizer."""
+"""What a training step minimizes: a triplet loss and, with a teacher, the DesDis regularizer."""
 
 from __future__ import annotations
 

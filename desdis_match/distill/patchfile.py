@@ -1,8 +1,7 @@
 """The patch file that `build-patches` writes and the trainer reads.
 
-HDF5: `patches` (N, S, S) uint8, `points`, `groups`, `doubt` (N,) int64, `context` (N,) float32 as in PatchSet.
-Attributes: `format`, `version`, `sources`, `licences`, `config`
-(JSON of what made it).
+HDF5: `patches` (N, S, S) uint8; `points`, `groups`, `doubt` (N,) int64 and `context` (N,) float32 as in
+PatchSet. Attributes: `format`, `version`, `sources`, `licences`, `config` (JSON of what made it).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ ROW_FIELDS = ("points", "groups", "doubt", "context")
 
 
 def write_patch_file(path: str | Path, patches: PatchSet, config: Mapping[str, Any]) -> Path:
-    """Write the set atomically; `config` (JSON) tells how it was made. InputError when it cannot be written."""
+    """Write the set atomically; `config` (JSON) tells how it was made. InputError if it cannot be written."""
     import h5py
 
     path = Path(path)

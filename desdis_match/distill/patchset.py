@@ -132,9 +132,10 @@ def resize(patches: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def split(whole: PatchSet, held_back: float) -> tuple[PatchSet, PatchSet]:
-    """Training and held-back part: the last `held_back` share of the groups, with the doubtful ones between left out.
+    """Training and held-back part: the last `held_back` share of the groups is held back.
 
-    No point, nor one that may be the same, is in both. InputError when a part would have no pair.
+    No point, nor one that may be the same, is in both: the doubtful ones between are left out.
+    InputError when a part would have no pair.
     """
     groups = np.unique(whole.groups)
     first = groups[min(len(groups) - 1, round(len(groups) * (1 - held_back)))]
@@ -159,7 +160,7 @@ class Pairs:
 
 
 def draw_pairs(data: PatchSet, count: int, rng: np.random.Generator) -> Pairs:
-    """`count` random pairs of different points, no two of which may be one point (fewer if there are not enough)."""
+    """`count` random pairs, no two of which may be one point; fewer if there are not enough."""
     wanted = min(data.num_points, count + count // 2 + 16)
     chosen = rng.choice(data.num_points, wanted, replace=False, shuffle=True)
     starts, counts = data.spans[chosen].T

@@ -1,4 +1,4 @@
-"""Matching AP on planar sequences, for comparing weights quickly: keypoints and patches are made once and kept.
+"""Matching AP on planar sequences, to compare weights quickly: keypoints and patches are made once and kept.
 
 A sequence is a folder with images and homographies from the first image to each other one, in Oxford's
 (img1.png, H1to2p) or HPatches' naming (1.ppm, H_1_2). `desdis_match.evaluate` has the full benchmark.
@@ -31,7 +31,7 @@ CORRECT = 3.0
 
 @dataclass(frozen=True)
 class PlanarPairs:
-    """Keypoints and patches of several sequences' images; pairs are each sequence's first image and the others."""
+    """Keypoints and patches of several sequences; pairs are each one's first image and the others."""
 
     patches: NDArray[np.uint8]  # (N, 32, 32) of all images
     places: NDArray[np.float32]  # (N, 2) pixels
@@ -40,8 +40,10 @@ class PlanarPairs:
     homographies: NDArray[np.float64]  # (P, 3, 3) second from first
 
 
-def read_planar(folders: Sequence[Path], cache: Path, detector: str = "dog", keypoints: int = 1024) -> PlanarPairs:
-    """Keypoints and patches of sequences, from `cache` if they were made before. InputError for a wrong folder."""
+def read_planar(
+    folders: Sequence[Path], cache: Path, detector: str = "dog", keypoints: int = 1024
+) -> PlanarPairs:
+    """Keypoints and patches of sequences, from `cache` if they are there. InputError for a wrong folder."""
     named = "|".join(map(str, folders)) + f"|{detector}|{keypoints}"
     path = cache / f"planar-{hashlib.sha256(named.encode()).hexdigest()[:16]}.npz"
     if path.is_file():

@@ -19,7 +19,7 @@ from ..progress import console
 
 
 class Record:
-    """Log of a run in `folder`/log.jsonl, one object a line; a resumed run forgets what came after its checkpoint."""
+    """Log of a run, `folder`/log.jsonl; a resumed run forgets what came after its checkpoint."""
 
     def __init__(self, folder: Path, first_step: int, tensorboard: bool) -> None:
         self.path = folder / "log.jsonl"
@@ -104,7 +104,8 @@ class Bar:
             console=console,
             disable=not sys.stderr.isatty(),
         )
-        self._task = self._bar.add_task("", total=1.0, completed=done, text="")
+        self._task = self._bar.add_task("", total=1.0, text="")
+        self._bar.update(self._task, completed=done)
 
     def __enter__(self) -> Bar:
         self._bar.start()

@@ -73,9 +73,9 @@ def load_teacher(names: tuple[str, ...], device: str) -> Teacher:
 
 
 def describe_plain(teacher: Teacher, data: PatchSet, folder: Path, device: str) -> Tensor:
-    """The teacher's descriptors of a set's unaugmented patches, (N, D) float32, read from `folder` if they are there.
+    """The teacher's descriptors of a set's unaugmented patches, (N, D) float32; kept in `folder`.
 
-    The file is named by the teacher's weights and the patches' bytes, so that it cannot be taken for another's.
+    The file is named by the teacher's weights and the patches' bytes, so that none is taken for another's.
     """
     key = hashlib.sha256(teacher.fingerprint.encode())
     key.update(np.ascontiguousarray(data.patches).data)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import InputError
-from .augment import augment_pairs, plain_patches
+from .augment import augment_pairs
 from .config import TrainConfig, differences
 from .datasets import load_sources
 from .mining import may_match
@@ -140,7 +140,8 @@ def train(
     logger.info("%d patches of %d points to train on", len(training), training.num_points)
     names = config.teacher.names
     teacher = load_teacher(names, fabric.device.type) if names else None
-    network = build_student(config.student, names, config.seed).to(memory_format=torch.channels_last)
+    network = build_student(config.student, names, config.seed)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = Run(config, output, fabric, network, teacher, training, held)
     if not restart:
         run.resume()
@@ -292,8 +293,8 @@ class Run:
     def _check(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise InputError(
-                f"the loss is no longer a number at step {self.progress.step}; the last good checkpoint stays "
-                f"in {self.output}: try a smaller learning rate or gradient clipping"
+                f"the loss is no longer a number at step {self.progress.step}; try a smaller learning rate "
+                f"or gradient clipping (the last good checkpoint stays in {self.output})"
             )
 
     def kept(self) -> nn.Module:
@@ -350,7 +351,7 @@ class Run:
             raise InputError(f"cannot write the checkpoint {path}: {error}; the one before stays") from error
 
     def resume(self) -> None:
-        """Go on from the folder's checkpoint, if there is one. InputError when it is another run's or damaged."""
+        """Go on from the folder's checkpoint, if any. InputError when it is another run's or damaged."""
         path = self.output / CHECKPOINT
         if not path.is_file():
             return

@@ -45,18 +45,20 @@ class Scores:
 
 
 def galleries(held: PatchSet, count: int, size: int, seed: int = 0) -> list[Pairs]:
-    """Up to `count` sets of `size` pairs, no two points of a set may be one; the same ones for the same seed."""
+    """Up to `count` sets of `size` pairs; no two points of a set may be one; same seed, same sets."""
     wanted = max(1, min(count, held.num_points // max(size, 1)))
     return [draw_pairs(held, size, np.random.default_rng([seed, number])) for number in range(wanted)]
 
 
 @torch.no_grad()
-def score(describe: Describe, held: PatchSet, sets: Sequence[Pairs], device: str | torch.device = "cpu") -> Scores:
+def score(
+    describe: Describe, held: PatchSet, sets: Sequence[Pairs], device: str | torch.device = "cpu"
+) -> Scores:
     """FPR95 over all sets together, and the mean over the sets of the matching AP, plain and hard.
 
     FPR95 (Brown et al., TPAMI 2011): the matching pairs against every pair of different points of a set.
-    Matching AP (as in HPatches): every anchor's nearest positive of its set, right if it is its own, ranked by
-    distance; recall counts against all pairs of the set.
+    Matching AP (as in HPatches): every anchor's nearest positive of its set, right if it is its own, ranked
+    by distance; recall counts against all pairs of the set.
     """
     near, far, plain, hard = [], [], [], []
     for number, pairs in enumerate(sets):
@@ -67,7 +69,9 @@ def score(describe: Describe, held: PatchSet, sets: Sequence[Pairs], device: str
         plain.append(_matching_ap(distances))
         generator = torch.Generator().manual_seed(number)
         hard.append(_matching_ap(_distances(_describe_rows(describe, held, rows, device, HARD, generator))))
-    return Scores(_fpr95(np.concatenate(near), np.concatenate(far)), float(np.mean(plain)), float(np.mean(hard)))
+    return Scores(
+        _fpr95(np.concatenate(near), np.concatenate(far)), float(np.mean(plain)), float(np.mean(hard))
+    )
 
 
 def _distances(described: Tensor) -> np.ndarray:
@@ -108,7 +112,7 @@ def _describe_rows(
     augment: AugmentConfig | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Descriptors of rows of a set, (N, D). With `augment`, patches are made on the CPU so that they are the same everywhere."""
+    """Descriptors of rows of a set, (N, D); with `augment`, made on the CPU to be the same everywhere."""
     parts = []
     for start in range(0, len(rows), BLOCK):
         chosen = rows[start : start + BLOCK]

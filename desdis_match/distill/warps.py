@@ -1,7 +1,7 @@
 """Patches from single pictures: every view is a random homography of the picture with other light and blur.
 
-A view's patch is cut where the homography puts the frame of a point of the picture, with an error of position,
-scale and angle as a detector makes it. The picture may be a photo or a texture generated here.
+A view's patch is cut where the homography puts the frame of a point of the picture, with an error of
+position, scale and angle as a detector makes it. The picture may be a photo or a texture generated here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,9 @@ from ..errors import InputError
 from ..progress import track
 from .patchset import PatchSet, make_patch_set
 
-Float = NDArray[np.float64]
+Float = NDArray[Any]
 Gray = NDArray[np.uint8]
+NO_MAP = np.empty(0, np.float32)  # remap: both coordinates are in the first map
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,8 @@ def warped_patches(
 def random_frames(shape: tuple[int, ...], config: WarpConfig, rng: np.random.Generator) -> Float:
     """(P, 2, 3) frames at random places, sizes and angles, no centre within half a radius of another."""
     height, width = shape
-    radius = np.exp(rng.uniform(*np.log(config.radius), config.points))
-    centre = rng.uniform(0, [width, height], (config.points, 2))
+    radius = np.exp(rng.uniform(np.log(config.radius[0]), np.log(config.radius[1]), config.points))
+    centre = rng.random((config.points, 2)) * [width, height]
     angle = rng.uniform(-np.pi, np.pi, config.points)
     gap = np.linalg.norm(centre[:, None] - centre[None], axis=2)
     crowded = np.tril(gap < 0.5 * np.maximum(radius[:, None], radius[None]), -1).any(axis=1)
@@ -208,12 +210,13 @@ def _pyramid(picture: Gray) -> list[Gray]:
     levels = [picture]
     while min(levels[-1].shape) >= 32:
         height, width = levels[-1].shape
-        levels.append(cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+        half = cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        levels.append(np.asarray(half, np.uint8))
     return levels
 
 
 def _sample(pyramid: list[Gray], maps: Float) -> Gray:
-    """Patches at picture positions (P, S, S, 2), each from the level whose pixels are as wide as its steps."""
+    """Patches at picture positions (P, S, S, 2), each from the level with pixels as wide as its steps."""
     import cv2
 
     side = maps.shape[1]
@@ -226,7 +229,7 @@ def _sample(pyramid: list[Gray], maps: Float) -> Gray:
         positions = ((maps[rows] + 0.5) * shrink - 0.5).astype(np.float32)
         for row, position in zip(rows, positions, strict=True):
             out[row] = cv2.remap(
-                pyramid[level], position, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+                pyramid[level], position, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
     return out
 
@@ -258,14 +261,14 @@ def _well_seen(
 
 
 def texture(rng: np.random.Generator, side: int) -> Gray:
-    """A picture (side, side) of overlaid noise, shapes and lines: something to see at every place and scale."""
+    """A picture (side, side) of noise, shapes and lines: something to see at every place and scale."""
     import cv2
 
     canvas = np.zeros((side, side), np.float32)
     for level in range(2, 8):
         noise = rng.normal(size=(2**level, 2**level)).astype(np.float32)
         canvas += cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC) * 0.75**level
-    canvas = cv2.normalize(canvas, None, 40, 215, cv2.NORM_MINMAX).astype(np.uint8)
+    canvas = np.interp(canvas, (canvas.min(), canvas.max()), (40, 215)).astype(np.uint8)
     for _ in range(side // 3):
         corners = rng.uniform(0, side, 2) + rng.normal(0, rng.uniform(3, side / 12), (rng.integers(3, 7), 2))
         colour = int(rng.integers(0, 256))
@@ -274,4 +277,4 @@ def texture(rng: np.random.Generator, side: int) -> Gray:
             cv2.fillConvexPoly(canvas, cv2.convexHull(outline), colour, cv2.LINE_AA)
         else:
             cv2.polylines(canvas, [outline], False, colour, int(rng.integers(1, 5)), cv2.LINE_AA)
-    return cv2.GaussianBlur(canvas, (0, 0), 0.8)
+    return np.asarray(cv2.GaussianBlur(canvas, (0, 0), 0.8), np.uint8)
