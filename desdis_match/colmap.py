@@ -126,7 +126,7 @@ def _map_incremental(
     with _registration_bar(num_images) as (first_pair, next_image):
         models = pycolmap.incremental_mapping(
             database,
-            images_dir or "",
+            images_dir or output,
             output,
             _incremental_options(config, threads, colours=images_dir is not None),
             initial_image_pair_callback=first_pair,
@@ -155,7 +155,7 @@ def _map_global(
         bundle.refine_focal_length = bundle.refine_extra_params = not config.fix_intrinsics
         if images_dir is not None:
             options.image_path = options.mapper.image_path = str(images_dir)
-        models = list(pycolmap.global_mapping(copy, images_dir or "", output, options).values())
+        models = list(pycolmap.global_mapping(copy, images_dir or output, output, options).values())
     finally:
         for file in output.parent.glob("calibrated.db*"):
             file.unlink()
@@ -169,7 +169,7 @@ def _map_hierarchical(
     options.incremental_options = _incremental_options(config, threads, colours=images_dir is not None)
     if images_dir is not None:
         options.image_path = str(images_dir)
-    models = pycolmap.hierarchical_mapping(database, images_dir or "", output, options)
+    models = pycolmap.hierarchical_mapping(database, images_dir or output, output, options)
     return list(models.values())
 
 

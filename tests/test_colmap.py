@@ -1,0 +1,121 @@
+"""From features and matches to models: the geometry is right, the seed decides, the folder is whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import pytest
+from pointcloud import FOCAL, PointCloud, make_point_cloud, pose_errors
+
+from desdis_match.cameras import CameraConfig
+from desdis_match.colmap import (
+    MapConfig,
+    build_database,
+    model_folders,
+    model_summary,
+    read_model,
+    read_models,
+    run_mapping,
+    verify,
+    write_points,
+)
+from desdis_match.diagnose import starvation
+from desdis_match.errors import InputError
+from desdis_match.store import FeatureFile, MatchFile, write_matches
+
+KNOWN = CameraConfig(camera_model="SIMPLE_PINHOLE", camera_params="600,320,240")
+
+
+def database(cloud: PointCloud, folder: Path, cameras: CameraConfig | None = None) -> Path:
+    with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
+        path = build_database(folder / "database.db", None, f, m, cameras=cameras)
+    verify(path)
+    return path
+
+
+def poses(model: pycolmap.Reconstruction) -> dict[str, np.ndarray]:
+    return {model.image(i).name: model.image(i).cam_from_world().matrix() for i in model.reg_image_ids()}
+
+
+@pytest.mark.parametrize("mapper", ["incremental", "global", "hierarchical"])
+def test_exact_keypoints_give_the_true_poses(tmp_path: Path, mapper: str) -> None:
+    cloud = make_point_cloud(tmp_path)
+    path = database(cloud, tmp_path, KNOWN)
+    config = MapConfig(mapper=mapper, fix_intrinsics=True)
+    (model,) = run_mapping(path, None, tmp_path / "sparse", config, log_path=tmp_path / "colmap.log")
+    summary = model_summary(model)
+    assert summary.num_registered == 6
+    assert summary.num_points >= 290
+    assert summary.mean_track_length > 5.5
+    assert summary.mean_reprojection_error < 0.01
+    assert model.camera(1).params.tolist() == [600, 320, 240]
+    rotation, direction = pose_errors(cloud, poses(model))
+    assert rotation < 0.01 and direction < 0.02
+    assert pose_errors(cloud, poses(read_model(tmp_path / "sparse" / "0"))) == pytest.approx(
+        (rotation, direction)
+    )
+
+
+def test_an_unknown_focal_length_is_found(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path, num_points=400)
+    path = database(cloud, tmp_path)
+    (model,) = run_mapping(path, None, tmp_path / "sparse")
+    assert model.camera(1).focal_length == pytest.approx(FOCAL, rel=0.005)
+    assert pose_errors(cloud, poses(model))[0] < 0.2
+
+
+def test_the_seed_gives_the_same_files_twice(tmp_path: Path) -> None:
+    path = database(make_point_cloud(tmp_path, noise=0.5), tmp_path)
+
+    def files(name: str) -> dict[str, bytes]:
+        run_mapping(path, None, tmp_path / name, MapConfig(seed=3))
+        return {p.name: p.read_bytes() for p in (tmp_path / name / "0").iterdir()}
+
+    first = files("a")
+    assert {"cameras.bin", "images.bin", "points3D.bin"} <= set(first)
+    assert files("b") == first
+
+
+def test_two_scenes_give_two_models_the_larger_first(tmp_path: Path) -> None:
+    """Nothing connects the two groups of images, and the smaller comes first by name."""
+    cloud = make_point_cloud(tmp_path, num_cameras=8, names=[f"{i}.jpg" for i in range(8)])
+    small, large = set(cloud.names[:3]), set(cloud.names[3:])
+    with MatchFile(cloud.matches) as m:
+        kept = [(a, b, m.get(a, b)) for a, b in m.pairs(cloud.names) if {a, b} <= small or {a, b} <= large]
+    write_matches(cloud.matches, kept, {})
+    path = database(cloud, tmp_path, KNOWN)
+    (tmp_path / "sparse" / "7").mkdir(parents=True)
+    models = run_mapping(path, None, tmp_path / "sparse")
+    assert [set(poses(model)) for model in models] == [large, small]
+    assert [folder.name for folder in model_folders(tmp_path / "sparse")] == ["0", "1"]
+    assert [model.num_reg_images() for model in read_models(tmp_path / "sparse")] == [5, 3]
+    diagnosis = starvation(path, models)
+    assert [len(names) for names in diagnosis.components] == [5, 3]
+    assert {(image.model, image.component) for image in diagnosis.images} == {(0, 0), (1, 1)}
+    assert {p.name for p in tmp_path.iterdir()} == {"features.h5", "matches.h5", "database.db", "sparse"}
+
+
+def test_no_model_is_an_empty_folder_and_the_log_is_not_on_the_terminal(tmp_path: Path, capfd) -> None:
+    cloud = make_point_cloud(tmp_path, num_cameras=3)
+    write_matches(cloud.matches, [], {})
+    path = database(cloud, tmp_path)
+    assert run_mapping(path, None, tmp_path / "sparse", log_path=tmp_path / "colmap.log") == []
+    assert list((tmp_path / "sparse").iterdir()) == []
+    assert capfd.readouterr().err == ""
+    assert "images" in (tmp_path / "colmap.log").read_text()
+
+
+def test_points_are_written_as_ply(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path, num_cameras=3)
+    (model,) = run_mapping(database(cloud, tmp_path, KNOWN), None, tmp_path / "sparse")
+    path = write_points(model, tmp_path / "points.ply")
+    assert f"element vertex {model.num_points3D()}".encode() in path.read_bytes()[:400]
+
+
+def test_a_damaged_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no readable COLMAP model"):
+        read_model(tmp_path)
+    for name in ("cameras.bin", "images.bin", "points3D.bin"):
+        (tmp_path / name).write_bytes(b"\x05\0\0\0\0\0\0\0short")
+    with pytest.raises(InputError, match="holds no readable COLMAP model"):
+        read_model(tmp_path)

@@ -1,0 +1,109 @@
+"""The first stage that runs dry is named, with the numbers."""
+
+from pathlib import Path
+
+import numpy as np
+from pointcloud import make_point_cloud
+
+from desdis_match.cameras import CameraConfig
+from desdis_match.colmap import build_database, run_mapping, verify
+from desdis_match.diagnose import Diagnosis, starvation
+from desdis_match.store import FeatureFile, MatchFile, write_features, write_matches
+from desdis_match.types import Matches
+
+CAMERA = CameraConfig(camera_model="SIMPLE_PINHOLE", camera_params="600,320,240")
+
+
+def diagnose(folder: Path, keep, num_points: int = 200, **kwargs) -> Diagnosis:
+    """Keep the first keep(i, j) true matches of images i and j; None leaves the pair out."""
+    cloud = make_point_cloud(folder, num_cameras=4, num_points=num_points, names=list("abcd"))
+    with MatchFile(cloud.matches) as m:
+        pairs = []
+        for a, b in m.pairs(cloud.names):
+            num = keep(cloud.names.index(a), cloud.names.index(b))
+            full = m.get(a, b)
+            if num is not None:
+                pairs.append((a, b, Matches(full.indices[:num], full.scores[:num])))
+    write_matches(cloud.matches, pairs, {})
+    with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
+        path = build_database(folder / "database.db", None, f, m, cameras=CAMERA)
+    verify(path)
+    return starvation(path, run_mapping(path, None, folder / "sparse"), **kwargs)
+
+
+def test_everything_registered_needs_no_explanation(tmp_path: Path) -> None:
+    result = diagnose(tmp_path, lambda i, j: 200)
+    assert (result.starved, result.explanation) == ("", "")
+    assert (result.num_pairs, result.num_matched_pairs, result.num_verified_pairs) == (6, 6, 6)
+    assert result.num_registered == 4
+    first = result.images[0]
+    assert (first.num_keypoints, first.num_matched_pairs, first.num_matches) == (200, 3, 600)
+    assert (first.num_verified_pairs, first.num_inliers, first.component, first.model) == (3, 600, 0, 0)
+    assert all(image.reason == "" for image in result.images)
+
+
+def test_no_keypoints(tmp_path: Path) -> None:
+    result = diagnose(tmp_path, lambda i, j: None, num_points=12)
+    assert result.starved == "keypoints"
+    assert "4 of 4 images have fewer than 100 keypoints (the best has 12)" in result.explanation
+    assert result.images[0].reason.startswith("12 keypoints")
+
+
+def test_no_matches(tmp_path: Path) -> None:
+    result = diagnose(tmp_path, lambda i, j: 9 if i == 0 else None)
+    assert result.starved == "matches"
+    assert "3 pairs were matched and the best has 9 matches" in result.explanation
+    assert result.images[0].reason == "its best pair has 9 matches, 15 are needed"
+
+
+def test_no_verified_pairs(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path, num_cameras=3, num_points=200, names=list("abc"))
+    rng = np.random.default_rng(1)
+    noise = [np.stack([np.arange(24), rng.permutation(200)[:24]], axis=1) for _ in range(2)]
+    pairs = [
+        (*p, Matches(m.astype(np.int32), np.ones(24, np.float32)))
+        for p, m in zip(("ab", "ac"), noise, strict=True)
+    ]
+    write_matches(cloud.matches, pairs, {})
+    with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
+        path = build_database(tmp_path / "database.db", None, f, m, cameras=CAMERA)
+    verify(path)
+    result = starvation(path)
+    assert result.starved == "verified pairs"
+    assert "2 of 2 pairs have matches, the best 24" in result.explanation
+    assert "agree with a geometry, 15 are needed" in result.images[0].reason
+
+
+def test_pieces(tmp_path: Path) -> None:
+    result = diagnose(tmp_path, lambda i, j: 200 if j == 1 or i == 2 else None)
+    assert result.components == (("a", "b"), ("c", "d"))
+    assert result.num_verified_pairs == 2
+    assert [image.model for image in result.images] == [-1, -1, -1, -1]
+    assert result.starved == "connected components"
+    assert "2 verified pairs leave the images in pieces, the largest of 2 of 4" in result.explanation
+
+
+def test_an_image_left_out_says_why(tmp_path: Path) -> None:
+    result = diagnose(tmp_path, lambda i, j: 200 if j < 3 else 0)
+    assert result.num_registered == 3
+    assert result.images[3].reason == "no match with any other image, or in no pair"
+    assert result.starved == "connected components"
+    assert "connect 3 of 4 images, 1 are in no model" in result.explanation
+
+
+def test_a_camera_that_only_turns_is_recognised(tmp_path: Path) -> None:
+    """Every image sees the points at the places of the first: no baseline, no depth."""
+    cloud = make_point_cloud(tmp_path, num_cameras=3, num_points=200, names=list("abc"))
+    with FeatureFile(cloud.features) as f:
+        first = f.get("a")
+        write_features(tmp_path / "same.h5", [(name, first) for name in cloud.names], {})
+    same = Matches(np.stack([np.arange(200)] * 2, axis=1).astype(np.int32), np.ones(200, np.float32))
+    write_matches(tmp_path / "same_m.h5", [(*pair, same) for pair in ("ab", "ac", "bc")], {})
+    with FeatureFile(tmp_path / "same.h5") as f, MatchFile(tmp_path / "same_m.h5") as m:
+        path = build_database(tmp_path / "database.db", None, f, m, cameras=CAMERA)
+    verify(path)
+    models = run_mapping(path, None, tmp_path / "sparse")
+    result = starvation(path, models)
+    assert models == []
+    assert result.starved == "mapping"
+    assert "3 of 3 verified pairs show a flat scene or a camera that only turned" in result.explanation
