@@ -14,6 +14,12 @@ from .results import TaskResult
 TASKS: dict[str, tuple[str, str, str, str]] = {
     # name: (module, config, function, what it measures)
     "hpatches": ("hpatches", "HPatchesConfig", "evaluate_hpatches", "HPatches patch benchmark"),
+    "homographies": (
+        "homographies",
+        "HomographyConfig",
+        "evaluate_homographies",
+        "detect, describe, match images of planar scenes",
+    ),
 }
 """Every task: config -> TaskResult."""
 

@@ -27,9 +27,6 @@ Arrays = dict[str, NDArray[Any]]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
-DESCRIBING = ("images.py", "detect*.py", "orient*.py", "patches.py", "extract.py", "descriptors/*.py")
-"""Source files that decide what a detection or a descriptor is."""
-
 
 def default_folder() -> Path:
     """Where predictions lie when no place is given: below the user's cache folder."""
@@ -110,3 +107,18 @@ def code_hash(*patterns: str) -> str:
     """SHA-256 of this package's source files that match the patterns: predictions change with the code."""
     files = sorted({path for pattern in patterns for path in PACKAGE.glob(pattern)})
     return combined_hash([f"{path.relative_to(PACKAGE).as_posix()} {file_hash(path)}" for path in files])
+
+
+APART = {
+    "cli.py", "cameras.py", "colmap.py", "colmap_log.py", "errors.py", "files.py", "given.py", "match.py",
+    "nearest.py", "options.py", "pairs.py", "progress.py", "reconstruct.py", "scale.py", "scene.py",
+    "shards.py", "stage_commands.py", "stages.py", "store.py", "synthetic.py", "types.py", "usage.py",
+    "viz.py",
+}  # fmt: skip
+"""Modules that have no say in what a detection or a descriptor is; any other file of the package may have."""
+
+
+def describing_code() -> str:
+    """SHA-256 of the source that detects, cuts patches and describes."""
+    own = sorted(path.name for path in PACKAGE.glob("*.py") if path.name not in APART)
+    return code_hash(*own, "descriptors/*.py", "weights/*")

@@ -23,7 +23,7 @@ class RunConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps."""
     engine: str = "auto"
-    """How networks run on a CPU: auto, torch or onnx."""
+    """How networks run on a CPU: auto, torch or onnxruntime."""
     cache: Path | None = None
     """Folder of predictions; by default below the user's cache folder."""
     no_cache: bool = False
