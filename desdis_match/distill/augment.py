@@ -22,27 +22,27 @@ from ..descriptors.desdis import PATCH_SIZE
 class AugmentConfig:
     """What happens to a batch. Standard deviations and limits are those of one patch, drawn for each anew."""
 
-    rotation: float = 0.15
+    rotation: float = 0.12
     """Standard deviation of the angle, radians."""
-    zoom: float = 0.15
+    zoom: float = 0.12
     """Standard deviation of the log2 scale."""
-    shift: float = 0.04
+    shift: float = 0.03
     """Standard deviation of the displacement, in half sides of the patch."""
-    shear: float = 0.1
+    shear: float = 0.08
     """Standard deviation of the shear along each axis."""
     flips: bool = True
     """Mirror and quarter turns, the same for both patches of a pair."""
-    gamma: float = 0.3
+    gamma: float = 0.25
     """Standard deviation of the log exponent of the grey values."""
-    light: float = 0.4
+    light: float = 0.3
     """Largest change of brightness from the middle of the patch to its border."""
     light_share: float = 0.5
     """Share of the patches with gamma and light changed."""
-    blur: float = 1.2
+    blur: float = 1.0
     """Largest standard deviation of the blur, network pixels."""
     blur_share: float = 0.25
     """Share of the patches blurred."""
-    noise: float = 0.03
+    noise: float = 0.012
     """Largest standard deviation of noise; grey values run from 0 to 1."""
     noise_share: float = 0.25
     """Share of the patches with noise."""

@@ -21,9 +21,14 @@ HARD = AugmentConfig(
     shift=0.08,
     shear=0.15,
     flips=False,
+    gamma=0.3,
+    light=0.4,
     light_share=0.5,
+    blur=1.2,
     blur_share=0.3,
+    noise=0.02,
     noise_share=0.3,
+    jpeg_quality=(30.0, 90.0),
     jpeg_share=0.2,
 )
 """Errors of the frames and of the light for `map_hard`; HPatches' tiers do the same to frames."""
