@@ -16,6 +16,7 @@ import cv2  # noqa: F401 - before pycolmap: loaded after it, OpenCV uses pycolma
 import pycolmap
 
 from .errors import InputError
+from .images import exif_focal
 
 CameraMode = Literal["auto", "single", "per-folder", "per-image"]
 
@@ -40,38 +41,54 @@ class PhotoInfo:
     """What decides on a photo's camera."""
 
     size: tuple[int, int]  # width, height
-    exif_camera: str | None = None  # make, model, focal length and size, as COLMAP joins them
+    exif_camera: str | None = None  # make and model
     exif_focal: float | None = None  # pixels
 
 
 def read_photo_info(
     images_dir: Path | None, sizes: Mapping[str, tuple[int, int]], threads: int = 1
 ) -> dict[str, PhotoInfo]:
-    """EXIF of photos by name. A format that pycolmap does not read (WebP) or no folder at all: no EXIF.
+    """Size and EXIF of photos by name; without a folder only what `sizes` says.
 
     sizes: (width, height) that the features are of. Raises InputError when a photo has another size now.
     """
 
     def info(name: str) -> PhotoInfo:
-        size = sizes[name]
         if images_dir is None:
-            return PhotoInfo(size)
+            return PhotoInfo(sizes[name])
         path = images_dir / name
         if not path.is_file():
             raise InputError(f"{path} is in the features but not in the image folder; give the right folder")
-        bitmap = pycolmap.Bitmap.read(path, as_rgb=False)
-        if bitmap is None:
-            return PhotoInfo(size)
-        found = (bitmap.width, bitmap.height)
-        if size not in (found, (0, 0)):
+        photo = _photo_info(path)
+        if photo is None:
+            return PhotoInfo(sizes[name])
+        if sizes[name] not in (photo.size, (0, 0)):
             raise InputError(
-                f"{path} is {found[0]} x {found[1]} pixels, its features are of a photo of "
-                f"{size[0]} x {size[1]}; extract again or give the right folder"
+                f"{path} is {photo.size[0]} x {photo.size[1]} pixels, its features are of a photo of "
+                f"{sizes[name][0]} x {sizes[name][1]}; extract again or give the right folder"
             )
-        return PhotoInfo(found, bitmap.exif_camera_model(), bitmap.exif_focal_length())
+        return photo
 
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         return dict(zip(sizes, pool.map(info, sizes), strict=True))
+
+
+def _photo_info(path: Path) -> PhotoInfo | None:
+    """From the header alone where possible; None for a format that Pillow does not know."""
+    from PIL import ExifTags, Image
+
+    try:
+        with Image.open(path) as image:
+            size, exif = image.size, image.getexif()
+    except (OSError, SyntaxError, ValueError):
+        return None
+    make, model = (str(exif.get(tag, "")).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
+    focal = exif_focal(path)
+    if focal is None and ExifTags.Base.FocalLength in exif.get_ifd(ExifTags.IFD.Exif):
+        # COLMAP knows the sensors of many cameras, but decodes the whole photo to say so.
+        bitmap = pycolmap.Bitmap.read(path, as_rgb=False)
+        focal = None if bitmap is None else bitmap.exif_focal_length()
+    return PhotoInfo(size, f"{make} {model}".strip() or None, focal)
 
 
 def assign_cameras(
