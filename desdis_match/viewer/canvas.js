@@ -1,0 +1,93 @@
+// A canvas with a drawing that the wheel zooms and dragging moves. Content coordinates are the drawing's own;
+// on screen they are content * scale + (x, y), in CSS pixels.
+
+class ZoomCanvas {
+  constructor(canvas, { draw, click = () => {}, hover = () => {}, maxZoom = 40 }) {
+    Object.assign(this, { canvas, draw, scale: 1, x: 0, y: 0, content: [1, 1], maxZoom, margin: 12 });
+    this.pending = false;
+    this.moved = false;
+    this.pointers = new Map();
+    new ResizeObserver(() => { if (!this.touched) this.fit(); this.redraw(); }).observe(canvas);
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), event.offsetX, event.offsetY);
+    }, { passive: false });
+    canvas.addEventListener("dblclick", () => { this.touched = false; this.fit(); });
+    canvas.addEventListener("pointerdown", (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      this.pointers.set(event.pointerId, event);
+      this.moved = false;
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      const before = this.pointers.get(event.pointerId);
+      if (!before) return hover(...this.toContent(event.offsetX, event.offsetY), event);
+      const others = [...this.pointers.values()].filter((other) => other.pointerId !== event.pointerId);
+      if (Math.hypot(event.clientX - before.clientX, event.clientY - before.clientY) > 3) this.moved = true;
+      if (!this.moved) return;
+      if (others.length) {
+        const span = (e) => Math.hypot(e.clientX - others[0].clientX, e.clientY - others[0].clientY);
+        this.zoom(span(event) / Math.max(span(before), 1), event.offsetX, event.offsetY);
+      } else {
+        this.x += event.clientX - before.clientX;
+        this.y += event.clientY - before.clientY;
+      }
+      this.touched = true;
+      this.pointers.set(event.pointerId, event);
+      this.redraw();
+    });
+    const release = (event) => {
+      if (this.pointers.delete(event.pointerId) && !this.moved && event.type === "pointerup") {
+        click(...this.toContent(event.offsetX, event.offsetY), event);
+      }
+    };
+    canvas.addEventListener("pointerup", release);
+    canvas.addEventListener("pointercancel", release);
+    canvas.addEventListener("pointerleave", (event) => { if (!this.pointers.size) hover(NaN, NaN, event); });
+  }
+
+  // Show content of this size wholly; call again when it changes.
+  show(width, height) {
+    this.content = [width, height];
+    this.touched = false;
+    this.fit();
+  }
+
+  fit() {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const room = [Math.max(width - 2 * this.margin, 1), Math.max(height - 2 * this.margin, 1)];
+    this.least = Math.min(room[0] / this.content[0], room[1] / this.content[1]);
+    this.scale = this.least;
+    this.x = (width - this.content[0] * this.scale) / 2;
+    this.y = (height - this.content[1] * this.scale) / 2;
+    this.redraw();
+  }
+
+  zoom(factor, x, y) {
+    const scale = Math.min(Math.max(this.scale * factor, this.least / 2), this.least * this.maxZoom);
+    this.x = x - ((x - this.x) * scale) / this.scale;
+    this.y = y - ((y - this.y) * scale) / this.scale;
+    this.scale = scale;
+    this.touched = true;
+    this.redraw();
+  }
+
+  toContent(x, y) { return [(x - this.x) / this.scale, (y - this.y) / this.scale]; }
+  toScreen(x, y) { return [x * this.scale + this.x, y * this.scale + this.y]; }
+
+  redraw() {
+    if (this.pending) return;
+    this.pending = true;
+    requestAnimationFrame(() => {
+      this.pending = false;
+      const { canvas } = this;
+      const ratio = window.devicePixelRatio || 1;
+      const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
+      if (!width || !height) return;
+      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+      const context = canvas.getContext("2d");
+      context.setTransform(ratio, 0, 0, ratio, 0, 0);
+      context.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
+      this.draw(context);
+    });
+  }
+}

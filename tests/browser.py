@@ -1,0 +1,137 @@
+"""Headless Chromium for tests, driven through chromedriver with the standard library alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+"""The key of an element's reference, fixed by the WebDriver standard."""
+
+
+def find_browser() -> tuple[str, str] | None:
+    """Paths of chromedriver and of Chromium or Chrome, if both are on this machine."""
+    driver = shutil.which("chromedriver")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((path for path in map(shutil.which, names) if path), None)
+    return (driver, browser) if driver and browser else None
+
+
+class Browser:
+    """A browser window; a context manager."""
+
+    def __init__(self, driver: str, browser: str, profile: Path, size: tuple[int, int] = (1400, 860)) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self._base = f"http://127.0.0.1:{port}"
+        self._process = subprocess.Popen(
+            [driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--use-angle=swiftshader",
+            "--enable-unsafe-swiftshader",
+            "--hide-scrollbars",
+            f"--user-data-dir={profile}",
+            f"--window-size={size[0]},{size[1]}",
+        ]
+        options = {"binary": browser, "args": arguments}
+        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        self._session = ""
+        try:
+            self._wait_for_driver()
+            created = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+        except BaseException:
+            self._process.kill()
+            raise
+        self._session = f"/session/{created['sessionId']}"
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._call("DELETE", self._session)
+        finally:
+            self._process.terminate()
+            self._process.wait()
+
+    def open(self, path: Path, fragment: str = "") -> None:
+        """Load a file and wait until the page says that it is ready."""
+        self._call("POST", f"{self._session}/url", {"url": "about:blank"})
+        self._call("POST", f"{self._session}/url", {"url": path.resolve().as_uri() + fragment})
+        self.wait("document.documentElement.dataset.ready === 'yes'")
+
+    def run(self, script: str) -> Any:
+        """The value of a JavaScript expression."""
+        body = {"script": f"return ({script})", "args": []}
+        return self._call("POST", f"{self._session}/execute/sync", body)
+
+    def wait(self, condition: str, seconds: float = 20.0) -> None:
+        """Until a JavaScript expression is true."""
+        end = time.monotonic() + seconds
+        while not self.run(condition):
+            assert time.monotonic() < end, f"not true within {seconds} s: {condition}; {self.errors()}"
+            time.sleep(0.05)
+
+    def click(self, selector: str) -> None:
+        """A real click in the middle of the first element that a CSS selector finds."""
+        find = {"using": "css selector", "value": selector}
+        element = self._call("POST", f"{self._session}/element", find)[ELEMENT]
+        self._call("POST", f"{self._session}/element/{element}/click", {})
+
+    def click_at(self, selector: str, x: float, y: float) -> None:
+        """Move to a place in an element, in CSS pixels from its top left corner, and click."""
+        box = f"document.querySelector({selector!r}).getBoundingClientRect()"
+        corner = self.run(f"(r => [r.x, r.y])({box})")
+        place = {"x": round(corner[0] + x), "y": round(corner[1] + y)}
+        steps = [
+            {"type": "pointerMove", "duration": 0, **place},
+            {"type": "pointerDown", "button": 0},
+            {"type": "pointerUp", "button": 0},
+        ]
+        mouse = {"type": "pointer", "id": "mouse", "actions": steps}
+        self._call("POST", f"{self._session}/actions", {"actions": [mouse]})
+
+    def screenshot(self, path: Path) -> Path:
+        """Write what the window shows as PNG."""
+        path.write_bytes(base64.b64decode(self._call("GET", f"{self._session}/screenshot")))
+        return path
+
+    def errors(self) -> list[str]:
+        """What the console has shown since the last call, warnings left out."""
+        entries = self._call("POST", f"{self._session}/se/log", {"type": "browser"})
+        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+
+    def _wait_for_driver(self) -> None:
+        for _ in range(200):
+            try:
+                if self._call("GET", "/status")["ready"]:
+                    return
+            except urllib.error.URLError:
+                time.sleep(0.05)
+        raise RuntimeError("chromedriver did not start")
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._base + path, data, {"Content-Type": "application/json"})
+        request.method = method
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"{method} {path}: {error.read().decode()[:500]}") from error
