@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import logging
@@ -56,11 +57,13 @@ def download(url: str, target: Path, sha256: str) -> None:
             f"what {url} sent is not the published {target.name} (sha256 {sha256_of(content)[:16]}..., "
             f"expected {sha256[:16]}...); try again, or put the right file at {target}"
         )
+    # The name holds the process id: several workers may miss the file at the same time.
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
         os.replace(partial, target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise InputError(f"cannot write {target}: {error.strerror or error}") from error

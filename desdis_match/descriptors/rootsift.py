@@ -1,11 +1,12 @@
-"""RootSIFT of a 32x32 patch, several times as fast as Kornia's SIFTDescriptor and equal to it within 1e-5.
+"""RootSIFT of a 32x32 patch, equal to Kornia's SIFTDescriptor within 1e-5 and several times as fast.
 
 Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", IJCV 2004, section 6; Arandjelovic and
 Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012, section 3. In Kornia's
 layout: component (angle, row, column) at 16 angle + 4 row + column, angles counted from +x towards +y.
 
 Kornia pools each angle by a convolution of the whole patch. Here the Gaussian window and the pooling of both
-axes are one matrix, a product per angle, and patches go in blocks that stay in the cache.
+axes are one matrix, a product per angle, and patches go in blocks that stay in the cache. A gradient exactly
+on the centre of an angle leaves 1e-7 of itself in the next one there, which the square root makes visible.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class RootSIFT(nn.Module):
         num_patches = len(patches)
         image = patches[:, 0]
         gx, gy = _difference(image), _difference(image.transpose(1, 2)).transpose(1, 2)
-        magnitude = torch.addcmul(gx * gx, gy, gy).sqrt_()
+        squared = torch.addcmul(gx * gx, gy, gy)
+        magnitude = squared.add_(squared.sign(), alpha=EPS).sqrt_()  # Kornia's: 0 stays 0
         turn = torch.atan2(gy, gx + EPS).mul_(NUM_ANGLES / (2 * math.pi))  # in [-4, 4], eighths of a turn
         # Bin k gets the share max(0, 1 - |turn - k|); bins -4 and 4 are one, reached from both ends.
         votes = image.new_empty(NUM_ANGLES, num_patches, PATCH_SIZE, PATCH_SIZE)

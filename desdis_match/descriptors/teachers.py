@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import importlib
+import warnings
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
 
-KORNIA_NETWORKS = {"hardnet": "HardNet", "sosnet": "SOSNet", "hynet": "HyNet", "tfeat": "TFeat"}
-"""Our name -> class in kornia.feature."""
+KORNIA_NETWORKS = {
+    "hardnet": ("HardNet", "liberty_aug"),
+    "sosnet": ("SOSNet", "lib"),
+    "hynet": ("HyNet", "liberty"),
+    "tfeat": ("TFeat", "liberty"),
+}
+"""Our name -> class in kornia.feature, and the key of its weights' address in the `urls` beside it."""
 
 
 def kornia_network(name: str, pretrained: bool = True) -> nn.Module:
     """One of KORNIA_NETWORKS in eval mode; `pretrained` takes Kornia's own weights, downloaded on first use.
 
-    InputError when they cannot be had.
+    InputError when they cannot be had: it names the file and where Kornia looks for it.
     """
     import kornia.feature
 
-    build = getattr(kornia.feature, KORNIA_NETWORKS[name])
+    class_name, key = KORNIA_NETWORKS[name]
+    build = getattr(kornia.feature, class_name)
     try:
-        return build(pretrained=pretrained).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Kornia warns at each try; one error will do
+            return build(pretrained=pretrained).eval()
     except (OSError, RuntimeError) as error:
+        address = importlib.import_module(build.__module__).urls[key]
+        address = address if isinstance(address, str) else address[0]
+        place = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[-1]
         raise InputError(
-            f"Kornia's weights for '{name}' could not be downloaded ({type(error).__name__}); connect to the "
-            "network once, or give the path of a weight file instead of the name"
+            f"Kornia's weights for '{name}' could not be downloaded; fetch {address} elsewhere and put it at "
+            f"{place}"
         ) from error
 
 
@@ -67,7 +81,10 @@ def module_by_import_path(path: str) -> nn.Module:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise InputError(f"cannot import '{path}' (expected package.module:name): {error}") from error
-    network = found if isinstance(found, nn.Module) else found()
+    try:
+        network = found if isinstance(found, nn.Module) else found()
+    except TypeError as error:
+        raise InputError(f"'{path}' cannot be called without arguments: {error}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"'{path}' gives a {type(network).__name__}, not a torch.nn.Module")
     return network.eval()

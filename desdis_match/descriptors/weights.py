@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..files import atomic_path
 from .architectures import Architecture, architecture_of, build_network, recognise
 
 HEADER = "desdis_match"
@@ -31,13 +31,10 @@ def save_weights(path: str | Path, network: nn.Module, metadata: Mapping[str, An
     path = Path(path)
     header = {**metadata, "architecture": architecture_of(network)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(save(tensors, metadata={HEADER: json.dumps(header, sort_keys=True)}))
-        os.replace(partial, path)
+        with atomic_path(path) as partial:
+            partial.write_bytes(save(tensors, metadata={HEADER: json.dumps(header, sort_keys=True)}))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise InputError(f"cannot write the weights {path}: {error.strerror or error}") from error
 
 
