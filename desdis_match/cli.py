@@ -31,10 +31,18 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "desdis_match.synthetic:main",
         "render a scene with ground truth to try things on",
     ),
+    "view": ("Look", "desdis_match.view:main", "a reconstruction as one HTML page"),
+    "doctor": ("Look", "desdis_match.doctor:main", "versions, devices, weights, and a self-test"),
     "evaluate": (
         "Measure",
         "desdis_match.evaluate.__main__:main",
         "benchmarks: patches, homographies, models, speed",
+    ),
+    "train": ("Train", "desdis_match.distill.command:main", "train or distill a patch descriptor"),
+    "build-patches": (
+        "Train",
+        "desdis_match.distill.build_patches:main",
+        "photos and a COLMAP model -> patches to train on",
     ),
 }
 """Every command, in the order `--help` shows it."""

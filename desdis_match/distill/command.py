@@ -30,7 +30,9 @@ def usage() -> str:
     """How to call it, with the presets."""
     lines = ["usage: desdis-match train PRESET [--output DIR] [options]", "", "presets:"]
     lines += [f"  {name:<10}{text}" for name, (text, _) in PRESETS.items()]
-    return "\n".join([*lines, "", "desdis-match train PRESET --help shows all options and the preset's values"])
+    return "\n".join(
+        [*lines, "", "desdis-match train PRESET --help shows all options and the preset's values"]
+    )
 
 
 def main(argv: Sequence[str]) -> int:
