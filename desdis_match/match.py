@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .errors import InputError
-from .nearest import Prepared, candidates, find_nearest, maxima
+from .nearest import Prepared, candidates, find_nearest, hold, maxima
 from .types import Features, Float32, Matches
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def prepare(descriptors: Float32 | torch.Tensor, device: str = "auto") -> Prepar
             f"descriptor {row} of {len(values)} has length {norms[row]:.3g}; divide each by its length"
         )
     exact = (np.rint(values[rows] / norms[rows, None] * GRID) / GRID).astype(np.float32)
-    return Prepared(torch.from_numpy(exact).to(resolve_device(device)), exact, rows)
+    return hold(exact, rows, resolve_device(device))
 
 
 def match_descriptors(
@@ -88,7 +88,9 @@ def match_descriptors(
 
     device: auto, cpu, cuda, cuda:1, mps, ...; auto takes CUDA where there is one. The matches are the same.
     """
-    return match_prepared(prepare(descriptors0, device), prepare(descriptors1, device), config or MatchConfig())
+    return match_prepared(
+        prepare(descriptors0, device), prepare(descriptors1, device), config or MatchConfig()
+    )
 
 
 def match_features(
@@ -116,7 +118,7 @@ def match_prepared(prepared0: Prepared, prepared1: Prepared, config: MatchConfig
     if config.max_distance is not None:
         keep &= squared <= config.max_distance**2
     if "mnn" in config.matcher:
-        keep &= 1 - squared / 2 >= bounds1.best[index1] - bounds1.error
+        keep &= 1 - squared / 2 >= bounds1.best.low[index1]
         keep &= np.isin(index1, candidates(bounds1, ratio, config.max_distance))
         wanted, place = np.unique(index1[keep], return_inverse=True)
         backward = find_nearest(wanted, prepared1, prepared0, bounds1, ratio)

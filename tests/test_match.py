@@ -14,6 +14,13 @@ from desdis_match.types import Features
 MATCHERS = ["mnn", "ratio", "mnn+ratio"]
 
 
+@pytest.fixture(autouse=True, params=[torch.float32, torch.bfloat16, torch.float16], ids=str)
+def coarse_type(request, monkeypatch):
+    """Every story holds whatever the type of the first product."""
+    monkeypatch.setattr(nearest, "coarse_type", lambda device: request.param)
+    return request.param
+
+
 def slow_twin(descriptors0, descriptors1, config):
     """Matches by all squared distances in whole numbers (units of 2**-48), one keypoint at a time."""
     grid0, grid1 = (
@@ -217,9 +224,7 @@ def test_wrong_options_are_refused(options, message):
 
 def test_an_absent_device_is_refused():
     with pytest.raises(InputError, match="device 'cuda:99' is not there"):
-        match_descriptors(
-            np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), device="cuda:99"
-        )
+        match_descriptors(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), device="cuda:99")
 
 
 def test_no_allocation_is_larger_than_the_budget(monkeypatch):
@@ -244,6 +249,23 @@ def test_no_allocation_is_larger_than_the_budget(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert budget < peak < 10 * budget
+
+
+@pytest.mark.parametrize("dim", [2, 16, 128, 300])
+def test_bounds_hold_and_are_tight(coarse_type, dim):
+    """Against similarities in whole numbers; half precision leaves 0.01 (bfloat16), float32 0.0001."""
+    rng = np.random.default_rng(dim)
+    prepared = [prepare(descriptors) for descriptors in two_views(rng, 300, 600, dim, noise=0.5)]
+    grid0, grid1 = (np.rint(p.exact * 2.0**24).astype(np.int64) for p in prepared)
+    similar = 1 - np.stack([((row - grid1) ** 2).sum(1) for row in grid0]) / 2.0**49
+    for bounds, truth in zip(nearest.maxima(*prepared), (similar, similar.T), strict=True):
+        best = truth.max(1)
+        assert np.all(best <= bounds.best.high) and np.all(best >= bounds.best.low)
+        width = np.median(bounds.best.high - best)
+        assert width < {torch.float32: 1e-4, torch.bfloat16: 1e-2, torch.float16: 2e-3}[coarse_type]
+        for i, tile in enumerate(bounds.tile):
+            others = np.delete(truth[i], np.arange(truth.shape[1])[bounds.tiles[tile]])
+            assert bounds.others.low[i] <= others.max(initial=-np.inf) <= bounds.others.high[i]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
