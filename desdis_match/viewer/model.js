@@ -60,7 +60,7 @@ class ModelView {
     this.pitch = 0.42;
     const reach = centers.map((c) => V.length(V.sub(c, middle))).sort((a, b) => a - b)[Math.floor(0.9 * centers.length)] || 0;
     // Far enough for most points and cameras to be in sight.
-    const places = centers.filter((c) => V.length(V.sub(c, middle)) <= 1.2 * reach);
+    const places = [];
     for (let k = 0; k < this.numPoints; k += Math.ceil(this.numPoints / 500)) {
       const place = [...this.positions.subarray(3 * k, 3 * k + 3)];
       if (V.length(V.sub(place, middle)) < 1.5 * radius) places.push(place);
@@ -69,11 +69,11 @@ class ModelView {
     const { clientWidth: width, clientHeight: height } = this.overlay;
     for (this.distance = radius; this.distance < 30 * (radius + reach); this.distance *= 1.05) {
       const project = this.projector();
-      const out = places.filter((place) => {
+      const out = (place) => {
         const at = project(place);
-        return !at || at[0] < 0.05 * width || at[0] > 0.95 * width || at[1] < 0.06 * height || at[1] > 0.92 * height;
-      });
-      if (out.length <= 0.02 * places.length) break;
+        return !at || at[0] < 0.05 * width || at[0] > 0.95 * width || at[1] < 0.06 * height || at[1] > 0.9 * height;
+      };
+      if (places.filter(out).length <= 0.03 * places.length && centers.filter(out).length <= 0.1 * centers.length) break;
     }
     this.redraw();
   }

@@ -1,0 +1,53 @@
+"""The doctor: tells what is there, and fails when a match does not come out right."""
+
+import json
+
+import pytest
+
+from desdis_match import doctor
+from desdis_match.descriptors import DEFAULT_DESCRIPTOR
+from desdis_match.descriptors.registry import DOWNLOADS
+
+
+def test_report_for_people(capsys):
+    assert doctor.main([]) == 0
+    out = capsys.readouterr().out
+    assert "Versions" in out and "Devices" in out and "Weights" in out
+    assert "passed in" in out
+    assert "\x1b[" not in out  # no colours: this is no terminal
+
+
+def test_report_for_machines(capsys):
+    assert doctor.main(["--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["self_test"]["passed"] is True
+    assert report["self_test"]["true_share"] > 0.9
+    assert report["versions"]["desdis-match"] and "cpu" in report["devices"]
+
+
+def test_weights_in_the_cache_are_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("DESDIS_MATCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(doctor, "packaged_folder", lambda: tmp_path / "none")
+    assert doctor.find_weights()["desdis-8"].startswith("downloaded at first use")
+    file = tmp_path / DOWNLOADS["desdis-8"].file_name
+    file.touch()
+    assert doctor.find_weights()["desdis-8"].startswith(str(file))
+    assert doctor.find_weights()[DEFAULT_DESCRIPTOR].endswith("(default)")
+
+
+def test_a_missing_package_names_its_extra(monkeypatch):
+    def missing(name):
+        raise doctor.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", missing)
+    assert doctor.find_versions()["plotly"] == "not installed (pip install 'desdis-match[notebooks]')"
+    assert doctor.find_versions()["torch"] == "not installed (pip install torch)"
+
+
+@pytest.mark.parametrize("change", [{"matches": 5}, {"true_share": 0.5}, {"engines_differ": 0.01}])
+def test_a_bad_result_fails(change, monkeypatch, capsys):
+    good = {"keypoints": 900, "matches": 200, "true_share": 0.95, "engines_differ": 1e-7, "seconds": 1.0}
+    assert doctor.SelfTest(**good).passed
+    monkeypatch.setattr(doctor, "self_test", lambda device: doctor.SelfTest(**{**good, **change}))
+    assert doctor.main([]) == 1
+    assert "FAILED" in capsys.readouterr().out
