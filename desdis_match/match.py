@@ -8,13 +8,18 @@ CPU, GPU and any block size give the same matches, and among equally near neighb
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from .errors import InputError
 from .nearest import Prepared, candidates, find_nearest, hold, maxima
+from .pairs import REUSE, Pair
+from .scale import available_cores, run_shards
 from .types import Features, Float32, Matches
 
 if TYPE_CHECKING:
@@ -125,6 +130,38 @@ def match_prepared(prepared0: Prepared, prepared1: Prepared, config: MatchConfig
         keep[keep] = (backward.index[place] == index0[keep]) & backward.distinct[place]
     indices = np.stack([prepared0.rows[index0[keep]], prepared1.rows[index1[keep]]], axis=1)
     return Matches(indices.astype(np.int32), (1 - squared[keep] / 4).astype(np.float32))
+
+
+def match_pairs(
+    load: Callable[[str], Float32 | torch.Tensor],
+    pairs: Iterable[Pair],
+    config: MatchConfig | None = None,
+    device: str = "auto",
+    num_threads: int | None = None,
+) -> Iterator[tuple[Pair, Matches]]:
+    """Match many pairs of images, in their order; `load(name)` gives an image's (N, D) descriptors.
+
+    An image stays prepared for the pairs that follow closely: `pairs.reuse_order` brings them together.
+    num_threads (default: one a core) pairs are matched at a time, each by one thread; threads serve better
+    than processes here, as almost all the time goes to products outside Python. `load` must allow for that.
+    Raises ShardError, which names the pair, where match_descriptors raises InputError.
+    """
+    import torch
+
+    config = config or MatchConfig()
+    cached = lru_cache(maxsize=2 * REUSE)(lambda name: prepare(load(name), device))
+
+    def work(pair: Pair) -> Matches:
+        return match_prepared(cached(pair[0]), cached(pair[1]), config)
+
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(
+            num_threads or available_cores(), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            yield from run_shards(work, pairs, pool, name=" with ".join)
+    finally:
+        torch.set_num_threads(before)
 
 
 def resolve_device(device: str) -> torch.device:

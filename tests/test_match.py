@@ -8,7 +8,15 @@ import torch
 
 from desdis_match import nearest
 from desdis_match.errors import InputError
-from desdis_match.match import MatchConfig, match_descriptors, match_features, match_prepared, prepare
+from desdis_match.match import (
+    MatchConfig,
+    match_descriptors,
+    match_features,
+    match_pairs,
+    match_prepared,
+    prepare,
+)
+from desdis_match.scale import ShardError
 from desdis_match.types import Features
 
 MATCHERS = ["mnn", "ratio", "mnn+ratio"]
@@ -92,7 +100,7 @@ def test_blocks_and_tiles_of_any_size_give_the_same(monkeypatch, matcher, tile0,
     monkeypatch.setattr(nearest, "LANES", lanes)
     monkeypatch.setattr(nearest, "BLOCK_BYTES", block_bytes)
     rng = np.random.default_rng(5)
-    assert len(check(*two_views(rng, 143, 161), MatchConfig(matcher=matcher))) > 20
+    assert len(check(*two_views(rng, 73, 81), MatchConfig(matcher=matcher))) > 20
 
 
 @pytest.mark.parametrize("matcher", MATCHERS)
@@ -249,6 +257,32 @@ def test_no_allocation_is_larger_than_the_budget(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert budget < peak < 10 * budget
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_many_pairs_come_in_order_and_load_each_image_once(num_threads):
+    rng = np.random.default_rng(9)
+    views = dict(zip("abc", [*two_views(rng, 90, 80), two_views(rng, 5, 5)[0]], strict=True))
+    loaded = []
+
+    def load(name):
+        loaded.append(name)
+        return views[name]
+
+    before = torch.get_num_threads()
+    pairs = [("a", "b"), ("b", "c"), ("a", "c"), ("b", "a")]
+    found = list(match_pairs(load, pairs, num_threads=num_threads))
+    assert [pair for pair, _ in found] == pairs
+    for (name0, name1), matches in found:
+        assert matches.indices.tolist() == match_descriptors(views[name0], views[name1]).indices.tolist()
+    assert torch.get_num_threads() == before
+    assert len(loaded) == 3 or num_threads > 1
+
+
+def test_a_bad_pair_among_many_is_named():
+    views = {"a": np.eye(3, dtype=np.float32), "b": np.eye(4, dtype=np.float32)}
+    with pytest.raises(ShardError, match=r"^a with b: descriptors of 3 and 4 numbers"):
+        list(match_pairs(views.__getitem__, [("a", "a"), ("a", "b")]))
 
 
 @pytest.mark.parametrize("dim", [2, 16, 128, 300])

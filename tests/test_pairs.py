@@ -1,0 +1,134 @@
+"""Which pairs: each once, in a known order, through files with awkward names."""
+
+from functools import lru_cache
+
+import pytest
+
+from desdis_match.errors import InputError
+from desdis_match.pairs import (
+    PAIRS,
+    REUSE,
+    exhaustive_pairs,
+    pairs_from_file,
+    read_pairs,
+    reuse_order,
+    sequential_pairs,
+    write_pairs,
+)
+
+LETTERS = list("abcdef")
+
+
+def joined(pairs):
+    return " ".join("".join(pair) for pair in pairs)
+
+
+def test_exhaustive_is_every_pair_once():
+    assert joined(exhaustive_pairs("abcd")) == "ab ac ad bc bd cd"
+    assert exhaustive_pairs(["a"]) == exhaustive_pairs([]) == []
+
+
+def test_sequential_joins_neighbours_of_the_sorted_names():
+    assert joined(sequential_pairs("dcba", 1)) == "ab bc cd"
+    assert joined(sequential_pairs("abcd", 2)) == "ab ac bc bd cd"
+    assert sequential_pairs("abcd", 9) == exhaustive_pairs("abcd")
+
+
+def test_quadratic_overlap_reaches_powers_of_two():
+    steps = {ord(b) - ord(a) for a, b in sequential_pairs("abcdefghijklmnopqrstuvwxyz", 4, quadratic=True)}
+    assert steps == {1, 2, 3, 4, 8, 16}
+
+
+def test_a_loop_joins_the_end_to_the_start_once():
+    assert joined(sequential_pairs("abcde", 1, loop=True)) == "ab bc cd de ae"
+    assert sorted(sequential_pairs("abcd", 2, loop=True)) == exhaustive_pairs("abcd")
+    assert sequential_pairs("a", 2, loop=True) == []
+
+
+def test_overlap_must_be_positive():
+    with pytest.raises(InputError, match="overlap is 0"):
+        sequential_pairs("abc", 0)
+
+
+def test_registered_ways_need_only_names():
+    for way in PAIRS.values():
+        assert ("a", "b") in way(LETTERS)
+
+
+def test_reuse_order_keeps_the_pairs_and_seldom_loads():
+    names = [f"{i:03}" for i in range(100)]
+    pairs = exhaustive_pairs(names)
+    ordered = reuse_order(pairs)
+    assert sorted(ordered) == pairs
+
+    def loads(order):
+        hold = lru_cache(maxsize=2 * REUSE)(lambda name: name)
+        for pair in order:
+            hold(pair[0]), hold(pair[1])
+        return hold.cache_info().misses
+
+    assert loads(pairs) > 3000
+    assert loads(ordered) < 600
+
+
+NAMES = [
+    "a.jpg",
+    "b c.jpg",
+    "été/日 本.png",
+    "c.jpg",
+    "d  e.jpg",
+    " f.jpg",
+    "#1.jpg",
+    "#1.jpg b.jpg",
+    "b.jpg",
+]
+
+
+def test_any_names_survive_a_round_trip(tmp_path):
+    pairs = exhaustive_pairs(NAMES[:7])
+    assert read_pairs(write_pairs(tmp_path / "pairs.txt", pairs), NAMES[:7]) == pairs
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_comments_blank_lines_repeats_and_line_ends(tmp_path):
+    (tmp_path / "pairs.txt").write_bytes(
+        b"# a.jpg c.jpg\r\na.jpg c.jpg\r\n\r\nc.jpg a.jpg\n  c.jpg \t b c.jpg\n"
+    )
+    assert pairs_from_file(tmp_path / "pairs.txt", NAMES) == [("a.jpg", "c.jpg"), ("c.jpg", "b c.jpg")]
+    (tmp_path / "pairs.txt").write_text("# remark\na b\n")
+    assert pairs_from_file(tmp_path / "pairs.txt") == [("a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a.jpg x.jpg", r"pairs.txt, line 2: there is no image 'x.jpg'"),
+        ("a.jpg x y.jpg", r"pairs.txt, line 2: 'a.jpg x y.jpg' is not two names"),
+        ("a.jpg", r"line 2: 'a.jpg' is not two names"),
+        ("a.jpg a.jpg", r"line 2: 'a.jpg' is paired with itself"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path, line, message):
+    (tmp_path / "pairs.txt").write_text(f"a.jpg c.jpg\n{line}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        pairs_from_file(tmp_path / "pairs.txt", NAMES)
+
+
+def test_a_line_of_two_readings_is_refused(tmp_path):
+    names = ["a", "a b", "b c", "c"]
+    (tmp_path / "pairs.txt").write_text("a b c\n")
+    with pytest.raises(InputError, match="'a' with 'b c' or 'a b' with 'c'; rename one"):
+        pairs_from_file(tmp_path / "pairs.txt", names)
+
+
+def test_without_known_names_blanks_cannot_be_told(tmp_path):
+    (tmp_path / "pairs.txt").write_text("a b c\n")
+    with pytest.raises(InputError, match="give the image names"):
+        pairs_from_file(tmp_path / "pairs.txt")
+
+
+def test_a_missing_file_and_a_line_break_in_a_name(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        pairs_from_file(tmp_path / "none.txt", NAMES)
+    with pytest.raises(InputError, match="line break"):
+        write_pairs(tmp_path / "pairs.txt", [("a\nb", "c")])
