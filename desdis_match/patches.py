@@ -23,8 +23,8 @@ FRAME_SCALE = 12.0
 PATCH_SIZE = 32
 """Side of the patch that the descriptors take, pixels."""
 
-CHUNK = 1000
-"""Patches sampled at a time: OpenCV's images have fewer than 32768 rows."""
+CHUNK_ROWS = 32000
+"""Rows of patches sampled at a time: OpenCV's images have fewer than 32768."""
 
 PYRAMID_KERNEL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 """Burt & Adelson's blur before each halving."""
@@ -58,10 +58,11 @@ class PatchPyramid:
         cell = 2.0 * laf_scales(frames) / size
         level_of = cell.clamp_min(1.0).log2().floor().clamp_max(len(self.levels) - 1)
         finite = frames.isfinite().flatten(1).all(1)
+        chunk = max(1, CHUNK_ROWS // size)
         for number, level in enumerate(self.levels):
             members = (finite & (level_of == number)).nonzero()[:, 0]
-            for start in range(0, len(members), CHUNK):
-                rows = members[start : start + CHUNK]
+            for start in range(0, len(members), chunk):
+                rows = members[start : start + chunk]
                 out[rows, 0] = _sample_level(level, _to_level(frames[rows], self.levels[0], level), size)
         return out
 
