@@ -1,0 +1,317 @@
+"""The main job on small rendered photos: what it makes, going on after a kill, changed options, bad input."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from desdis_match.errors import InputError, NoModelError
+from desdis_match.extract import ExtractConfig
+from desdis_match.reconstruct import ReconstructConfig, reconstruct
+from desdis_match.stages import RunConfig
+from desdis_match.store import FeatureFile
+
+OPTIONS = ["--max-keypoints", "800", "--workers", "1", "--descriptor", "rootsift"]
+FILES = [
+    "features.h5",
+    "matches.h5",
+    "pairs.txt",
+    "database.db",
+    "points.ply",
+    "sparse/0/cameras.bin",
+    "sparse/0/images.bin",
+    "sparse/0/points3D.bin",
+]
+
+KILLER = """
+import importlib, os, signal, sys
+module, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+owner = importlib.import_module(module)
+original = getattr(owner, name)
+def until_killed(*args, **kwargs):
+    global count
+    count -= 1
+    if count < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **kwargs)
+setattr(owner, name, until_killed)
+from desdis_match.reconstruct import main
+sys.exit(main(sys.argv[4:]))
+"""
+"""Runs the command until a function has been called so many times, then kill -9."""
+
+
+def run_command(*argv: str | Path) -> subprocess.CompletedProcess[str]:
+    """`python -m desdis_match.reconstruct ...` as a person would run it."""
+    command = [sys.executable, "-m", "desdis_match.reconstruct", *map(str, argv)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def sql(database: Path) -> list[str]:
+    """All a database holds, as text."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return list(connection.iterdump())
+
+
+def config(images: Path, output: Path, **extract) -> ReconstructConfig:
+    return ReconstructConfig(
+        images=images,
+        output=output,
+        extract=ExtractConfig(**{"max_keypoints": 800, "descriptor": "rootsift", **extract}),
+        run=RunConfig(workers=1),
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scene_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """OUT of a run from start to end."""
+    output = tmp_path_factory.mktemp("undisturbed") / "out"
+    done = run_command("--images", scene_folder / "images", "--output", output, *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert "images registered" in done.stdout
+    assert "6 of 6" in done.stdout
+    assert "\x1b" not in done.stdout, "colours belong on terminals only"
+    return output
+
+
+def test_the_output_folder_holds_what_is_promised(undisturbed: Path):
+    for name in (*FILES, "report.json", "report.html", "colmap.log"):
+        assert (undisturbed / name).stat().st_size > 0, name
+    report = json.loads((undisturbed / "report.json").read_text())
+    assert set(report["stages"]) == {"extract", "pairs", "match", "map"}
+    assert all(stage["seconds"] > 0 for stage in report["stages"].values())
+    assert report["counts"]["images"] == 6
+    assert report["counts"]["pairs"] == 15
+    assert report["models"][0]["num_registered"] == 6
+    assert all(image["registered"] and image["why"] is None for image in report["images"].values())
+    assert report["configuration"]["extract"]["max_keypoints"] == 800
+    with FeatureFile(undisturbed / "features.h5") as features:
+        assert sum(features.counts().values()) == report["counts"]["keypoints"]
+
+
+def test_a_run_killed_in_every_stage_ends_with_the_same_files(
+    undisturbed: Path, scene_folder: Path, tmp_path: Path
+):
+    output = tmp_path / "out"
+    arguments = ["--images", scene_folder / "images", "--output", output, "--verbose", *OPTIONS]
+    kills = [
+        ("desdis_match.stages", "features_to_arrays", 2),  # while photos are extracted
+        ("desdis_match.stages", "features_from_arrays", 3),  # while features.h5 is written
+        ("desdis_match.stages", "matches_to_arrays", 9),  # while pairs are matched
+        ("desdis_match.stages", "matches_from_arrays", 4),  # while matches.h5 is written
+        ("desdis_match.database", "write_image", 3),  # while the database is filled
+        ("desdis_match.verification", "_pair_seed", 7),  # while pairs are verified
+        ("desdis_match.stages", "run_mapping", 0),  # before mapping
+        ("desdis_match.stages", "write_points", 0),  # when the models are there, but nothing after them
+    ]
+    said = ""
+    for module, name, count in kills:
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLER, module, name, str(count), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert killed.returncode == -signal.SIGKILL, (name, killed.stderr)
+        said += killed.stderr
+    done = run_command(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "extract goes on: 2 of 6 images are done" in said
+    assert "match goes on: 9 of 15 pairs are done" in said
+    for name in FILES:
+        if name != "database.db":
+            assert (output / name).read_bytes() == (undisturbed / name).read_bytes(), name
+    # SQLite counts a file's transactions in its header; everything else is the same.
+    assert sql(output / "database.db") == sql(undisturbed / "database.db")
+    hidden = {path.name for path in output.iterdir() if path.name.startswith(".")}
+    assert hidden == {".usage.json"}, "nothing half-written is left"
+
+
+def test_a_changed_option_redoes_only_what_depends_on_it(
+    undisturbed: Path, scene_folder: Path, tmp_path: Path
+):
+    output = tmp_path / "out"
+    shutil.copytree(undisturbed, output)
+    before = {name: (output / name).stat().st_mtime_ns for name in FILES}
+    done = run_command(
+        "--images", scene_folder / "images", "--output", output, *OPTIONS, "--ratio", "0.7", "--verbose"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "matches.h5 is made again (match.ratio: " in done.stderr
+    after = {name: (output / name).stat().st_mtime_ns for name in FILES}
+    assert after["features.h5"] == before["features.h5"]
+    assert after["matches.h5"] != before["matches.h5"]
+    assert after["sparse/0/images.bin"] != before["sparse/0/images.bin"]
+
+
+def test_the_same_command_again_changes_nothing(undisturbed: Path, scene_folder: Path):
+    # pairs.txt is always written; pycolmap touches a database when it opens it.
+    kept = [name for name in FILES if name not in ("pairs.txt", "database.db")]
+    before = {name: (undisturbed / name).stat().st_mtime_ns for name in kept}
+    reconstruct(config(scene_folder / "images", undisturbed))
+    assert {name: (undisturbed / name).stat().st_mtime_ns for name in before} == before
+
+
+def test_damaged_images_are_named_counted_and_left_out(scene_folder: Path, tmp_path: Path):
+    images = tmp_path / "photos"
+    shutil.copytree(scene_folder / "images", images)
+    photo = sorted(images.iterdir())[0]
+    (images / "empty.jpg").write_bytes(b"")
+    (images / "noise.png").write_bytes(b"this is no picture")
+    (images / "cut.jpg").write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
+    cv2.imwrite(str(images / "tiny.png"), np.zeros((1, 1), np.uint8))
+    cv2.imwrite(str(images / "black.png"), np.zeros((300, 400), np.uint8))
+    result = reconstruct(config(images, tmp_path / "out"))
+    assert result.report.counts["images"] == 11
+    assert result.report.counts["usable"] == 6
+    assert len(result.models[0].reg_image_ids()) == 6
+    reasons = {name: image.why for name, image in result.report.images.items() if image.why}
+    assert set(reasons) == {"empty.jpg", "noise.png", "cut.jpg", "tiny.png", "black.png"}
+    assert "empty file" in reasons["empty.jpg"]
+    assert "truncated" in reasons["cut.jpg"]
+    assert "1x1" in reasons["tiny.png"]
+    assert "same value" in reasons["black.png"]
+
+
+def test_names_with_blanks_and_other_letters(scene_folder: Path, tmp_path: Path):
+    images = tmp_path / "mes photos"
+    for number, photo in enumerate(sorted((scene_folder / "images").iterdir())):
+        folder = images / ("été à Köln" if number % 2 else "a b")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, folder / f"photo nº {number}.jpg")
+    result = reconstruct(config(images, tmp_path / "out put"))
+    assert {image.name for image in result.models[0].images.values()} >= {"a b/photo nº 0.jpg"}
+    assert len(result.models[0].reg_image_ids()) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "nowhere"], "nowhere is not a folder"),
+        (["--images", "empty"], "holds no images"),
+        (["--images", "one"], "needs two usable images or more"),
+        (["--images", "bad"], "none of the 2 images"),
+        (["--images", "two", "--output", "a_file"], "cannot be written"),
+        (["--images", "two", "--ratio", "1.5"], "ratio is 1.5"),
+        (["--images", "two", "--descriptor", "sift2"], "unknown descriptor 'sift2'"),
+        (["--images", "two", "--camera-model", "FISHY"], "FISHY"),
+        (["--images", "two", "--keypoints", "nowhere.h5"], "nowhere.h5"),
+        (["--images", "two", "--masks", "nowhere"], "nowhere"),
+        (["--images", "two", "--pairs-file", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+):
+    from desdis_match.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    texture = np.random.default_rng(0).integers(0, 255, (120, 160), np.uint8)
+    for folder in ("empty", "one", "two", "bad"):
+        (tmp_path / folder).mkdir()
+    for path in ("one/a.png", "two/a.png", "two/b.png"):
+        cv2.imwrite(path, texture)
+    for path in ("bad/a.png", "bad/b.png"):
+        Path(path).write_bytes(b"")
+    Path("a_file").write_text("in the way")
+    assert main(["reconstruct", "--workers", "1", *arguments]) == 2
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_an_unknown_flag_exits_with_2():
+    done = run_command("--images", ".", "--detecter", "dog")
+    assert done.returncode == 2
+    assert "--detecter" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_when_no_model_forms_the_report_says_which_stage_starved(tmp_path: Path):
+    images = tmp_path / "photos"
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    for name in "abc":  # pictures of different things
+        coarse = rng.integers(0, 255, (30, 40), np.uint8)
+        cv2.imwrite(
+            str(images / f"{name}.png"), cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC)
+        )
+    with pytest.raises(NoModelError) as error:
+        reconstruct(config(images, tmp_path / "out"))
+    assert error.value.exit_code == 3
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["diagnosis"] in str(error.value)
+    assert report["counts"]["verified_pairs"] == 0
+    assert "verified" in report["diagnosis"] or "match" in report["diagnosis"]
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_worker_processes_give_the_same_features(undisturbed: Path, scene_folder: Path, tmp_path: Path):
+    from desdis_match.stages import extract
+
+    path = extract(
+        scene_folder / "images",
+        tmp_path / "features.h5",
+        ExtractConfig(max_keypoints=800, descriptor="rootsift"),
+        run=RunConfig(workers=2),
+    )
+    assert path.read_bytes() == (undisturbed / "features.h5").read_bytes()
+
+
+def test_a_stage_alone_refuses_to_replace_what_other_options_made(undisturbed: Path, scene_folder: Path):
+    from desdis_match.stages import extract
+
+    with pytest.raises(InputError, match=r"extract\.max_keypoints: 800 -> 700.*--overwrite"):
+        extract(
+            scene_folder / "images",
+            undisturbed / "features.h5",
+            ExtractConfig(max_keypoints=700, descriptor="rootsift"),
+        )
+
+
+def test_given_keypoints_are_described_in_their_order(undisturbed: Path, scene_folder: Path, tmp_path: Path):
+    from desdis_match.stages import extract
+
+    path = extract(
+        scene_folder / "images",
+        tmp_path / "again.h5",
+        ExtractConfig(descriptor="rootsift"),
+        keypoints=undisturbed / "features.h5",
+        run=RunConfig(workers=1),
+    )
+    with FeatureFile(path) as again, FeatureFile(undisturbed / "features.h5") as first:
+        for name in first.names():
+            assert np.array_equal(again.keypoints(name), first.keypoints(name))
+            similar = (again.get(name).descriptors * first.get(name).descriptors).sum(1)
+            assert np.median(similar) > 0.999
+
+
+def test_masked_places_have_no_keypoints(undisturbed: Path, scene_folder: Path, tmp_path: Path):
+    from desdis_match.stages import extract
+
+    name = sorted(os.listdir(scene_folder / "images"))[0]
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    mask = np.full((300, 400), 255, np.uint8)
+    mask[:, :200] = 0
+    cv2.imwrite(str(masks / f"{name}.png"), mask)
+    path = extract(
+        scene_folder / "images",
+        tmp_path / "features.h5",
+        ExtractConfig(max_keypoints=800, descriptor="rootsift"),
+        masks=masks,
+        run=RunConfig(workers=1),
+    )
+    with FeatureFile(path) as masked, FeatureFile(undisturbed / "features.h5") as first:
+        assert first.keypoints(name)[:, 0].min() < 150
+        assert masked.keypoints(name)[:, 0].min() >= 199.5
+        assert len(masked.keypoints(name)) > 50
