@@ -20,6 +20,7 @@ TASKS: dict[str, tuple[str, str, str, str]] = {
         "evaluate_homographies",
         "detect, describe, match images of planar scenes",
     ),
+    "sfm": ("sfm", "SfmConfig", "evaluate_sfm", "reconstructions, against true cameras"),
 }
 """Every task: config -> TaskResult."""
 
