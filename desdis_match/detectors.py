@@ -36,8 +36,9 @@ class DetectorConfig:
     max_keypoints: int = 8000
     """Frames kept per photo, those of highest contrast."""
 
-    orientation: Literal["upright", "dominant", "multi"] = "dominant"
-    """How a frame is turned: not at all, along the dominant gradient, or once along each strong one."""
+    orientation: Literal["upright", "dominant", "multi", "learned", "auto"] = "dominant"
+    """How a frame is turned: not at all, along the dominant gradient, once along each strong one, as a small
+    network says, or (auto) by one angle a photo that is found by comparing the photos of the set."""
 
     upright: bool = False
     """The same as --orientation upright."""

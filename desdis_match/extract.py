@@ -64,7 +64,7 @@ def extract_image(
     """
     gray = image if isinstance(image, GrayImage) else read_gray(image, config.max_size or None)
     found = detect(gray.pixels, config, mask, device)
-    return _described(found.lafs, found.scores, found.pyramid, gray, descriptor)
+    return describe_frames(found.lafs, found.scores, found.pyramid, gray, descriptor)
 
 
 def describe_keypoints(
@@ -90,7 +90,7 @@ def describe_keypoints(
             first = torch.ones_like(rows, dtype=torch.bool)
             first[1:] = rows[1:] != rows[:-1]
             lafs = frames[first]
-        features = _described(lafs, torch.ones(len(lafs)), pyramid, gray, descriptor)
+        features = describe_frames(lafs, torch.ones(len(lafs)), pyramid, gray, descriptor)
     # The very coordinates that were given, not those that went to the resized photo and back.
     return Features(
         given.xy, features.descriptors, features.scores, features.scales, features.angles, features.image_size
@@ -142,9 +142,10 @@ def resolved_device(name: str) -> torch.device:
     return device
 
 
-def _described(
+def describe_frames(
     lafs: Tensor, scores: Tensor, pyramid: PatchPyramid, gray: GrayImage, descriptor: Descriptor
 ) -> Features:
+    """Features of sigma-sized frames (N, 2, 3) with scores (N,), both of the resized photo behind `gray`."""
     with torch.inference_mode():
         # An empty tensor splits into one empty chunk, which gives the (0, D) of no keypoints.
         parts = [descriptor(extract_patches(pyramid, chunk)) for chunk in lafs.split(DESCRIBE_CHUNK)]

@@ -61,7 +61,21 @@ def multi(pyramid: PatchPyramid, lafs: Tensor) -> tuple[Tensor, Tensor]:
     return _by_peaks(pyramid, lafs, MAX_PEAKS)
 
 
-ORIENTATIONS: dict[str, Orientation] = {"upright": upright, "dominant": dominant, "multi": multi}
+def learned(pyramid: PatchPyramid, lafs: Tensor) -> tuple[Tensor, Tensor]:
+    """One frame each, as the network of orientation_learned.py says."""
+    from .orientation_learned import predict_angles
+
+    return rotated_lafs(lafs, predict_angles(pyramid, lafs)), torch.arange(len(lafs), device=lafs.device)
+
+
+ORIENTATIONS: dict[str, Orientation] = {
+    "upright": upright,
+    "dominant": dominant,
+    "multi": multi,
+    "learned": learned,
+    # A photo on its own has nothing to be compared with; extract_auto.py turns the photos of a set.
+    "auto": upright,
+}
 
 
 def gradient_histograms(pyramid: PatchPyramid, lafs: Tensor) -> Tensor:

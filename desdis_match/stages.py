@@ -27,13 +27,22 @@ from .database import build_database, database_config
 from .descriptors import load_descriptor
 from .errors import InputError
 from .extract import ExtractConfig, Extractor, resolved_device
+from .extract_auto import (
+    first_pass,
+    first_pass_from_arrays,
+    first_pass_to_arrays,
+    probe_from_arrays,
+    turn_features,
+)
 from .files import atomic_path, canonical_json, config_differences
 from .images import UnreadableImage, list_images, mask_path, read_gray, read_mask
 from .match import MatchConfig, Prepared, match_prepared, prepare
+from .orientation_auto import Turn, decide
 from .pairs import Pair, exhaustive_pairs, pairs_from_file, sequential_pairs, write_pairs
 from .progress import track
 from .scale import available_cores, run_shards
 from .shards import (
+    Arrays,
     ShardFolder,
     features_from_arrays,
     features_to_arrays,
@@ -41,7 +50,7 @@ from .shards import (
     matches_to_arrays,
 )
 from .store import FeatureFile, MatchFile, check_pair_names, file_config, write_features, write_matches
-from .types import Features, Matches
+from .types import Matches
 from .verification import verify
 
 log = logging.getLogger(__name__)
@@ -54,9 +63,6 @@ MIN_PARALLEL_IMAGES = 6
 
 MIN_PARALLEL_PAIRS = 60
 """The same for pairs."""
-
-DATABASE_SETTINGS = ("cameras",)
-"""Fields of MapConfig that the database depends on before it is verified."""
 
 PAIRS_PER_SHARD = 8
 """Pairs a worker takes at a time: it prepares an image once for those that share it."""
@@ -114,6 +120,8 @@ def extract(
             f"{images} holds no images (JPEG, PNG, TIFF, WebP, BMP, PPM); give the folder of photos"
         )
     check_pair_names(names)
+    if masks is not None and not masks.is_dir():
+        raise InputError(f"{masks} is not a folder; give the folder of masks (NAME.png for image NAME)")
     stamps = {name: _stamp(images, name, masks, keypoints) for name in names}
     descriptor = load_descriptor(config.descriptor, device="cpu").fingerprint
     made_by = {
@@ -139,12 +147,9 @@ def extract(
         _extract_one, jobs, executor if workers > 1 else None, workers, name=lambda job: job.name
     )
     for job, result in track(results, "extract", len(jobs), "photos"):
-        if isinstance(result, Features):
-            shards.save(keys[job.name], features_to_arrays(result))
-        else:
-            shards.save(keys[job.name], {"unusable": np.array(result)})
+        shards.save(keys[job.name], result)
     shards.done()
-    usable, unusable = [], {}
+    usable, unusable, probes = [], {}, {}
     for name in names:
         arrays = shards.load(keys[name])
         if "unusable" in arrays:
@@ -152,14 +157,49 @@ def extract(
             log.warning("%s is left out: it %s", name, unusable[name])
         else:
             usable.append(name)
+        if "probe_angles" in arrays:
+            probes[name] = probe_from_arrays(arrays)
     if not usable:
         first, why = next(iter(unusable.items()))
         raise InputError(f"none of the {len(names)} images in {images} can be used; {first}, for one, {why}")
+    if probes:
+        keys |= _turn_photos(images, shards, keys, decide(probes), config, run, executor)
     write_features(
         output, ((name, features_from_arrays(shards.load(keys[name]))) for name in usable), made_by
     )
     shards.remove()
     return output
+
+
+def _turn_photos(
+    images: Path,
+    shards: ShardFolder,
+    keys: dict[str, str],
+    turns: dict[str, Turn],
+    config: ExtractConfig,
+    run: RunConfig,
+    executor: Executor | None,
+) -> dict[str, str]:
+    """Describe the photos that are not upright again; their new keys in `shards`."""
+    turned = {
+        name: f"{keys[name]}\n{turn.angle:.4f} {turn.per_keypoint}"
+        for name, turn in turns.items()
+        if not turn.upright
+    }
+    finished = shards.done()
+    jobs = [
+        _TurnJob(images, name, config, shards, keys[name], turns[name], run.device)
+        for name, key in turned.items()
+        if key not in finished
+    ]
+    workers = num_workers(run, len(jobs), MIN_PARALLEL_IMAGES)
+    results = run_shards(
+        _turn_one, jobs, executor if workers > 1 else None, workers, name=lambda job: job.name
+    )
+    for job, result in track(results, "turn", len(jobs), "photos"):
+        shards.save(turned[job.name], result)
+    shards.done()
+    return turned
 
 
 @dataclass(frozen=True)
@@ -177,12 +217,35 @@ def _extractor(config: ExtractConfig, device: str) -> Extractor:
     return Extractor(config, device)
 
 
-def _extract_one(job: _ExtractJob) -> Features | str:
-    """Features, or why the image cannot be used."""
+def _extract_one(job: _ExtractJob) -> Arrays:
+    """Features, for orientation `auto` the first pass of them, or why the image cannot be used."""
+    extractor = _extractor(job.config, job.device)
     try:
-        return _extractor(job.config, job.device)(job.images, job.name, job.masks, job.keypoints)
+        if job.config.orientation == "auto" and job.keypoints is None:
+            return first_pass_to_arrays(first_pass(extractor, job.images, job.name, job.masks))
+        return features_to_arrays(extractor(job.images, job.name, job.masks, job.keypoints))
     except UnreadableImage as error:
-        return error.why
+        return {"unusable": np.array(error.why)}
+
+
+@dataclass(frozen=True)
+class _TurnJob:
+    images: Path
+    name: str
+    config: ExtractConfig
+    shards: ShardFolder
+    key: str
+    turn: Turn
+    device: str
+
+
+def _turn_one(job: _TurnJob) -> Arrays:
+    extractor = _extractor(job.config, job.device)
+    first = first_pass_from_arrays(job.shards.load(job.key))
+    features = turn_features(
+        job.images / job.name, first, job.turn, job.config, extractor.descriptor, extractor.device
+    )
+    return features_to_arrays(features)
 
 
 def unusable_images(images: Path, features: Path, masks: Path | None = None) -> dict[str, str]:
@@ -298,10 +361,11 @@ def _feature_file(features: Path, stamp: int) -> FeatureFile:
 
 def _match_some(job: _MatchJob) -> list[Matches]:
     stamp = job.features.stat().st_mtime_ns  # a new file of the same name is not the one in the cache
-    return [
-        match_prepared(*(_prepared(job.features, stamp, name, job.device) for name in pair), job.config)
-        for pair in job.pairs
-    ]
+    found = []
+    for pair in job.pairs:
+        prepared0, prepared1 = (_prepared(job.features, stamp, name, job.device) for name in pair)
+        found.append(match_prepared(prepared0, prepared1, job.config))
+    return found
 
 
 def _pair_key(pair: Pair) -> str:
@@ -328,8 +392,9 @@ def map_images(
     """
     config = config or MapConfig()
     database, sparse = output / "database.db", output / "sparse"
-    made_by = {"map": asdict(config), "features": fingerprint(features), "matches": fingerprint(matches)}
-    settings = {**made_by, "map": {k: v for k, v in made_by["map"].items() if k in DATABASE_SETTINGS}}
+    sources = {"features": fingerprint(features), "matches": fingerprint(matches)}
+    made_by = {"map": asdict(config), **sources}
+    settings = {"cameras": asdict(config.cameras), **sources}
     stamp = sparse / "made_by.json"
     make_folder(output)
     if _is_current(stamp, made_by, overwrite, "a model", _json_file):

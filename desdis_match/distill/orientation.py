@@ -58,8 +58,8 @@ class OrientationConfig:
 
 
 ZOOM, STRETCH, SHIFT, NOISE = 0.12, 0.1, 0.04, 0.02
-"""Standard deviations of what differs between a point's patches besides their angle: log2 scale, stretch along
-a random axis, place in half sides, grey values (of 1)."""
+"""Standard deviations of what differs between a point's patches besides their angle: log2 scale, stretch
+along a random axis, place in half sides, grey values (of 1)."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def train_orientation(
     """The trained network, in eval mode.
 
     descriptor: a frozen network (N, 1, 32, 32) -> (N, D) whose distances are to agree. With `checkpoint` the
-    state is saved there every few hundred steps, and an interrupted training of the same configuration goes on.
+    state is saved there every few hundred steps, and an interrupted training of the same configuration goes
+    on.
     """
     descriptor.eval().requires_grad_(False)
     torch.manual_seed(config.seed)
@@ -167,7 +168,7 @@ def train_orientation(
 def agreement(
     network: nn.Module, held: PatchSet, descriptor: nn.Module, pairs: int = 4000, seed: int = 1
 ) -> Agreement:
-    """How well `network`'s angles agree on random pairs of `held`, without augmentation but for the angles."""
+    """How well angles agree on random pairs of `held`, without augmentation but for random angles."""
     stored, context = _batch(held, pairs, [seed])
     generator = torch.Generator().manual_seed(seed)
     angles = _uniform_angles(len(stored), generator)
@@ -252,7 +253,7 @@ def _turned_by_vector(affine: Tensor, vector: Tensor) -> Tensor:
 
 
 def _error_cosine(predicted: Tensor, angles: Tensor) -> Tensor:
-    """Cosine (B,) of the disagreement of the two halves: prediction plus the angle of the cut is the point's own."""
+    """Cosine (B,) of the two halves' disagreement: prediction plus angle of the cut is the point's own."""
     cos, sin = predicted.unbind(1)
     own = torch.stack([cos * angles.cos() - sin * angles.sin(), sin * angles.cos() + cos * angles.sin()], 1)
     first, second = own.chunk(2)
