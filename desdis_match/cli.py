@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "view": ("Look", "desdis_match.view:main", "a reconstruction as one HTML page"),
     "doctor": ("Look", "desdis_match.doctor:main", "versions, devices, weights, and a self-test"),
+    "export-onnx": ("Describe", "desdis_match.export_onnx:main", "a descriptor as an ONNX file"),
     "evaluate": (
         "Measure",
         "desdis_match.evaluate.__main__:main",
@@ -43,6 +44,26 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Train",
         "desdis_match.distill.build_patches:main",
         "photos and a COLMAP model -> patches to train on",
+    ),
+    "export": (
+        "Exchange",
+        "desdis_match.exchange.models:main_export",
+        "a model -> COLMAP, PLY, nerfstudio, Bundler, NVM, undistorted photos",
+    ),
+    "import-database": (
+        "Exchange",
+        "desdis_match.exchange.commands:main_import_database",
+        "a COLMAP database -> features.h5 and matches.h5",
+    ),
+    "export-database": (
+        "Exchange",
+        "desdis_match.exchange.commands:main_export_database",
+        "features.h5 and matches.h5 -> into a COLMAP database",
+    ),
+    "export-features": (
+        "Exchange",
+        "desdis_match.exchange.commands:main_export_features",
+        "features.h5 -> COLMAP's text files",
     ),
 }
 """Every command, in the order `--help` shows it."""

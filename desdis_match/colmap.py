@@ -20,7 +20,7 @@ import pycolmap
 
 from .cameras import CameraConfig
 from .colmap_log import log_to
-from .database import build_database, open_database
+from .database import build_database, copy_database, open_database, remove_database
 from .errors import InputError
 from .files import atomic_path
 from .progress import track
@@ -104,7 +104,7 @@ def run_mapping(
     output = Path(output)
     with open_database(database_path) as database:
         num_images = database.num_images()
-    with _new_folder(output) as folder:
+    with new_folder(output) as folder:
         raw = folder / "raw"
         raw.mkdir()
         with log_to(log_path):
@@ -143,7 +143,7 @@ def _map_global(
     That step writes focal lengths into its database, so it works on a copy.
     """
     copy = output.parent / "calibrated.db"
-    shutil.copyfile(database, copy)
+    copy_database(database, copy)
     try:
         if not config.fix_intrinsics and _has_unknown_focal(copy):
             calibration = pycolmap.ViewGraphCalibrationOptions(random_seed=config.seed)
@@ -157,8 +157,7 @@ def _map_global(
             options.image_path = options.mapper.image_path = str(images_dir)
         models = list(pycolmap.global_mapping(copy, images_dir or output, output, options).values())
     finally:
-        for file in output.parent.glob("calibrated.db*"):
-            file.unlink()
+        remove_database(copy)
     return models
 
 
@@ -233,7 +232,7 @@ def _registration_bar(num_images: int) -> Iterator[tuple[Callable[[], None], Cal
 
 
 @contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path) -> Iterator[Path]:
     """An empty hidden folder beside `path` that takes its place as a whole when the block ends well."""
     temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
     for folder in (temporary, old):

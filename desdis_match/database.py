@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def build_database(
         for camera in rigs:
             write_camera(database, camera)
         for name, image_id in ids.items():
-            write_image(database, image_id, name, camera_of[name])
+            write_image(database, image_id, name, camera_of[name], rig_id=camera_of[name])
             database.write_keypoints(image_id, to_colmap(features.keypoints(name)))
         for name0, name1 in pairs:
             found = matches.get(name0, name1, counts).indices
@@ -75,21 +75,66 @@ def build_database(
     return Path(path)
 
 
-def write_camera(database: pycolmap.Database, camera: pycolmap.Camera) -> None:
-    """A camera and the rig of this one camera that COLMAP 4 wants."""
+def write_camera(database: pycolmap.Database, camera: pycolmap.Camera) -> int:
+    """A camera and the rig of this one camera that COLMAP 4 wants; returns the rig's id.
+
+    In a new database the rigs have the ids of their cameras, and so have the frames those of their images.
+    """
     database.write_camera(camera, use_camera_id=True)
-    rig = pycolmap.Rig(rig_id=camera.camera_id)
+    rig = pycolmap.Rig()
     rig.add_ref_sensor(camera.sensor_id)
-    database.write_rig(rig, use_rig_id=True)
+    return database.write_rig(rig)
 
 
-def write_image(database: pycolmap.Database, image_id: int, name: str, camera_id: int) -> None:
-    """An image and its frame; the camera's rig has the camera's id."""
+def write_image(database: pycolmap.Database, image_id: int, name: str, camera_id: int, rig_id: int) -> None:
+    """An image and its frame."""
     image = pycolmap.Image(image_id=image_id, name=name, camera_id=camera_id)
     database.write_image(image, use_image_id=True)
-    frame = pycolmap.Frame(frame_id=image_id, rig_id=camera_id)
+    frame = pycolmap.Frame(rig_id=rig_id)
     frame.add_data_id(image.data_id)
-    database.write_frame(frame, use_frame_id=True)
+    database.write_frame(frame)
+
+
+def add_images(
+    database: pycolmap.Database,
+    sizes: Mapping[str, tuple[int, int]],
+    images_dir: Path | None,
+    config: CameraConfig,
+) -> dict[str, int]:
+    """Give further images ids and cameras in an existing database; returns their ids by name.
+
+    sizes: (width, height) of the new images. They share the camera of an image that is already there where
+    `config` would have let them, had all been given cameras at once.
+    """
+    if not sizes:
+        return {}
+    known = {image.name: image.camera_id for image in database.read_all_images()}
+    cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
+    old_sizes = {
+        name: (cameras[camera_id].width, cameras[camera_id].height)
+        for name, camera_id in known.items()
+        if images_dir is None or (images_dir / name).is_file()
+    }
+    photos = read_photo_info(images_dir, {**old_sizes, **sizes})
+    wanted, group_of = assign_cameras(photos, config)
+    rigs: dict[int, tuple[int, int]] = {}  # group -> camera id, rig id
+    for name in old_sizes:
+        rig = database.read_rig_with_sensor(cameras[known[name]].sensor_id)
+        if rig is not None and not rig.non_ref_sensors:
+            rigs.setdefault(group_of[name], (known[name], rig.rig_id))
+    next_camera = max(cameras, default=0) + 1
+    next_image = max((image.image_id for image in database.read_all_images()), default=0) + 1
+    ids = {}
+    for image_id, name in enumerate(sizes, start=next_image):
+        group = group_of[name]
+        if group not in rigs:
+            camera = wanted[group - 1]
+            camera.camera_id = next_camera
+            rigs[group] = (next_camera, write_camera(database, camera))
+            next_camera += 1
+        write_image(database, image_id, name, *rigs[group])
+        ids[name] = image_id
+    return ids
 
 
 @contextmanager
@@ -125,6 +170,32 @@ def open_database(path: Path, create: bool = False) -> Iterator[pycolmap.Databas
         database.close()
 
 
+@contextmanager
+def replaced_database(path: Path) -> Iterator[Path]:
+    """A copy of a database to change; it takes the place of `path` when the block ends well."""
+    if not Path(path).is_file():
+        raise InputError(f"{path} does not exist; `desdis-match map` makes it")
+    with atomic_path(path) as temporary:
+        try:
+            copy_database(path, temporary)
+            yield temporary
+            for journal in _journals(path):
+                journal.unlink(missing_ok=True)
+        except BaseException:
+            remove_database(temporary)
+            raise
+
+
+def copy_database(path: Path, copy: Path) -> None:
+    """A packed copy, with what lies in the journal of a killed process; an existing `copy` is replaced.
+
+    The bytes of the copy depend on the content alone, not on how it came to be.
+    """
+    remove_database(copy)
+    with connect(path) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+
+
 def remove_database(path: Path) -> None:
     """Delete a database with its journals."""
     for file in (Path(path), *_journals(path)):
@@ -158,6 +229,7 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def notes(path: Path) -> dict[str, str]:
+    """Everything noted; empty for a database of others or none at all."""
     if not Path(path).is_file():
         return {}
     with connect(path) as connection:
@@ -166,18 +238,15 @@ def notes(path: Path) -> dict[str, str]:
         return dict(connection.execute("SELECT key, value FROM desdis_match"))
 
 
-def set_notes(path: Path, notes: dict[str, str]) -> None:
+def set_notes(path: Path, notes: Mapping[str, str]) -> None:
+    """Note more, or something else under a key that is there."""
     with connect(path) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS desdis_match (key TEXT PRIMARY KEY, value TEXT)")
         connection.executemany("INSERT OR REPLACE INTO desdis_match VALUES (?, ?)", sorted(notes.items()))
 
 
-def pack(path: Path, new_notes: dict[str, str]) -> None:
-    """Rewrite a database without gaps and journals: its content decides its bytes, not how it got there."""
-    with atomic_path(path) as temporary:
-        remove_database(temporary)
+def drop_notes(path: Path) -> None:
+    """Forget what a database was made from, when others' content comes in."""
+    if notes(path):
         with connect(path) as connection:
-            connection.execute("VACUUM INTO ?", (str(temporary),))
-        set_notes(temporary, new_notes)
-        for journal in _journals(path):
-            journal.unlink(missing_ok=True)
+            connection.execute("DELETE FROM desdis_match")

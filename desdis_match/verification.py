@@ -20,7 +20,7 @@ from typing import TypeVar
 import cv2  # noqa: F401 - before pycolmap, see cameras.py
 import pycolmap
 
-from .database import connect, notes, open_database, pack, set_notes
+from .database import connect, notes, open_database, replaced_database, set_notes
 from .files import canonical_json
 from .progress import track
 
@@ -55,19 +55,21 @@ def verify(
     """Estimate a two-view geometry for every matched pair of a database, in place.
 
     Goes on where a killed run stopped. The seed of a pair comes from `seed` and its names, so the result does
-    not depend on threads or on what was done before. With another seed or configuration all pairs are done
-    again.
+    not depend on threads or on what was done before. With another seed or configuration than last time all
+    pairs are done again; two-view geometries that another program found are kept.
     """
     config = config or VerifyConfig()
     setting = canonical_json({**asdict(config), "seed": seed})
     known = notes(database_path)
     if known.get("verification") != setting:
-        with open_database(database_path) as database:
-            database.clear_two_view_geometries()
+        if "verification" in known:
+            with open_database(database_path) as database:
+                database.clear_two_view_geometries()
         set_notes(database_path, {"verification": setting, "verified": "no"})
     if notes(database_path)["verified"] != "yes":
         _verify_rest(database_path, config, seed, threads or os.cpu_count() or 1)
-        pack(database_path, {"verified": "yes"})
+        with replaced_database(database_path) as packed:
+            set_notes(packed, {"verified": "yes"})
     with connect(database_path) as connection:
         rows = [rows for (rows,) in connection.execute("SELECT rows FROM two_view_geometries")]
     verified = [num for num in rows if num >= config.min_num_inliers]

@@ -1,0 +1,175 @@
+"""Features and matches out of an existing COLMAP database, and into one.
+
+Going in, images that the database knows by name keep their ids and cameras; new ones get a camera as in
+`build_database`. The database is changed as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2  # noqa: F401 - before pycolmap, see desdis_match/cameras.py
+import numpy as np
+import pycolmap
+
+from ..cameras import CameraConfig
+from ..database import (
+    add_images,
+    connect,
+    drop_notes,
+    from_colmap,
+    open_database,
+    replaced_database,
+    to_colmap,
+)
+from ..errors import InputError
+from ..patches import FRAME_SCALE
+from ..store import FeatureFile, MatchFile, write_features, write_matches
+from ..types import Features, Matches
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came out of a database."""
+
+    num_images: int
+    num_keypoints: int
+    num_pairs: int
+    num_matches: int
+
+
+def import_database(database_path: Path, features_path: Path, matches_path: Path) -> Imported:
+    """Keypoints, descriptors and raw matches of a COLMAP database -> features.h5 and matches.h5.
+
+    Pairs that have only a two-view geometry give its inliers. Byte descriptors become unit vectors.
+    Raises InputError for a damaged database or one without keypoints.
+    """
+    source = {"database": Path(database_path).name}
+    with open_database(database_path) as database:
+        images = {image.image_id: image for image in database.read_all_images()}
+        cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
+        named = sorted(images.values(), key=lambda image: image.name)
+        present = [image for image in named if database.exists_keypoints(image.image_id)]
+        if not present:
+            raise InputError(f"{database_path} holds no keypoints; extract features into it first")
+        write_features(
+            features_path,
+            ((i.name, _read_features(database, i, cameras[i.camera_id])) for i in present),
+            source,
+        )
+        with FeatureFile(features_path) as features:
+            counts = features.counts()
+        pairs = sorted(_matched_pairs(database_path), key=lambda p: (images[p[0]].name, images[p[1]].name))
+        write_matches(matches_path, _read_matches(database, images, pairs), source, counts)
+    with MatchFile(matches_path) as file:
+        found = [len(file.get(*pair)) for pair in file.pairs(counts)]
+    return Imported(len(counts), sum(counts.values()), len(found), sum(found))
+
+
+def _read_features(database: pycolmap.Database, image: pycolmap.Image, camera: pycolmap.Camera) -> Features:
+    stored = database.read_keypoints(image.image_id)
+    num, columns = stored.shape
+    scales, angles = np.ones(num, np.float32), np.zeros(num, np.float32)
+    if columns == 4:
+        scales, angles = stored[:, 2], -stored[:, 3]
+    elif columns == 6:  # affine shape a11 a12 a21 a22, as COLMAP's own keypoints have it
+        a11, a12, a21, a22 = stored[:, 2:].T
+        scales = np.sqrt(np.abs(a11 * a22 - a12 * a21))
+        angles = -np.arctan2(a21, a11)
+    descriptors = np.zeros((num, 0), np.float32)
+    if database.exists_descriptors(image.image_id):
+        data = np.asarray(database.read_descriptors(image.image_id).data)
+        values = data.astype(np.float32) if data.dtype == np.uint8 else data.view(np.float32)
+        descriptors = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return Features(
+        keypoints=from_colmap(stored),
+        descriptors=descriptors.astype(np.float32),
+        scores=np.ones(num, np.float32),
+        scales=(scales * FRAME_SCALE).astype(np.float32),
+        angles=angles.astype(np.float32),
+        image_size=(camera.width, camera.height),
+    )
+
+
+def _matched_pairs(database_path: Path) -> Iterator[tuple[int, int]]:
+    query = "SELECT pair_id FROM matches UNION SELECT pair_id FROM two_view_geometries WHERE rows > 0"
+    with connect(database_path) as connection:
+        for (pair_id,) in connection.execute(query):
+            image_id0, image_id1 = pycolmap.pair_id_to_image_pair(pair_id)
+            yield image_id0, image_id1
+
+
+def _read_matches(
+    database: pycolmap.Database, images: dict[int, pycolmap.Image], pairs: Sequence[tuple[int, int]]
+) -> Iterator[tuple[str, str, Matches]]:
+    for pair in pairs:
+        if database.exists_matches(*pair):
+            rows = database.read_matches(*pair)
+        else:
+            rows = database.read_two_view_geometry(*pair).inlier_matches
+        # The file holds one partner a keypoint; COLMAP's guided matches may hold more.
+        _, first = np.unique(rows[:, 0], return_index=True)
+        indices = rows[first].astype(np.int32)
+        yield images[pair[0]].name, images[pair[1]].name, Matches(indices, np.ones(len(indices), np.float32))
+
+
+def export_database(
+    features: FeatureFile,
+    matches: MatchFile,
+    database_path: Path,
+    images_dir: Path | None = None,
+    cameras: CameraConfig | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Put all features and matches into an existing COLMAP database; returns how many images were new to it.
+
+    overwrite: replace keypoints, descriptors and matches of images that have some (their two-view geometries
+    go too); without it that is an error. Raises InputError, and leaves the database as it was, when it is
+    damaged, has keypoints that would be lost, or gives an image another size than the features do.
+    """
+    names = features.names()
+    counts = features.counts()
+    pairs = matches.pairs(names)
+    with replaced_database(database_path) as copy, open_database(copy) as database:
+        known = {image.name: image for image in database.read_all_images()}
+        sizes = {camera.camera_id: (camera.width, camera.height) for camera in database.read_all_cameras()}
+        for name in names:
+            if name in known:
+                size, theirs = features.image_size(name), sizes[known[name].camera_id]
+                if size not in (theirs, (0, 0)):
+                    raise InputError(
+                        f"{database_path}: '{name}' has a camera of {theirs[0]} x {theirs[1]} pixels, the "
+                        f"features are of {size[0]} x {size[1]}; are these other photos?"
+                    )
+        taken = [name for name in names if name in known and database.exists_keypoints(known[name].image_id)]
+        if taken and not overwrite:
+            raise InputError(
+                f"{database_path} has keypoints of {len(taken)} of these images, '{taken[0]}' for one; give "
+                "--overwrite to replace them and their matches"
+            )
+        _forget_features(copy, [known[name].image_id for name in taken])
+        ids = {name: image.image_id for name, image in known.items()}
+        new = [name for name in names if name not in known]
+        new_sizes = {name: features.image_size(name) for name in new}
+        ids |= add_images(database, new_sizes, images_dir, cameras or CameraConfig())
+        with pycolmap.DatabaseTransaction(database):
+            for name in names:
+                database.write_keypoints(ids[name], to_colmap(features.keypoints(name)))
+            for name0, name1 in sorted(pairs):
+                found = matches.get(name0, name1, counts).indices
+                database.write_matches(ids[name0], ids[name1], found.astype(np.uint32))
+        drop_notes(copy)
+    return len(new)
+
+
+def _forget_features(database_path: Path, image_ids: Sequence[int]) -> None:
+    gone = set(image_ids)
+    with connect(database_path) as connection:
+        for table in ("keypoints", "descriptors"):
+            connection.executemany(f"DELETE FROM {table} WHERE image_id = ?", [(i,) for i in image_ids])
+        for table in ("matches", "two_view_geometries"):
+            rows = connection.execute(f"SELECT pair_id FROM {table}").fetchall()
+            lost = [row for row in rows if gone & set(pycolmap.pair_id_to_image_pair(row[0]))]
+            connection.executemany(f"DELETE FROM {table} WHERE pair_id = ?", lost)

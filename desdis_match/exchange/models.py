@@ -1,0 +1,125 @@
+"""`desdis-match export`: a COLMAP model in the formats of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2  # noqa: F401 - before pycolmap, see desdis_match/cameras.py
+import pycolmap
+
+from ..colmap import new_folder, read_model, write_points
+from ..colmap_log import log_to
+from ..errors import InputError
+from ..options import parse
+from .bundler import write_bundler
+from .nerfstudio import write_nerfstudio
+from .nvm import write_nvm
+
+ModelFormat = Literal["colmap-bin", "colmap-txt", "ply", "nerfstudio", "bundler", "nvm", "undistorted"]
+
+
+def export_model(
+    model_dir: Path, model_format: ModelFormat, output: Path, images_dir: Path | None = None
+) -> Path:
+    """Write the model in folder `model_dir` in another format; returns what was written.
+
+    output: a file for ply and nvm, a folder for the others (made where it is missing).
+    images_dir: the photos; needed for `undistorted`, used by `nerfstudio`.
+    Raises InputError for an unknown format, a damaged model, missing photos, or cameras that it lacks.
+    """
+    if model_format not in FORMATS:
+        raise InputError(f"format '{model_format}' is unknown; there are {', '.join(FORMATS)}")
+    model = read_model(model_dir)
+    if images_dir is not None:
+        _check_photos(model, images_dir)
+    return FORMATS[model_format](model, Path(model_dir), Path(output), images_dir)
+
+
+def _check_photos(model: pycolmap.Reconstruction, images_dir: Path) -> None:
+    names = sorted(model.image(i).name for i in model.reg_image_ids())
+    missing = [name for name in names if not (images_dir / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of the model's {len(names)} photos are not in {images_dir}, "
+            f"'{missing[0]}' for one; is it the folder of another model?"
+        )
+
+
+def _colmap(suffix: str) -> Callable[..., Path]:
+    def write(model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None) -> Path:
+        if output.resolve() == model_dir.resolve():
+            raise InputError(f"{output} is the model itself; give another folder")
+        output.mkdir(parents=True, exist_ok=True)
+        (model.write_text if suffix == "txt" else model.write_binary)(output)
+        return output
+
+    return write
+
+
+def _ply(model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None) -> Path:
+    return write_points(model, output)
+
+
+def _nerfstudio(
+    model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None
+) -> Path:
+    return write_nerfstudio(model, output, images_dir)
+
+
+def _bundler(model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None) -> Path:
+    return write_bundler(model, output)
+
+
+def _nvm(model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None) -> Path:
+    return write_nvm(model, output)
+
+
+def _undistorted(
+    model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None
+) -> Path:
+    """COLMAP's dense workspace: images/ without distortion, sparse/ with pinhole cameras, stereo/."""
+    if images_dir is None:
+        raise InputError("undistorting needs the photos; give their folder with --images")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output} exists and is not empty; give a new folder")
+    with new_folder(output) as folder, log_to(None):
+        pycolmap.undistort_images(folder, model_dir, images_dir)
+        for script in folder.glob("run-colmap-*.sh"):  # they hold the temporary folder's name
+            text = script.read_text(encoding="utf-8")
+            script.write_text(text.replace(str(folder), str(output)), encoding="utf-8")
+    return output
+
+
+FORMATS: dict[str, Callable[..., Path]] = {
+    "colmap-bin": _colmap("bin"),
+    "colmap-txt": _colmap("txt"),
+    "ply": _ply,
+    "nerfstudio": _nerfstudio,
+    "bundler": _bundler,
+    "nvm": _nvm,
+    "undistorted": _undistorted,
+}
+
+
+@dataclass(frozen=True)
+class ExportCommand:
+    """A COLMAP model -> the files of another program."""
+
+    model: Path
+    """Folder of the model, for example OUT/sparse/0."""
+    format: ModelFormat
+    """undistorted: photos without distortion and their pinhole model, COLMAP's dense workspace."""
+    output: Path
+    """A file for ply and nvm, a folder for the others."""
+    images: Path | None = None
+    """Folder of the photos; needed for undistorted, used by nerfstudio."""
+
+
+def main_export(argv: Sequence[str]) -> int:
+    """`desdis-match export`."""
+    command = parse(ExportCommand, argv, "export")
+    print(export_model(command.model, command.format, command.output, command.images))
+    return 0

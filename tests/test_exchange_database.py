@@ -1,0 +1,200 @@
+"""Into and out of COLMAP databases that others made, and COLMAP's text features."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import pytest
+from pointcloud import SIZE, PointCloud, make_point_cloud
+
+from desdis_match.cameras import CameraConfig
+from desdis_match.colmap import build_database, run_mapping, verify
+from desdis_match.database import open_database
+from desdis_match.errors import InputError
+from desdis_match.exchange.database import export_database, import_database
+from desdis_match.exchange.text import read_text_features, write_text_features
+from desdis_match.patches import FRAME_SCALE
+from desdis_match.store import FeatureFile, MatchFile, write_features, write_matches
+from desdis_match.types import Features, Matches
+
+
+def colmap_made(path: Path, names: list[str], size: tuple[int, int] = SIZE) -> Path:
+    """A database as another program would make it: ids not from 1, one camera for all."""
+    with open_database(path, create=True) as database:
+        camera = pycolmap.Camera.create_from_model_name(7, "OPENCV", 500.0, *size)
+        database.write_camera(camera, use_camera_id=True)
+        rig = pycolmap.Rig(rig_id=3)
+        rig.add_ref_sensor(camera.sensor_id)
+        database.write_rig(rig, use_rig_id=True)
+        for image_id, name in enumerate(names, start=20):
+            image = pycolmap.Image(image_id=image_id, name=name, camera_id=7)
+            database.write_image(image, use_image_id=True)
+            frame = pycolmap.Frame(frame_id=image_id + 5, rig_id=3)
+            frame.add_data_id(image.data_id)
+            database.write_frame(frame, use_frame_id=True)
+    return path
+
+
+def with_sift(path: Path) -> Path:
+    """Two keypoints an image, with a scale of 2 and a quarter turn, one match."""
+    with open_database(path) as database:
+        for image in database.read_all_images():
+            affine = np.array([[10.5, 20.5, 0, -2, 2, 0], [0.5, 0.5, 2, 0, 0, 2]], np.float32)
+            database.write_keypoints(image.image_id, affine)
+            bytes_ = np.zeros((2, 128), np.uint8)
+            bytes_[0, 0], bytes_[1, :2] = 200, 3
+            kind = pycolmap.FeatureExtractorType.SIFT
+            database.write_descriptors(image.image_id, pycolmap.FeatureDescriptors(type=kind, data=bytes_))
+        database.write_matches(21, 20, np.array([[0, 1]], np.uint32))
+    return path
+
+
+def test_a_sift_database_comes_out_in_our_frame(tmp_path: Path) -> None:
+    path = with_sift(colmap_made(tmp_path / "x.db", ["b ü.jpg", "a.jpg"]))
+    found = import_database(path, tmp_path / "f.h5", tmp_path / "m.h5")
+    assert (found.num_images, found.num_keypoints, found.num_pairs, found.num_matches) == (2, 4, 1, 1)
+    features = FeatureFile(tmp_path / "f.h5").get("b ü.jpg")
+    assert features.keypoints.tolist() == [[10, 20], [0, 0]]
+    assert features.scales.tolist() == [2 * FRAME_SCALE] * 2
+    np.testing.assert_allclose(features.angles, [-np.pi / 2, 0], atol=1e-6)
+    assert features.descriptors[0, 0] == 1
+    np.testing.assert_allclose(features.descriptors[1, :2], [0.5**0.5] * 2, rtol=1e-3)
+    assert features.image_size == SIZE
+    matches = MatchFile(tmp_path / "m.h5")
+    assert matches.get("a.jpg", "b ü.jpg").indices.tolist() == [[0, 1]]  # a.jpg has id 21
+
+
+def test_only_verified_matches_are_better_than_none(tmp_path: Path) -> None:
+    path = colmap_made(tmp_path / "x.db", ["a", "b"])
+    with open_database(path) as database:
+        for image_id in (20, 21):
+            database.write_keypoints(image_id, np.ones((3, 2), np.float32))
+        inliers = np.array([[0, 1], [2, 2]], np.uint32)
+        database.write_two_view_geometry(20, 21, pycolmap.TwoViewGeometry(inlier_matches=inliers, config=3))
+    import_database(path, tmp_path / "f.h5", tmp_path / "m.h5")
+    assert MatchFile(tmp_path / "m.h5").get("a", "b").indices.tolist() == [[0, 1], [2, 2]]
+
+
+def test_an_empty_or_damaged_database_is_named(tmp_path: Path) -> None:
+    path = colmap_made(tmp_path / "x.db", ["a"])
+    with pytest.raises(InputError, match=r"x\.db holds no keypoints"):
+        import_database(path, tmp_path / "f.h5", tmp_path / "m.h5")
+    (tmp_path / "bad.db").write_bytes(b"x" * 5000)
+    with pytest.raises(InputError, match=r"bad\.db is not a readable COLMAP database"):
+        import_database(tmp_path / "bad.db", tmp_path / "f.h5", tmp_path / "m.h5")
+    assert not (tmp_path / "f.h5").exists()
+
+
+def export(cloud: PointCloud, path: Path, **kwargs) -> int:
+    with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
+        return export_database(f, m, path, **kwargs)
+
+
+def test_known_images_keep_ids_and_cameras_and_new_ones_join(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path, num_cameras=4, num_points=150)
+    path = colmap_made(tmp_path / "x.db", [cloud.names[2], cloud.names[0]])
+    with open_database(path) as database:
+        camera = database.read_camera(7)
+        camera.params = [600, 600, 320, 240, 0, 0, 0, 0]
+        database.update_camera(camera)
+    assert export(cloud, path) == 2
+    with open_database(path) as database:
+        images = {image.name: image for image in database.read_all_images()}
+        assert (images[cloud.names[2]].image_id, images[cloud.names[0]].image_id) == (20, 21)
+        assert {image.camera_id for image in images.values()} == {
+            7
+        }  # of equal size, and nothing tells them apart
+        assert (
+            database.read_keypoints(21)[0].tolist()
+            == (cloud.keypoints[cloud.names[0]][0] + 0.5).astype(np.float32).tolist()
+        )
+    verify(path)
+    (model,) = run_mapping(path, None, tmp_path / "sparse")
+    assert model.num_reg_images() == 4
+    assert model.num_points3D() > 140
+
+
+def test_keypoints_that_are_there_are_not_lost_by_accident(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path, num_cameras=3, num_points=30)
+    path = with_sift(colmap_made(tmp_path / "x.db", ["other.jpg", cloud.names[0]]))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"x\.db has keypoints of 1 of these images"):
+        export(cloud, path)
+    assert path.read_bytes() == before
+    export(cloud, path, overwrite=True)
+    with open_database(path) as database:
+        assert len(database.read_keypoints(21)) == 30
+        assert len(database.read_keypoints(20)) == 2  # not one of ours
+        assert not database.exists_descriptors(21)
+        assert not database.exists_matches(20, 21)
+    assert {p.name for p in tmp_path.iterdir()} == {"features.h5", "matches.h5", "x.db"}
+
+
+def test_photos_of_another_size_are_other_photos(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path, num_cameras=3, num_points=30)
+    path = colmap_made(tmp_path / "x.db", [cloud.names[0]], size=(100, 50))
+    with pytest.raises(InputError, match="has a camera of 100 x 50 pixels, the features are of 640 x 480"):
+        export(cloud, path)
+
+
+def test_our_own_database_takes_new_features_and_forgets_what_made_it(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path, num_cameras=3, num_points=60)
+    with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
+        path = build_database(tmp_path / "x.db", None, f, m, config={"made": "so"})
+    assert verify(path).num_verified == 3
+    a, b, _ = cloud.names
+    few = Matches(np.stack([np.arange(20)] * 2, axis=1).astype(np.int32), np.ones(20, np.float32))
+    write_matches(cloud.matches, [(a, b, few)], {})
+    assert export(cloud, path, overwrite=True, cameras=CameraConfig()) == 0
+    assert verify(path).num_pairs == 1
+
+
+def test_text_features_are_colmaps_and_come_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    descriptors = np.abs(rng.normal(size=(3, 128))).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    xy = np.array([[0, 0], [1234.567, 89.25], [3.1, 2.7]], np.float32)
+    made = Features(
+        xy,
+        descriptors,
+        np.ones(3, np.float32),
+        np.full(3, 24, np.float32),
+        np.float32([0.5, 0, -1]),
+        (1600, 1200),
+    )
+    signed = replace(made, descriptors=descriptors - np.float32(0.05))
+    write_features(tmp_path / "f.h5", [("s/a b.jpg", made), ("n.jpg", signed)], {}, "float32")
+    with FeatureFile(tmp_path / "f.h5") as file:
+        folder = write_text_features(file, tmp_path / "text")
+    lines = (folder / "s/a b.jpg.txt").read_text().splitlines()
+    assert lines[0] == "3 128"
+    assert len(lines) == 4
+    first = lines[1].split()
+    assert [float(v) for v in first[:4]] == pytest.approx(
+        [0.5, 0.5, 2, -0.5]
+    )  # corner origin, sigma, clockwise
+    assert [int(v) for v in first[4:]] == np.rint(512 * descriptors[0]).clip(0, 255).astype(int).tolist()
+    back = read_text_features(folder, "s/a b.jpg", (1600, 1200))
+    np.testing.assert_allclose(back.keypoints, xy, atol=1e-4)
+    np.testing.assert_allclose(back.angles, made.angles, atol=1e-6)
+    np.testing.assert_allclose(back.scales, made.scales, rtol=1e-6)
+    assert (np.sum(back.descriptors * descriptors, axis=1) > 0.999).all()
+    again = read_text_features(folder, "n.jpg")
+    unit = signed.descriptors / np.linalg.norm(signed.descriptors, axis=1, keepdims=True)
+    assert (np.sum(again.descriptors * unit, axis=1) > 0.999).all()
+
+
+def test_bad_text_features_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg.txt").write_text("2 128\n1 2 3 4 5\n")
+    with pytest.raises(InputError, match=r"a\.jpg\.txt"):
+        read_text_features(tmp_path, "a.jpg")
+    (tmp_path / "b.jpg.txt").write_text("1 128\n1 2 3 4 5\n")
+    with pytest.raises(InputError, match=r"b\.jpg\.txt: expected rows of 4 \+ 128 numbers"):
+        read_text_features(tmp_path, "b.jpg")
+    long = Features(
+        np.zeros((1, 2), np.float32), np.ones((1, 256), np.float32), *(np.ones(1, np.float32),) * 3, (9, 9)
+    )
+    write_features(tmp_path / "f.h5", [("a", long)], {})
+    with FeatureFile(tmp_path / "f.h5") as file, pytest.raises(InputError, match="256 values"):
+        write_text_features(file, tmp_path / "text")
