@@ -88,7 +88,8 @@ class DatabaseSource:
                 rows[image_id0],
                 rows[image_id1],
                 int(count),
-                -1 if geometry is None else len(geometry.inlier_matches),
+                # COLMAP leaves pairs with too few matches out of verification.
+                len(geometry.inlier_matches) if geometry is not None else 0 if found else -1,
                 "" if geometry is None else pycolmap.TwoViewGeometryConfiguration(geometry.config).name,
             )
             self.pairs.append(pair)

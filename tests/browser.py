@@ -84,7 +84,7 @@ class Browser:
     def wait(self, condition: str, seconds: float = 20.0) -> None:
         """Until a JavaScript expression is true."""
         end = time.monotonic() + seconds
-        while not self.run(condition):
+        while not self.run(f"Boolean({condition})"):
             assert time.monotonic() < end, f"not true within {seconds} s: {condition}; {self.errors()}"
             time.sleep(0.05)
 

@@ -88,7 +88,7 @@ class PairPanel {
     byId("pair-verified-count").textContent = count(counts[1]);
     byId("pair-rejected-count").textContent = count(counts[0]);
     byId("pair-rejected").checked = counts[1] + counts[2] === 0;
-    const kind = pairs.kinds[pairs.kind[p]].toLowerCase();
+    const kind = pairs.kinds[pairs.kind[p]].toLowerCase() || "too few to verify";
     const shown = this.matches.states.length;
     byId("pair-note").textContent =
       (unverified ? `${count(pairs.matches[p])} matches, not verified` :
