@@ -1,4 +1,4 @@
-"""Train a descriptor: python training/train.py PRESET [--output DIR] [overrides]. The same as `desdis-match train`."""
+"""Train a descriptor: python training/train.py PRESET [--output DIR] [overrides], as `desdis-match train`."""
 
 import sys
 

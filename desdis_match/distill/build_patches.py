@@ -1,8 +1,9 @@
 """Patches of 3-D points: `desdis-match build-patches --images DIR --model SPARSE --output FILE`.
 
-A point of a COLMAP model is seen by keypoints of several photos; each observation gives a patch, at the scale
-and angle that the detector found, cut wider than a network's. Observations whose size or direction, brought to
-the point through the cameras, disagree with the others' are left out, as are badly triangulated points.
+A point of a COLMAP model is seen by keypoints of several photos; each observation gives a patch, at the
+scale and angle that the detector found, cut wider than a network's. Observations whose size or direction,
+brought to the point through the cameras, disagree with the others' are left out, as are badly triangulated
+points.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ class BuildPatchesConfig:
     output: Path
     """Patch file to write (.h5)."""
     model: Path | None = None
-    """Folder of the COLMAP model (with cameras, images, points3D); the photos are reconstructed without it."""
+    """Folder of the COLMAP model (cameras, images, points3D); without it the photos are reconstructed."""
     features: Path | None = None
-    """The model's keypoints: features.h5 or a COLMAP database; looked for beside the model's sparse folder."""
+    """The model's keypoints: features.h5 or a COLMAP database; looked for in the folders above the model."""
     side: int = 64
     """Side of the stored patches, pixels."""
     context: float = 1.5
@@ -82,7 +83,7 @@ class Observations:
 def build_patches(config: BuildPatchesConfig) -> PatchSet:
     """Cut the patches and write the patch file; returns what was written.
 
-    InputError when photos, model or keypoints are missing or do not belong together, or when no point is left;
+    InputError when photos, model or keypoints are missing or do not belong together, or no point is left;
     NoModelError when there is no model and none can be made.
     """
     from ..colmap import read_model
@@ -100,7 +101,7 @@ def build_patches(config: BuildPatchesConfig) -> PatchSet:
     kept, patches = kept.subset(paired), patches[paired]
     if not len(kept):
         raise InputError(
-            f"no point of {model_folder} has two patches that agree ({len(observations)} observations looked at); "
+            f"no point of {model_folder} has two patches that agree, of {len(observations)} observations; "
             "the model may be too small, or made from other photos"
         )
     made = make_patch_set(
@@ -136,9 +137,10 @@ def _beside(model: Path) -> Path:
 
 
 def read_frames(path: Path, names: Sequence[str]) -> dict[str, Float]:
-    """Keypoints of photos by name, (N, 4): x, y, half side of the network's patch, angle (types.py's conventions).
+    """Keypoints of photos by name, (N, 4): x, y, half side of the network's patch, angle.
 
-    Read from features.h5, or from a COLMAP database whose keypoints have scale and orientation.
+    Conventions are those of types.py. Read from features.h5, or from a COLMAP database whose keypoints have
+    scale and orientation.
     """
     from ..patches import FRAME_SCALE
     from ..store import FeatureFile
@@ -246,7 +248,7 @@ def consistent(seen: Observations, model: Any, config: BuildPatchesConfig) -> Ob
 def cut(
     model: Any, config: BuildPatchesConfig, seen: Observations
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Patches (N, side, side) of all observations, and which lie inside their photo with the network's part."""
+    """Patches (N, side, side) of all observations, and which network's patches lie inside their photo."""
     import torch
 
     from ..images import read_gray
@@ -260,8 +262,8 @@ def cut(
         camera = model.cameras[model.images[number].camera_id]
         if image.size != (camera.width, camera.height):
             raise InputError(
-                f"{config.images / model.images[number].name} is {image.size[0]}x{image.size[1]}, but the model's "
-                f"camera {camera.width}x{camera.height}: these are not the photos that it was made from"
+                f"{config.images / model.images[number].name} is {image.size[0]}x{image.size[1]}, but the "
+                f"model's camera {camera.width}x{camera.height}: it was not made from these photos"
             )
         place, radius = seen.frames[rows, :2], seen.frames[rows, 2]
         lafs = keypoints_to_lafs(place, radius.astype(np.float32), seen.angles[rows].astype(np.float32))

@@ -7,7 +7,6 @@ PatchSet. Attributes: `format`, `version`, `sources`, `licences`, `config` (JSON
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..files import atomic_path
 from .patchset import PatchSet
 
 FORMAT = "desdis_match patches"
@@ -27,10 +27,8 @@ def write_patch_file(path: str | Path, patches: PatchSet, config: Mapping[str, A
     import h5py
 
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(partial, "w") as file:
+        with atomic_path(path) as partial, h5py.File(partial, "w") as file:
             rows, side = patches.patches.shape[:2]
             chunk = (max(1, min(rows, 64)), side, side)
             file.create_dataset("patches", data=patches.patches, chunks=chunk, compression="lzf")
@@ -40,11 +38,8 @@ def write_patch_file(path: str | Path, patches: PatchSet, config: Mapping[str, A
             file.attrs["sources"] = json.dumps(patches.sources)
             file.attrs["licences"] = json.dumps(patches.licences)
             file.attrs["config"] = json.dumps(dict(config), sort_keys=True)
-        os.replace(partial, path)
     except OSError as error:
         raise InputError(f"cannot write the patch file {path}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -7,7 +7,6 @@ A sequence is a folder with images and homographies from the first image to each
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from ..detectors import DetectorConfig, detect
 from ..errors import InputError
 from ..evaluate.metrics import precision_recall
+from ..files import atomic_path
 from ..images import read_gray
 from ..patches import extract_patches
 from ..progress import track
@@ -69,10 +69,8 @@ def read_planar(
         np.array(pairs),
         np.array(homographies),
     )
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    np.savez(partial, **vars(made))
-    os.replace(partial, path)
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        np.savez(file, **vars(made))
     return made
 
 

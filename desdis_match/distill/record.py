@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..errors import InputError
+from ..files import atomic_path
 from ..progress import console
 
 
@@ -26,9 +26,8 @@ class Record:
         kept = (
             [line for line in read_log(self.path) if line.get("step", 0) <= first_step] if first_step else []
         )
-        partial = self.path.with_suffix(".part")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(partial, self.path)
+        with atomic_path(self.path) as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._writer = None
         if tensorboard:
             try:

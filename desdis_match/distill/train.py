@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import os
 import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import InputError
+from ..files import atomic_path
 from .augment import augment_pairs
 from .config import TrainConfig, differences
 from .datasets import load_sources
@@ -161,6 +161,14 @@ def _fabric(config: TrainConfig) -> Any:
     return fabric
 
 
+def _recorded_scores(weights: Path) -> Scores:
+    """What a finished run wrote into its header."""
+    from ..descriptors import read_weights
+
+    kept = read_weights(weights)[1]["scores"]
+    return Scores(kept["fpr95"], kept["map"], kept["map_hard"])
+
+
 class Run:
     """A training run in progress."""
 
@@ -198,8 +206,10 @@ class Run:
         return min(1.0, self.progress.step / self.config.steps)
 
     def to_the_end(self) -> TrainResult:
-        """Steps, log lines, validations and checkpoints until the run is complete."""
+        """Steps, log lines, validations and checkpoints to the end; a complete run stays as it is."""
         config = self.config
+        if self.done() >= 1 and (self.output / LAST).is_file():
+            return self._result(_recorded_scores(self.output / LAST))
         leader = self.fabric.is_global_zero
         record = Record(self.output, self.progress.step, config.tensorboard and leader) if leader else None
         scores: Scores | None = None
@@ -248,9 +258,11 @@ class Run:
             record.close()
         scores = scores or self.validate()
         self.export(LAST, scores)
-        return TrainResult(
-            self.output / BEST, self.output / LAST, scores, self.progress.step, self.progress.seconds
-        )
+        return self._result(scores)
+
+    def _result(self, scores: Scores) -> TrainResult:
+        folder, progress = self.output, self.progress
+        return TrainResult(folder / BEST, folder / LAST, scores, progress.step, progress.seconds)
 
     def step(self) -> BatchLoss:
         """One update of the student."""
@@ -342,12 +354,10 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
         }
         path = self.output / CHECKPOINT
-        partial = path.with_name(f".{CHECKPOINT}.{os.getpid()}.part")
         try:
-            torch.save(state, partial)
-            os.replace(partial, path)
+            with atomic_path(path) as partial:
+                torch.save(state, partial)
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
             raise InputError(f"cannot write the checkpoint {path}: {error}; the one before stays") from error
 
     def resume(self) -> None:

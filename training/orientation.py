@@ -1,0 +1,54 @@
+"""Recipe of desdis_match/weights/orientation.safetensors, the network behind `--orientation learned`.
+
+About twenty minutes on one core:  python training/orientation.py ../shared/data orientation.safetensors
+DATA holds patches_notredame (PhotoTour with reconstructed ids), photos/SET and the authors' weights/desdis.
+Oxford, HPatches and Strecha's scenes are left out: they are what it is measured on.
+"""
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from desdis_match.descriptors import load_network
+from desdis_match.distill.orientation import (
+    OrientationConfig,
+    agreement,
+    photo_patches,
+    save_orientation,
+    train_orientation,
+)
+from desdis_match.distill.patchset import join, split
+from desdis_match.distill.phototour import read_phototour
+
+DATA, OUTPUT = Path(sys.argv[1]), Path(sys.argv[2])
+PHOTO_SETS = [
+    "single_photos",
+    "reichstag",
+    "lund",
+    "monstree",
+    "stitch",
+    "chair",
+    "square",
+    "statue",
+    "banana",
+]
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+torch.set_num_threads(1)
+config = OrientationConfig()
+descriptor = load_network(DATA / "weights" / "desdis" / "DesDis-16.pth")
+# Ids of the set closer than 4 may be one point.
+notredame = read_phototour(DATA / "patches_notredame", doubt=3)
+photos = [photo_patches(DATA / "photos" / name) for name in PHOTO_SETS]
+parts = [split(notredame, 0.05)] + [split(one, 0.05) for one in photos]
+training, held = join([part[0] for part in parts]), [part[1] for part in parts]
+network = train_orientation(training, config, descriptor, OUTPUT.with_suffix(".checkpoint"))
+scores = {one.sources[0]: asdict(agreement(network, one, descriptor)) for one in held}
+save_orientation(
+    OUTPUT, network, training, config, {"teacher": "DesDis-16 of the authors (MIT)", "held_back": scores}
+)
+print(json.dumps(scores, indent=1))

@@ -1,0 +1,197 @@
+"""The studies: python training/studies.py equal-weight|light-weight|ablation [--scale small|full] [options].
+
+`small` is sized for two CPU cores (short runs of small networks, said in RESULTS.md); `full` for a GPU.
+Every finished run is a line of training/logs/STUDY-SCALE.jsonl; training/results.py makes tables and plots.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+
+from desdis_match.cli import run
+from desdis_match.distill.config import DataConfig, OptimConfig, StudentConfig, TeacherConfig, TrainConfig
+from desdis_match.distill.datasets import load_sources
+from desdis_match.distill.objective import LossConfig
+from desdis_match.distill.planar import read_planar
+from desdis_match.distill.record import read_log
+from desdis_match.distill.study import EARLIER, StudyData, StudyRun, add_line, run_study, scores_of
+
+HERE = Path(__file__).resolve().parent
+BASELINES = ("rootsift", "DesDis-8", "DesDis-16", "DesDis-32", "HardTFeat")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Run a study, or what of it is not in its log yet."""
+
+    study: tyro.conf.Positional[Literal["equal-weight", "light-weight", "ablation", "baselines"]]
+    scale: Literal["small", "full"] = "small"
+    """small: short runs for two CPU cores. full: long ones for a GPU."""
+    data: Path = Path("../shared/data")
+    """Folder with patches_notredame, homographies and weights."""
+    work: Path = Path("out/studies")
+    """Folder for checkpoints and weights of the runs."""
+    share: tuple[int, int] = (0, 1)
+    """Which of how many processes this is."""
+    threads: int = 1
+
+
+def base(scale: str, cache: Path) -> TrainConfig:
+    """What all runs have in common."""
+    small = scale == "small"
+    return TrainConfig(
+        data=DataConfig(sources=("phototour:patches_notredame",)),
+        student=StudentConfig(width=8),
+        teacher=TeacherConfig(sees="plain" if small else "augmented", cache=cache),
+        loss=LossConfig(),
+        optim=OptimConfig(lr=5e-3),
+        batch=256 if small else 1024,
+        steps=300 if small else 20000,
+        validate_every=10**9,
+        log_every=50,
+        threads=1 if small else 0,
+        tensorboard=not small,
+    )
+
+
+def ablation(start: TrainConfig, weights: Path) -> list[StudyRun]:
+    """The regularizer's weight, form, measure, negatives, schedule; the teacher's view; the triplet loss."""
+    taught = replace(start, teacher=replace(start.teacher, names=(str(weights / "desdis/DesDis-32.pth"),)))
+
+    def row(name: str, seed: int = 0, teacher: dict | None = None, **loss: object) -> StudyRun:
+        config = replace(taught, seed=seed, loss=replace(taught.loss, **loss))
+        return StudyRun(name, replace(config, teacher=replace(config.teacher, **(teacher or {}))))
+
+    runs = [
+        row("cosine squared all, weight 10"),
+        row("no regularizer", teacher={"names": ()}),
+        row("weight 100", regularizer_weight=100.0),
+        row("no triplet loss", weight=0.0),
+        row("weight 30", regularizer_weight=30.0),
+        row("teacher sees augmented patches", teacher={"sees": "augmented"}),
+        row("weight 3", regularizer_weight=3.0),
+        row("hardest negatives, weight 3", negatives="hardest", regularizer_weight=3.0),
+        row("hardest negatives, weight 10", negatives="hardest"),
+        row("distance", measure="distance"),
+        row("absolute, weight 3", form="absolute", regularizer_weight=3.0),
+        row("absolute, weight 10", form="absolute"),
+        row("distance absolute, weight 3", measure="distance", form="absolute", regularizer_weight=3.0),
+        row(
+            "distance absolute, hardest, weight 1",
+            measure="distance",
+            form="absolute",
+            negatives="hardest",
+            regularizer_weight=1.0,
+        ),
+        row("linear to zero", schedule="linear"),
+        row("cosine to zero", schedule="cosine"),
+        row("sosnet", kind="sosnet"),
+        row("hynet", kind="hynet", margin=1.2),
+    ]
+    for seed in (1, 2):
+        runs += [
+            row("cosine squared all, weight 10", seed),
+            row("no regularizer", seed, teacher={"names": ()}),
+            row("weight 100", seed, regularizer_weight=100.0),
+            row("no triplet loss", seed, weight=0.0),
+        ]
+    return runs
+
+
+def light_weight(start: TrainConfig, weights: Path) -> list[StudyRun]:
+    """DesDis-8/16/24/32 with and without the regularizer, and teachers of different strength."""
+    best = str(weights / "desdis/DesDis-32.pth")
+    teachers = {
+        "rootsift": ("rootsift",),
+        "HardTFeat": (str(weights / "affnet/HardTFeat.pth"),),
+        "DesDis-8": (str(weights / "desdis/DesDis-8.pth"),),
+        "DesDis-32 and HardTFeat": (best, str(weights / "affnet/HardTFeat.pth")),
+    }
+
+    def row(width: int, label: str, names: tuple[str, ...], seed: int = 0) -> StudyRun:
+        config = replace(start, seed=seed, student=replace(start.student, width=width))
+        return StudyRun(
+            f"desdis-{width}, {label}", replace(config, teacher=replace(start.teacher, names=names))
+        )
+
+    runs = []
+    for seed in (0, 1, 2):
+        runs += [row(8, "no teacher", (), seed), row(8, "teacher DesDis-32", (best,), seed)]
+    runs += [row(8, f"teacher {label}", names) for label, names in teachers.items()]
+    for width in (16, 24, 32):
+        runs += [row(width, "no teacher", ()), row(width, "teacher DesDis-32", (best,))]
+    return runs
+
+
+def equal_weight(start: TrainConfig) -> list[StudyRun]:
+    """A teacher by the triplet loss alone; its student by DesDis; the teacher trained on as long without it."""
+    runs = []
+    for kind in ("hardnet", "sosnet"):
+        for seed in (0, 1, 2):
+            alone = replace(start, seed=seed, steps=2 * start.steps, loss=replace(start.loss, kind=kind))
+            teacher = StudyRun(f"{kind}, teacher", alone)
+            taught = replace(alone, teacher=replace(start.teacher, names=(EARLIER,)))
+            goes_on = replace(alone.student, start="teacher")
+            runs += [
+                teacher,
+                StudyRun(f"{kind}, student from the teacher", replace(taught, student=goes_on), teacher.name),
+                StudyRun(
+                    f"{kind}, control: teacher trained on",
+                    replace(
+                        taught,
+                        student=goes_on,
+                        loss=replace(alone.loss, regularizer_weight=0.0),
+                    ),
+                    teacher.name,
+                ),
+                StudyRun(f"{kind}, student from scratch", taught, teacher.name),
+            ]
+    return runs
+
+
+def baselines(arguments: Arguments, data: StudyData, log: Path) -> None:
+    """Scores of RootSIFT and of published weights on the same data."""
+    files = {path.stem: path for path in (arguments.data / "weights").glob("*/*.pth")}
+    for name in BASELINES:
+        if name not in {line["name"] for line in read_log(log)}:
+            add_line(log, {"name": name, "row": name, **scores_of(files.get(name, name), data)})
+
+
+def main(argv: list[str]) -> int:
+    arguments = tyro.cli(Arguments, args=argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(arguments.threads)
+    work, weights = arguments.work / arguments.scale, arguments.data / "weights"
+    training, held = load_sources([f"phototour:{arguments.data / 'patches_notredame'},doubt=4"], 0.2)
+    planar = arguments.data / "homographies"
+    data = StudyData(
+        training,
+        held,
+        {
+            "oxford": read_planar(sorted((planar / "oxford_affine").iterdir()), work),
+            "dogman": read_planar([planar / "hpatches/v_dogman"], work),
+        },
+    )
+    start = base(arguments.scale, work)
+    if arguments.study == "baselines":
+        baselines(arguments, data, HERE / "logs" / "baselines.jsonl")
+        return 0
+    runs = {
+        "ablation": lambda: ablation(start, weights),
+        "light-weight": lambda: light_weight(start, weights),
+        "equal-weight": lambda: equal_weight(start),
+    }[arguments.study]()
+    log = HERE / "logs" / f"{arguments.study}-{arguments.scale}.jsonl"
+    run_study(runs, data, work / arguments.study, log, arguments.share)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))
