@@ -20,6 +20,8 @@ TASKS: dict[str, tuple[str, str, str, str]] = {
         "evaluate_homographies",
         "detect, describe, match images of planar scenes",
     ),
+    "phototour": ("phototour", "PhotoTourConfig", "evaluate_phototour", "FPR95 on PhotoTour patches"),
+    "pairs": ("two_view", "PairsConfig", "evaluate_pairs", "two-view geometry of image pairs"),
     "sfm": ("sfm", "SfmConfig", "evaluate_sfm", "reconstructions, against true cameras"),
 }
 """Every task: config -> TaskResult."""

@@ -14,22 +14,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..detectors import DetectorConfig, detect
+from ..detectors import DetectorConfig
 from ..errors import InputError
-from ..extract import resolved_device
-from ..images import GrayImage, UnreadableImage, read_gray, to_original
-from ..patches import FRAME_SCALE, PatchPyramid, extract_patches
+from ..images import UnreadableImage, to_original
+from ..patches import FRAME_SCALE
 from ..progress import track
 from . import planar
 from .baselines import Baseline, load_baselines
-from .cache import Arrays, PredictionCache, combined_hash, describing_code, file_hash
+from .cache import Arrays, PredictionCache, combined_hash
 from .contenders import Contender, RunConfig, load_contenders
 from .homography_fit import FITS
 from .homography_report import PairScore, tell
 from .results import TaskResult
 from .sequences import PlanarSequence, find_sequences
+from .shared import Described, SharedPhoto
 
 
 def _detector() -> DetectorConfig:
@@ -66,141 +65,51 @@ class HomographyConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
 
-@dataclass(frozen=True)
-class Keypoints:
-    """What matching and scoring need of one image."""
-
-    xy: NDArray[np.float32]  # (N, 2) original pixels
-    descriptors: NDArray[np.float32] | None  # (N, D), None while the cache knows the neighbours
-
-
-class SequenceFeatures:
-    """Images, detections, patches and descriptors of one sequence; each is made when first asked for."""
-
-    def __init__(self, sequence: PlanarSequence, config: HomographyConfig, cache: PredictionCache) -> None:
-        self.sequence = sequence
-        self.config = config
-        self.cache = cache
-        self.paths = sequence.images()
-        self.hashes = {k: file_hash(path) for k, path in self.paths.items()}
-        self._images: dict[int, GrayImage] = {}
-        self._detections: dict[int, Arrays] = {}
-        self._patches: dict[int, tuple[Any, float]] = {}
-
-    def image(self, k: int) -> GrayImage:
-        if k not in self._images:
-            self._images[k] = read_gray(self.paths[k], self.config.max_size or None)
-        return self._images[k]
-
-    def detection_key(self, k: int) -> dict[str, Any]:
-        """All that the frames of image k depend on."""
-        return {
-            "task": "detections",
-            "image": self.hashes[k],
-            "detector": asdict(self.config.detection),
-            "max_size": self.config.max_size,
-            "device": self.config.run.device,
-            "code": describing_code(),
-        }
-
-    def detection(self, k: int) -> Arrays:
-        """`lafs` (N, 2, 3) of the resized image, `xy` (N, 2) in original pixels, `size` and `seconds`."""
-        if k not in self._detections:
-
-            def compute() -> Arrays:
-                image = self.image(k)
-                start = time.perf_counter()
-                found = detect(
-                    image.pixels, self.config.detection, device=resolved_device(self.config.run.device)
-                )
-                lafs = found.lafs.cpu().numpy()
-                seconds = time.perf_counter() - start
-                xy = to_original(lafs[:, :, 2], image)
-                return {"lafs": lafs, "xy": xy, "size": np.array(image.size), "seconds": np.array(seconds)}
-
-            self._detections[k] = self.cache.get(self.detection_key(k), compute)
-        return self._detections[k]
-
-    def patches(self, k: int) -> tuple[Any, float]:
-        """Patches (N, 1, 32, 32) of image k, and the seconds that they took."""
-        if k not in self._patches:
-            import torch
-
-            image, lafs = self.image(k), torch.from_numpy(self.detection(k)["lafs"])
-            start = time.perf_counter()
-            device = resolved_device(self.config.run.device)
-            pyramid = PatchPyramid(torch.as_tensor(image.pixels, device=device))
-            patches = extract_patches(pyramid, lafs.to(device), frame_scale=self.config.frame_scale)
-            self._patches[k] = patches, time.perf_counter() - start
-        return self._patches[k]
+Photos = dict[int, SharedPhoto]
+"""Images of one sequence by number, image 1 first."""
 
 
 def neighbours(
-    kind: str, key: dict[str, Any], numbers: list[int], cache: PredictionCache, describe: Callable[[int], Any]
+    key: dict[str, Any], photos: Photos, cache: PredictionCache, describe: Callable[[SharedPhoto], Described]
 ) -> tuple[dict[int, planar.Nearest], Arrays]:
-    """Nearest neighbours of image 1 in each other image, from the cache or from `describe`.
-
-    `describe(k)` gives xy (N, 2), descriptors (N, D), size and seconds of image k.
-    """
+    """Nearest neighbours of image 1 in each other image, from the cache or from `describe`."""
+    numbers = list(photos)
 
     def compute() -> Arrays:
         arrays: Arrays = {}
-        made = {k: describe(k) for k in numbers}
-        for k, (xy, _, size, seconds) in made.items():
-            arrays |= {f"xy_{k}": xy, f"size_{k}": np.array(size), f"seconds_{k}": np.array(seconds)}
+        made = {k: describe(photos[k]) for k in numbers}
+        for k, d in made.items():
+            arrays |= {f"xy_{k}": d.xy, f"size_{k}": np.array(d.size), f"seconds_{k}": np.array(d.seconds)}
         for k in numbers[1:]:
-            near = planar.nearest_neighbours(made[numbers[0]][1], made[k][1])
+            near = planar.nearest_neighbours(made[1].descriptors, made[k].descriptors)
             arrays |= {f"{name}_{k}": value for name, value in vars(near).items()}
         return arrays
 
-    arrays = cache.get({"task": kind} | key, compute)
+    arrays = cache.get(key, compute)
     fields = ("index", "distance", "second", "back")
     return {k: planar.Nearest(*(arrays[f"{f}_{k}"] for f in fields)) for k in numbers[1:]}, arrays
 
 
-def of_contender(
-    contender: Contender, features: SequenceFeatures
+def neighbours_by(
+    rival: Contender | Baseline, photos: Photos, config: HomographyConfig, cache: PredictionCache
 ) -> tuple[dict[int, planar.Nearest], Arrays]:
-    """A descriptor on the shared detections of a sequence."""
-    config = features.config
-    numbers = list(features.paths)
-    key = {
-        "weights": contender.fingerprint,
-        "engine": config.run.engine,
-        "frame_scale": config.frame_scale,
-        "detections": [features.detection_key(k) for k in numbers],
-    }
+    """A descriptor on the shared detections of a sequence, or a local feature at the same size and budget."""
+    key: dict[str, Any] = {"weights": rival.fingerprint, "numbers": list(photos)}
+    if isinstance(rival, Contender):
+        key |= {"task": "neighbours", "engine": config.run.engine, "frame_scale": config.frame_scale}
+        key |= {"detections": [photo.key for photo in photos.values()]}
+        return neighbours(key, photos, cache, lambda photo: photo.described_by(rival))
+    budget = config.detection.max_keypoints
+    key |= {"task": "local-features", "label": rival.label, "budget": budget, "max_size": config.max_size}
+    key |= {"images": [photo.hash for photo in photos.values()]}
 
-    def describe(k: int) -> Any:
-        detection = features.detection(k)
-        patches, seconds = features.patches(k)
+    def describe(photo: SharedPhoto) -> Described:
+        image = photo.image
         start = time.perf_counter()
-        descriptors = contender.describe(patches.cpu().numpy())
-        seconds += time.perf_counter() - start + float(detection["seconds"])
-        return detection["xy"], descriptors, detection["size"], seconds
+        xy, descriptors = rival.extract(photo.path, image, budget)
+        return Described(to_original(xy, image), descriptors, image.size, time.perf_counter() - start)
 
-    return neighbours("neighbours", key, numbers, features.cache, describe)
-
-
-def of_baseline(baseline: Baseline, features: SequenceFeatures) -> tuple[dict[int, planar.Nearest], Arrays]:
-    """A whole local feature on the images of a sequence, at the same size and budget."""
-    config = features.config
-    numbers = list(features.paths)
-    key = {
-        "baseline": baseline.label,
-        "weights": baseline.fingerprint,
-        "images": [features.hashes[k] for k in numbers],
-        "max_size": config.max_size,
-        "max_keypoints": config.detection.max_keypoints,
-    }
-
-    def describe(k: int) -> Any:
-        image = features.image(k)
-        start = time.perf_counter()
-        xy, descriptors = baseline.extract(features.paths[k], image, config.detection.max_keypoints)
-        return to_original(xy, image), descriptors, image.size, time.perf_counter() - start
-
-    return neighbours("local-features", key, numbers, features.cache, describe)
+    return neighbours(key, photos, cache, describe)
 
 
 def score_pair(
@@ -239,17 +148,17 @@ def score_pair(
     )
 
 
-def usable(sequence: PlanarSequence, features: SequenceFeatures) -> tuple[PlanarSequence | None, list[str]]:
+def usable(sequence: PlanarSequence, photos: Photos) -> tuple[PlanarSequence | None, list[str]]:
     """The sequence without images that are unreadable or share nothing with image 1, and notes on those."""
     notes = []
     try:
-        size0 = features.image(1).size
+        size0 = photos[1].image.size
     except UnreadableImage as error:
         return None, [f"{sequence.name} left out: {error}"]
     good = {}
     for k, path in sequence.targets.items():
         try:
-            size1 = features.image(k).size
+            size1 = photos[k].image.size
         except UnreadableImage as error:
             notes.append(f"{sequence.name} image {k} left out: {error}")
             continue
@@ -287,21 +196,20 @@ def evaluate_homographies(config: HomographyConfig) -> TaskResult:
     matched: dict[tuple[str, str, str, int], Any] = {}
     hashes = []
     for sequence in track(sequences, "sequences", unit="sequences"):
-        features = SequenceFeatures(sequence, config, cache)
-        kept, remarks = usable(sequence, features)
+        photos = {
+            k: SharedPhoto(
+                path, config.detection, cache, config.max_size, config.frame_scale, config.run.device
+            )
+            for k, path in sequence.images().items()
+        }
+        kept, remarks = usable(sequence, photos)
         notes += remarks
         if kept is None:
             continue
-        if kept is not sequence:
-            used = SequenceFeatures(kept, config, cache)
-            used._images = features._images
-            features = used
-        hashes += [f"{kept.dataset}/{kept.name}/{k} {h}" for k, h in features.hashes.items()]
+        photos = {k: photos[k] for k in kept.images()}
+        hashes += [f"{kept.dataset}/{kept.name}/{k} {photo.hash}" for k, photo in photos.items()]
         for rival in rivals:
-            if isinstance(rival, Contender):
-                near, arrays = of_contender(rival, features)
-            else:
-                near, arrays = of_baseline(rival, features)
+            near, arrays = neighbours_by(rival, photos, config, cache)
             for k in kept.targets:
                 scores[rival.label].append(score_pair(kept, k, near[k], arrays, config))
                 if config.pictures:

@@ -47,29 +47,39 @@ def mean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def summary(pairs: Sequence[PairScore], pixels: float) -> list[tuple[Column, Cell]]:
-    """The measures of a set of pairs, each the mean over pairs, with their columns."""
+def measures(pairs: Sequence[PairScore], pixels: float) -> list[tuple[Column, Cell]]:
+    """Detection and matching of a set of pairs, each measure the mean over pairs, with its column."""
 
-    def high(name: str, spec: str, value: float) -> tuple[Column, Cell]:
-        return Column(name, spec, "high"), value
+    def high(name: str, value: float) -> tuple[Column, Cell]:
+        return Column(name, ".3f", "high"), value
 
-    cells: list[tuple[Column, Cell]] = [
+    return [
         (Column("pairs", "d"), len(pairs)),
         (Column("keypoints", ".0f"), mean([float(np.mean(p.num_keypoints)) for p in pairs])),
-        high(f"repeat. {pixels:g}px", ".3f", mean([p.repeatability for p in pairs])),
-        high("AP", ".3f", mean([p.average_precision for p in pairs])),
-        high("match. score", ".3f", mean([p.matching_score for p in pairs])),
+        high(f"rep@{pixels:g}px", mean([p.repeatability for p in pairs])),
+        high("AP", mean([p.average_precision for p in pairs])),
+        high("match.score", mean([p.matching_score for p in pairs])),
+        *(high(f"MMA@{t}", mean([p.accuracy[t - 1] for p in pairs])) for t in (1, 3, 5, 10)),
+        (Column("matches", ".0f"), mean([p.num_matches for p in pairs])),
+        (Column("correct", ".0f", "high"), mean([p.num_correct for p in pairs])),
+        (Column("s/photo", ".2f", "low"), mean([p.seconds for p in pairs])),
     ]
-    for t in (1, 3, 5, 10):
-        cells.append(high(f"MMA {t}px", ".3f", mean([p.accuracy[t - 1] for p in pairs])))
-    cells.append((Column("matches", ".0f"), mean([p.num_matches for p in pairs])))
-    cells.append(high("correct", ".0f", mean([p.num_correct for p in pairs])))
+
+
+def fit_measures(pairs: Sequence[PairScore], pixels: float) -> list[tuple[Column, Cell]]:
+    """AUC of the corner error and the number of failed estimates, by robust fit."""
+    cells: list[tuple[Column, Cell]] = []
     for fit in pairs[0].corner_errors:
-        areas = area_under_recall([p.corner_errors[fit] for p in pairs], AUC_PIXELS)
-        for limit, area in zip(AUC_PIXELS, areas, strict=True):
-            cells.append(high(f"H {fit} AUC@{limit:g}", ".3f", area))
-    cells.append((Column("s/photo", ".2f", "low"), mean([p.seconds for p in pairs])))
+        errors = [p.corner_errors[fit] for p in pairs]
+        for limit, area in zip(AUC_PIXELS, area_under_recall(errors, AUC_PIXELS), strict=True):
+            cells.append((Column(f"{fit} AUC@{limit:g}px", ".3f", "high"), area))
+        cells.append((Column(f"{fit} failed", "d", "low"), int(np.isinf(errors).sum())))
     return cells
+
+
+def summary(pairs: Sequence[PairScore], pixels: float) -> list[tuple[Column, Cell]]:
+    """All measures of a set of pairs."""
+    return measures(pairs, pixels) + fit_measures(pairs, pixels)
 
 
 def grouped(scores: Scores, key: Callable[[PairScore], str]) -> dict[str, dict[str, list[PairScore]]]:
@@ -81,16 +91,15 @@ def grouped(scores: Scores, key: Callable[[PairScore], str]) -> dict[str, dict[s
     return groups
 
 
-def group_table(
-    title: str, heading: str, scores: Scores, key: Callable[[PairScore], str], pixels: float
-) -> list[Table]:
-    """A table a group, a row a descriptor."""
+def group_tables(scores: Scores, key: Callable[[PairScore], str], pixels: float) -> list[Table]:
+    """Two tables a group, matching and homographies, a row a descriptor."""
     tables = []
     for group, by_name in grouped(scores, key).items():
-        rows = {name: summary(pairs, pixels) for name, pairs in by_name.items()}
-        columns = tuple(c for c, _ in next(iter(rows.values())))
-        cells = tuple((name, *(value for _, value in row)) for name, row in rows.items())
-        tables.append(Table(f"{title} {group}".strip(), (Column(heading), *columns), cells))
+        for what, measure in (("matching", measures), ("homographies", fit_measures)):
+            rows = {name: measure(pairs, pixels) for name, pairs in by_name.items()}
+            columns = tuple(column for column, _ in next(iter(rows.values())))
+            cells = tuple((name, *(value for _, value in row)) for name, row in rows.items())
+            tables.append(Table(f"{group}: {what}", (Column("features"), *columns), cells))
     return tables
 
 
@@ -174,9 +183,9 @@ def failures(scores: Scores) -> list[str]:
 
 def tell(scores: Scores, pixels: float, notes: Sequence[str]) -> TaskResult:
     """Everything that the task shows of its scores."""
-    tables = group_table("", "descriptor", scores, lambda p: p.dataset, pixels)
+    tables = group_tables(scores, lambda p: p.dataset, pixels)
     if len(grouped(scores, lambda p: p.kind)) > 1:
-        tables += group_table("Change of", "descriptor", scores, lambda p: p.kind, pixels)
+        tables += group_tables(scores, lambda p: f"change of {p.kind}", pixels)
     tables.append(sequence_table(scores))
     summaries: dict[str, Any] = {
         group: {name: {c.name: v for c, v in summary(pairs, pixels)} for name, pairs in by_name.items()}

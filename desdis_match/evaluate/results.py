@@ -240,7 +240,8 @@ def print_tables(result: TaskResult) -> None:
         grid = RichTable(title=table.title, title_justify="left")
         best = [best_value(table, i) for i in range(len(table.columns))]
         for column in table.columns:
-            grid.add_column(column.name, justify="right" if column.format else "left")
+            is_number = bool(column.format)
+            grid.add_column(column.name, justify="right" if is_number else "left", no_wrap=not is_number)
         for row, text in zip(table.rows, table.text(), strict=True):
             cells = [
                 Text(t, style="bold" if b is not None and v == b else "")
