@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "desdis_match.stage_commands:main_map",
         "features.h5 and matches.h5 -> a COLMAP model",
     ),
+    "add": ("Reconstruct", "desdis_match.add:main", "new photos into the model of an earlier run"),
     "synthetic": (
         "Reconstruct",
         "desdis_match.synthetic:main",

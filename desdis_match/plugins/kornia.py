@@ -1,0 +1,84 @@
+"""Kornia: a LocalFeature (image -> frames, responses, descriptors) and a patch descriptor.
+
+from kornia.feature import DescriptorMatcher, LocalFeatureMatcher
+matcher = LocalFeatureMatcher(DesDisFeature(2048), DescriptorMatcher("smnn", 0.9))
+matches = matcher({"image0": image0, "image1": image1})
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from kornia.feature import SIFTDescriptor
+from torch import Tensor, nn
+
+from ..descriptors import DEFAULT_DESCRIPTOR, load_network
+from ..descriptors.desdis import PATCH_SIZE
+from ..detectors import KORNIA_FRAME
+from ..extract import ExtractConfig
+from ..patches import FRAME_SCALE, keypoints_to_lafs
+from .common import PictureExtractor, gray_plane
+
+KORNIA_SCALING = FRAME_SCALE / KORNIA_FRAME
+"""`scaling_coef` for kornia.feature.LocalFeature: frames of Kornia's detectors get our patches' size."""
+
+
+class DesDisDescriptor(nn.Module):
+    """Patch descriptor for kornia.feature.LAFDescriptor: (B, 1, 32, 32) -> (B, D) unit vectors.
+
+    Plain torch, so that it trains, casts, moves and compiles (`torch.compile(fullgraph=True)`); on a CPU
+    DesDisFeature, which uses the fast engine, is quicker. `descriptor`: a name or a weight file.
+    """
+
+    patch_size = PATCH_SIZE
+
+    def __init__(self, descriptor: str = DEFAULT_DESCRIPTOR) -> None:
+        super().__init__()
+        # Ours is made for speed and not for autograd; Kornia's gives the same numbers.
+        self.network = SIFTDescriptor(PATCH_SIZE) if descriptor == "rootsift" else load_network(descriptor)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        return F.normalize(self.network(patches).flatten(1), dim=1).to(patches.dtype)
+
+
+class DesDisFeature(nn.Module):
+    """Detector and descriptor with the contract of kornia.feature.LocalFeature.
+
+    The result for a picture is that of `desdis-match extract` at the picture's own size. Runs where the image
+    lies. Detection is no tensor graph: under torch.compile this module runs as it is.
+    """
+
+    def __init__(
+        self,
+        num_features: int = ExtractConfig.max_keypoints,
+        descriptor: str = DEFAULT_DESCRIPTOR,
+        detector: str = ExtractConfig.detector,
+        upright: bool = False,
+    ) -> None:
+        super().__init__()
+        orientation = "upright" if upright else ExtractConfig.orientation
+        self.extract = PictureExtractor(num_features, detector, orientation, descriptor)
+
+    @torch.compiler.disable
+    @torch.no_grad()
+    def forward(self, img: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """img (B, 1 or 3, H, W) in [0, 1], mask (B, 1, H, W), 0 = no keypoint there ->
+
+        frames of the patches (B, N, 2, 3), responses (B, N), descriptors (B, N, D). N is the largest number
+        found in the batch; other images end in zeros, which kornia.feature.laf_is_filled tells.
+        """
+        found = []
+        for row, picture in enumerate(img):
+            allowed = None if mask is None else (mask[row].reshape(img.shape[-2:]) > 0).cpu().numpy()
+            found.append(self.extract(gray_plane(picture).float(), allowed))
+        longest = max(map(len, found), default=0)
+        dim = self.extract.descriptor(img.device).dim
+        lafs = img.new_zeros(len(found), longest, 2, 3)
+        responses = img.new_zeros(len(found), longest)
+        descriptors = img.new_zeros(len(found), longest, dim)
+        for row, features in enumerate(found):
+            num = len(features)
+            lafs[row, :num] = keypoints_to_lafs(features.keypoints, features.scales, features.angles).to(lafs)
+            responses[row, :num] = torch.from_numpy(features.scores).to(responses)
+            descriptors[row, :num] = torch.from_numpy(features.descriptors).to(descriptors)
+        return lafs, responses, descriptors

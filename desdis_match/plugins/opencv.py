@@ -1,0 +1,113 @@
+"""OpenCV: the drop-in for code that uses cv2.SIFT_create().
+
+desdis = DesDis_create()
+keypoints, descriptors = desdis.compute(image, sift.detect(image, None))
+matches = cv2.BFMatcher(desdis.defaultNorm(), crossCheck=True).match(descriptors, other_descriptors)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..descriptors import DEFAULT_DESCRIPTOR
+from ..errors import InputError
+from ..extract import ExtractConfig, describe_keypoints
+from ..given import GivenKeypoints
+from ..images import GrayImage
+from ..patches import FRAME_SCALE
+from ..types import Features, Float32
+from .common import PictureExtractor
+
+SIGMAS_PER_SIZE = 0.5
+"""A cv2.KeyPoint's size is the diameter of its blob: twice the sigma in cv2.SIFT's keypoints."""
+
+
+class DesDis:
+    """What people use of cv2.Feature2D: detect, compute, detectAndCompute, descriptorSize, defaultNorm."""
+
+    def __init__(self, extractor: PictureExtractor) -> None:
+        self._extract = extractor
+
+    def compute(
+        self, image: NDArray, keypoints: Sequence[cv2.KeyPoint]
+    ) -> tuple[tuple[cv2.KeyPoint, ...], Float32]:
+        """Descriptors (N, D) float32 of the given keypoints, all of them and in their order.
+
+        image: (H, W) or (H, W, 3) blue first, uint8, uint16 or float in [0, 1]. A keypoint without an angle
+        (-1) is oriented by its gradients where all are without, and upright otherwise.
+        """
+        keypoints = tuple(keypoints)
+        if not keypoints:
+            return (), np.empty((0, self.descriptorSize()), np.float32)
+        places = np.array([keypoint.pt for keypoint in keypoints], np.float32)
+        sigmas = np.array([keypoint.size for keypoint in keypoints], np.float32) * np.float32(SIGMAS_PER_SIZE)
+        degrees = np.array([keypoint.angle for keypoint in keypoints], np.float32)
+        if not (sigmas > 0).all():
+            raise InputError("a keypoint has size 0; give each cv2.KeyPoint the diameter of its blob")
+        angles = None if (degrees < 0).all() else -np.deg2rad(np.maximum(degrees, 0))
+        features = describe_keypoints(
+            _gray(image),
+            GivenKeypoints(places, sigmas, angles),
+            self._extract.config,
+            self._extract.descriptor(),
+        )
+        return keypoints, features.descriptors
+
+    def detect(self, image: NDArray, mask: NDArray | None = None) -> tuple[cv2.KeyPoint, ...]:
+        """Keypoints, best first. mask: (H, W), 0 = none there."""
+        return self.detectAndCompute(image, mask)[0]
+
+    def detectAndCompute(
+        self, image: NDArray, mask: NDArray | None = None
+    ) -> tuple[tuple[cv2.KeyPoint, ...], Float32]:
+        """Keypoints and their descriptors (N, D); (0, D) where there are none."""
+        features = self._extract(_gray(image).pixels, None if mask is None else np.asarray(mask) > 0)
+        return _keypoints(features), features.descriptors
+
+    def descriptorSize(self) -> int:
+        """D."""
+        return self._extract.descriptor().dim
+
+    def descriptorType(self) -> int:
+        """cv2.CV_32F."""
+        return cv2.CV_32F
+
+    def defaultNorm(self) -> int:
+        """cv2.NORM_L2."""
+        return cv2.NORM_L2
+
+
+def DesDis_create(
+    nfeatures: int = ExtractConfig.max_keypoints,
+    descriptor: str = DEFAULT_DESCRIPTOR,
+    detector: str = ExtractConfig.detector,
+    upright: bool = False,
+) -> DesDis:
+    """Named as OpenCV's factories. `descriptor`: a name or a weight file; the rest is for detection."""
+    orientation = "upright" if upright else ExtractConfig.orientation
+    return DesDis(PictureExtractor(nfeatures, detector, orientation, descriptor))
+
+
+def _keypoints(features: Features) -> tuple[cv2.KeyPoint, ...]:
+    sizes = features.scales / FRAME_SCALE / SIGMAS_PER_SIZE
+    degrees = np.rad2deg(-features.angles) % 360
+    columns = zip(
+        features.keypoints.tolist(), sizes.tolist(), degrees.tolist(), features.scores.tolist(), strict=True
+    )
+    return tuple(cv2.KeyPoint(x, y, size, angle, score) for (x, y), size, angle, score in columns)
+
+
+def _gray(image: NDArray) -> GrayImage:
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[2] in (3, 4):
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY if image.shape[2] == 3 else cv2.COLOR_BGRA2GRAY)
+    image = image.squeeze(-1) if image.ndim == 3 and image.shape[2] == 1 else image
+    if image.ndim != 2 or image.size == 0:
+        raise InputError(f"an image of shape {image.shape} was given; (H, W) or (H, W, 3) is needed")
+    white = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1
+    pixels = image.astype(np.float32) / np.float32(white)
+    return GrayImage(pixels, (pixels.shape[1], pixels.shape[0]), (1.0, 1.0))

@@ -1,0 +1,97 @@
+"""Descriptors as ONNX files: what the command writes, against torch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from desdis_match import cli
+from desdis_match.descriptors import DesDis, load_network, save_weights
+from desdis_match.descriptors.weights import fingerprint
+from desdis_match.errors import InputError
+from desdis_match.export_onnx import ExportOnnxConfig, export_onnx
+
+PIPELINE = Path(__file__).parents[1] / "pipelines" / "describe_onnx.py"
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save_weights(tmp_path / "small.safetensors", DesDis(8, dim=64), {})
+    return tmp_path / "small.safetensors"
+
+
+@pytest.mark.parametrize("flags", [[], ["--fast-cpu"]], ids=["plain", "fast"])
+def test_the_file_gives_what_torch_gives_for_any_number(weights: Path, flags: list[str], capsys):
+    output = weights.with_suffix(".onnx")
+    assert cli.main(["export-onnx", "--descriptor", str(weights), "--output", str(output), *flags]) == 0
+    assert str(output) in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
+    network = load_network(weights)
+    for num in (0, 1, 7):
+        patches = torch.rand(num, 1, 32, 32)
+        (rows,) = session.run(["descriptors"], {"patches": patches.numpy()})
+        assert rows.shape == (num, 64)
+        with torch.no_grad():
+            assert np.abs(rows - network(patches).numpy()).max(initial=0) < 1e-4
+    model = onnx.load(output)
+    onnx.checker.check_model(model, full_check=True)
+    about = json.loads(next(item.value for item in model.metadata_props if item.key == "desdis_match"))
+    assert about == {"descriptor": "small.safetensors", "dim": 64, "fingerprint": fingerprint(network)}
+    operators = {node.op_type for node in model.graph.node}
+    assert ("MatMul" in operators) == bool(flags)  # the plain file is the network's own convolutions
+
+
+def test_what_has_no_onnx_form_or_no_place_is_one_sentence(weights: Path):
+    with pytest.raises(InputError, match="'rootsift' cannot be written as ONNX"):
+        export_onnx(ExportOnnxConfig(weights.with_suffix(".onnx"), "rootsift"))
+    with pytest.raises(InputError, match="cannot write"):
+        export_onnx(ExportOnnxConfig(weights / "below_a_file.onnx", str(weights)))
+    assert sorted(path.name for path in weights.parent.iterdir()) == ["small.safetensors"]
+
+
+def test_a_file_that_differs_from_torch_is_not_written(weights: Path, monkeypatch: pytest.MonkeyPatch):
+    from desdis_match import export_onnx as module
+
+    real = module.to_onnx
+
+    def damaged(layers, dim, fast):
+        layers[1].weight.data[0] += 0.1
+        return real(layers, dim, fast)
+
+    monkeypatch.setattr(module, "to_onnx", damaged)
+    with pytest.raises(InputError, match="no file was written"):
+        export_onnx(ExportOnnxConfig(weights.with_suffix(".onnx"), str(weights)))
+    assert not weights.with_suffix(".onnx").exists()
+
+
+def test_the_example_runs_on_onnxruntime_alone(weights: Path):
+    output = weights.with_suffix(".onnx")
+    export_onnx(ExportOnnxConfig(output, str(weights)))
+    check = "assert not {'torch', 'onnx', 'desdis_match'} & set(sys.modules), 'more than onnxruntime'"
+    script = (
+        f"import runpy, sys; sys.argv = {[str(PIPELINE), str(output)]}; runpy.run_path(sys.argv[0]); {check}"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "of 200 patches found their partner" in done.stdout
+    assert int(done.stdout.split()[0]) > 150
+
+
+def test_the_example_describes_a_file_of_patches(weights: Path, tmp_path: Path):
+    output = weights.with_suffix(".onnx")
+    export_onnx(ExportOnnxConfig(output, str(weights)))
+    patches = np.random.default_rng(0).integers(0, 256, (5, 32, 32), np.uint8)
+    np.save(tmp_path / "patches.npy", patches)
+    subprocess.run(
+        [sys.executable, str(PIPELINE), str(output), str(tmp_path / "patches.npy")], check=True, timeout=60
+    )
+    with torch.no_grad():
+        expected = load_network(weights)(torch.from_numpy(patches)[:, None] / 255).numpy()
+    assert np.abs(np.load(tmp_path / "patches.descriptors.npy") - expected).max() < 1e-4
