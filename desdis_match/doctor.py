@@ -18,9 +18,10 @@ import torch
 from . import __version__
 from .descriptors import DEFAULT_DESCRIPTOR, DesDis, load_descriptor
 from .descriptors.download import cache_folder
-from .descriptors.engine import OnnxEngine, TorchEngine, pick_device
+from .descriptors.engine import OnnxEngine, TorchEngine
 from .descriptors.registry import DOWNLOADS, packaged_folder
 from .descriptors.teachers import KORNIA_NETWORKS
+from .devices import pick_device
 from .extract import ExtractConfig, extract_image
 from .images import GrayImage
 from .match import MatchConfig, match_features

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .descriptors import DEFAULT_DESCRIPTOR, load_descriptor
 from .detectors import DetectorConfig, detect, oriented
+from .devices import pick_device
 from .errors import InputError
 from .given import GivenKeypoints, read_given
 from .images import GrayImage, read_gray, read_mask, to_original, to_resized
@@ -108,7 +109,7 @@ class Extractor:
             torch.set_num_threads(threads)
             cv2.setNumThreads(threads)
         self.config = config
-        self.device = resolved_device(device)
+        self.device = pick_device(device)
         self.descriptor = load_descriptor(config.descriptor, device=str(self.device))
 
     def __call__(
@@ -125,21 +126,6 @@ class Extractor:
             return describe_keypoints(gray, given, self.config, self.descriptor, self.device)
         mask = None if masks is None else read_mask(masks, name, gray)
         return extract_image(gray, self.config, self.descriptor, mask, self.device)
-
-
-def resolved_device(name: str) -> torch.device:
-    """The torch device of `auto`, `cpu`, `cuda`, `cuda:1`, `mps`; InputError for one that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"there is no device '{name}'; choose auto, cpu, cuda or mps") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("this machine has no CUDA device that torch can use; choose --device cpu or auto")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("this machine has no MPS device; choose --device cpu or auto")
-    return device
 
 
 def describe_frames(

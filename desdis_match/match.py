@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from .devices import pick_device
 from .errors import InputError
 from .nearest import Prepared, candidates, find_nearest, hold, maxima
 from .pairs import REUSE, Pair
@@ -80,7 +81,7 @@ def prepare(descriptors: Float32 | torch.Tensor, device: str = "auto") -> Prepar
             f"descriptor {row} of {len(values)} has length {norms[row]:.3g}; divide each by its length"
         )
     exact = (np.rint(values[rows] / norms[rows, None] * GRID) / GRID).astype(np.float32)
-    return hold(exact, rows, resolve_device(device))
+    return hold(exact, rows, pick_device(device))
 
 
 def match_descriptors(
@@ -162,17 +163,3 @@ def match_pairs(
             yield from run_shards(work, pairs, pool, name=" with ".join)
     finally:
         torch.set_num_threads(before)
-
-
-def resolve_device(device: str) -> torch.device:
-    """The torch device of a name; auto is CUDA where there is one, else the CPU."""
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device '{device}' is not there: {str(error).splitlines()[0]}") from error
-    return resolved

@@ -110,7 +110,7 @@ def reconstruct(config: ReconstructConfig) -> ReconstructResult:
         with stage("pairs", pairs=asdict(config.pairs)):
             pairs(features, listed, config.pairs)
         with stage("match", match=asdict(config.match)):
-            match(features, listed, matches, config.match, run=config.run, overwrite=True, executor=executor)
+            match(features, listed, matches, config.match, run=config.run, overwrite=True)
     with stage("map", map=asdict(config.map)):
         sparse = map_images(config.images, features, matches, output, config.map, overwrite=True)
     models = read_models(sparse)

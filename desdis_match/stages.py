@@ -25,8 +25,9 @@ from .colmap import MapConfig, run_mapping, write_points
 from .colmap_log import log_to
 from .database import build_database, database_config
 from .descriptors import load_descriptor
+from .devices import pick_device
 from .errors import InputError
-from .extract import ExtractConfig, Extractor, resolved_device
+from .extract import ExtractConfig, Extractor
 from .extract_auto import (
     first_pass,
     first_pass_from_arrays,
@@ -36,9 +37,9 @@ from .extract_auto import (
 )
 from .files import atomic_path, canonical_json, config_differences
 from .images import UnreadableImage, list_images, mask_path, read_gray, read_mask
-from .match import MatchConfig, Prepared, match_prepared, prepare
+from .match import MatchConfig, match_pairs
 from .orientation_auto import Turn, decide
-from .pairs import Pair, exhaustive_pairs, pairs_from_file, sequential_pairs, write_pairs
+from .pairs import Pair, exhaustive_pairs, pairs_from_file, reuse_order, sequential_pairs, write_pairs
 from .progress import track
 from .scale import available_cores, run_shards
 from .shards import (
@@ -50,7 +51,6 @@ from .shards import (
     matches_to_arrays,
 )
 from .store import FeatureFile, MatchFile, check_pair_names, file_config, write_features, write_matches
-from .types import Matches
 from .verification import verify
 
 log = logging.getLogger(__name__)
@@ -61,12 +61,6 @@ MAX_EXHAUSTIVE = 150
 MIN_PARALLEL_IMAGES = 6
 """Below this, starting worker processes (three seconds) costs more than they save."""
 
-MIN_PARALLEL_PAIRS = 60
-"""The same for pairs."""
-
-PAIRS_PER_SHARD = 8
-"""Pairs a worker takes at a time: it prepares an image once for those that share it."""
-
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -75,7 +69,7 @@ class RunConfig:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     workers: int = 0
-    """Worker processes of one thread each; 0: one a core (one process in all on a GPU)."""
+    """Photos or pairs worked on at a time, each by one thread; 0: one a core (one in all on a GPU)."""
 
 
 @dataclass(frozen=True)
@@ -304,7 +298,6 @@ def match(
     *,
     run: RunConfig | None = None,
     overwrite: bool = False,
-    executor: Executor | None = None,
 ) -> Path:
     """Match the pairs of pairs.txt by the descriptors of features.h5 -> matches.h5 at `output`."""
     config, run = config or MatchConfig(), run or RunConfig()
@@ -319,53 +312,20 @@ def match(
         todo = [pair for pair in listed if _pair_key(pair) not in finished]
         if len(todo) < len(listed):
             log.info("match goes on: %d of %d pairs are done", len(listed) - len(todo), len(listed))
-        jobs = [
-            _MatchJob(features, tuple(todo[i : i + PAIRS_PER_SHARD]), config, run.device)
-            for i in range(0, len(todo), PAIRS_PER_SHARD)
-        ]
-        workers = num_workers(run, len(todo), MIN_PARALLEL_PAIRS)
-        results = run_shards(
-            _match_some,
-            jobs,
-            executor if workers > 1 else None,
-            workers,
-            name=lambda job: " with ".join(job.pairs[0]),
+        found = match_pairs(
+            lambda name: file.get(name).descriptors,
+            reuse_order(todo),
+            config,
+            run.device,
+            run.workers or None,
         )
-        for job, found in track(results, "match", len(jobs), f"x {PAIRS_PER_SHARD} pairs"):
-            for pair, matches in zip(job.pairs, found, strict=True):
-                shards.save(_pair_key(pair), matches_to_arrays(matches))
+        for pair, matches in track(found, "match", len(todo), "pairs"):
+            shards.save(_pair_key(pair), matches_to_arrays(matches))
         shards.done()
         items = ((a, b, matches_from_arrays(shards.load(_pair_key((a, b))))) for a, b in listed)
         write_matches(output, items, made_by, counts)
     shards.remove()
     return output
-
-
-@dataclass(frozen=True)
-class _MatchJob:
-    features: Path
-    pairs: tuple[Pair, ...]
-    config: MatchConfig
-    device: str
-
-
-@lru_cache(maxsize=32)
-def _prepared(features: Path, stamp: int, name: str, device: str) -> Prepared:
-    return prepare(_feature_file(features, stamp).get(name).descriptors, device)
-
-
-@lru_cache(maxsize=1)
-def _feature_file(features: Path, stamp: int) -> FeatureFile:
-    return FeatureFile(features)
-
-
-def _match_some(job: _MatchJob) -> list[Matches]:
-    stamp = job.features.stat().st_mtime_ns  # a new file of the same name is not the one in the cache
-    found = []
-    for pair in job.pairs:
-        prepared0, prepared1 = (_prepared(job.features, stamp, name, job.device) for name in pair)
-        found.append(match_prepared(prepared0, prepared1, job.config))
-    return found
 
 
 def _pair_key(pair: Pair) -> str:
@@ -498,7 +458,7 @@ def make_folder(path: Path) -> None:
 def num_workers(run: RunConfig, num_items: int, worthwhile: int) -> int:
     if run.workers:
         return min(run.workers, max(num_items, 1))
-    if num_items < worthwhile or resolved_device(run.device).type != "cpu":
+    if num_items < worthwhile or pick_device(run.device).type != "cpu":
         return 1
     return min(available_cores(), num_items)
 

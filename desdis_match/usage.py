@@ -46,7 +46,10 @@ class measured:
 
 
 def tree_memory(pid: int) -> int | None:
-    """Resident bytes (pages shared between processes count in each) of `pid` and all its descendants (Linux /proc); None elsewhere."""
+    """Resident bytes of `pid` and all its descendants, from Linux's /proc; None elsewhere.
+
+    Pages that processes share count in each.
+    """
     if not Path("/proc/self/statm").exists():
         return None
     total = 0

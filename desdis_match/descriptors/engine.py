@@ -46,7 +46,7 @@ class TorchEngine:
             self.body = self.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, patches: Tensor) -> Tensor:
-        batch = GPU_BATCH if self.device.type == "cuda" else CPU_BATCH
+        batch = CPU_BATCH if self.device.type == "cpu" else GPU_BATCH
         blocks = [self._describe(block) for block in patches.split(batch)]
         return torch.cat(blocks)
 
@@ -105,23 +105,6 @@ class OnnxEngine:
             for start in starts:
                 describe(start)
         return torch.from_numpy(result)
-
-
-def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """`auto` is CUDA, then MPS, then the CPU. InputError for a device that is not here."""
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise InputError(f"unknown device '{device}'; take auto, cpu, cuda or mps") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("there is no CUDA device for torch here; take --device cpu or auto")
-    if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("there is no MPS device for torch here; take --device cpu or auto")
-    return chosen
 
 
 def make_engine(

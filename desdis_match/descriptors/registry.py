@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..devices import pick_device
 from ..errors import InputError
 from .download import cache_folder, download, sha256_of
-from .engine import Descriptor, pick_device
+from .engine import Descriptor
 from .rootsift import RootSIFT
 from .teachers import KORNIA_NETWORKS, kornia_network, module_by_import_path
 from .weights import fingerprint, read_checkpoint, read_weights

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..devices import pick_device
 from ..errors import InputError
-from ..extract import resolved_device
 from ..images import GrayImage
 from .cache import combined_hash, file_hash
 
@@ -73,7 +73,7 @@ def aliked(weights: Path, device: str = "auto") -> Baseline:
         raise InputError(
             f"{weights} is no weight file of {weights.stem}: {len(missing)} tensors are missing in it"
         )
-    place = resolved_device(device)
+    place = pick_device(device)
     network = network.eval().to(place)
 
     def extract(path: Path, image: GrayImage, budget: int) -> tuple[Float32, Float32]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..detectors import DetectorConfig, detect
-from ..extract import resolved_device
+from ..devices import pick_device
 from ..images import GrayImage, read_gray, to_original
+from ..orientation_auto import Turn, auto_angles, probe, turned
 from ..patches import FRAME_SCALE, PatchPyramid, extract_patches
 from .cache import Arrays, PredictionCache, describing_code, file_hash
 from .contenders import Contender
@@ -42,7 +44,9 @@ class SharedPhoto:
         device: str = "auto",
     ) -> None:
         self.path = path
-        self.detector = detector
+        # With `auto` a photo is upright until all photos of its set have been compared.
+        self.auto = detector.orientation == "auto"
+        self.detector = replace(detector, orientation="upright") if self.auto else detector
         self.cache = cache
         self.max_size = max_size
         self.frame_scale = frame_scale
@@ -77,7 +81,7 @@ class SharedPhoto:
         def compute() -> Arrays:
             image = self.image
             start = time.perf_counter()
-            lafs = detect(image.pixels, self.detector, device=resolved_device(self.device)).lafs.cpu().numpy()
+            lafs = detect(image.pixels, self.detector, device=pick_device(self.device)).lafs.cpu().numpy()
             seconds = time.perf_counter() - start
             xy = to_original(lafs[:, :, 2], image)
             return {"lafs": lafs, "xy": xy, "size": np.array(image.size), "seconds": np.array(seconds)}
@@ -85,16 +89,25 @@ class SharedPhoto:
         return self.cache.get(self.key, compute)
 
     @cached_property
-    def patches(self) -> tuple[NDArray[np.float32], float]:
-        """Patches (N, 1, 32, 32), and the seconds that they took."""
+    def pyramid(self) -> PatchPyramid:
+        """From which patches are cut."""
         import torch
 
-        image, lafs = self.image, torch.from_numpy(self.detection["lafs"])
+        return PatchPyramid(torch.as_tensor(self.image.pixels, device=pick_device(self.device)))
+
+    def cut(self, lafs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Patches (N, 1, 32, 32) of frames (N, 2, 3)."""
+        import torch
+
+        frames = torch.from_numpy(lafs).to(self.pyramid.device)
+        return np.asarray(extract_patches(self.pyramid, frames, frame_scale=self.frame_scale).cpu().numpy())
+
+    @cached_property
+    def patches(self) -> tuple[NDArray[np.float32], float]:
+        """Patches (N, 1, 32, 32) of the detected frames, and the seconds that they took."""
+        lafs, _ = self.detection["lafs"], self.image
         start = time.perf_counter()
-        device = resolved_device(self.device)
-        pyramid = PatchPyramid(torch.as_tensor(image.pixels, device=device))
-        patches = extract_patches(pyramid, lafs.to(device), frame_scale=self.frame_scale).cpu().numpy()
-        return patches, time.perf_counter() - start
+        return self.cut(lafs), time.perf_counter() - start
 
     def described_by(self, contender: Contender) -> Described:
         """Its keypoints as one descriptor sees them."""
@@ -103,3 +116,34 @@ class SharedPhoto:
         descriptors = contender.describe(patches)
         seconds += time.perf_counter() - start + float(self.detection["seconds"])
         return Described(self.detection["xy"], descriptors, self.image.size, seconds)
+
+    def turned(self, contender: Contender, upright: Described, turn: Turn) -> Described:
+        """The same in frames that orientation `auto` has turned."""
+        import torch
+
+        if turn.upright:
+            return upright
+        start = time.perf_counter()
+        lafs = torch.from_numpy(self.detection["lafs"]).to(self.pyramid.device)
+        frames = turned(self.pyramid, lafs, turn)[0][: self.detector.max_keypoints].cpu().numpy()
+        descriptors = contender.describe(self.cut(frames))
+        seconds = upright.seconds + time.perf_counter() - start
+        return Described(to_original(frames[:, :, 2], self.image), descriptors, upright.size, seconds)
+
+
+def describe_set(photos: Sequence[SharedPhoto], contender: Contender) -> list[Described]:
+    """Photos that belong together, as one descriptor sees them; with `auto` they are compared first."""
+    import torch
+
+    found = [photo.described_by(contender) for photo in photos]
+    if not photos or not photos[0].auto:
+        return found
+    start = time.perf_counter()
+    probes = []
+    for photo in photos:
+        lafs = torch.from_numpy(photo.detection["lafs"]).to(photo.pyramid.device)
+        probes.append(probe(photo.pyramid, lafs, contender.descriptor))
+    turns = auto_angles(probes)
+    each = (time.perf_counter() - start) / len(photos)
+    upright = [replace(d, seconds=d.seconds + each) for d in found]
+    return [p.turned(contender, d, t) for p, d, t in zip(photos, upright, turns, strict=True)]
