@@ -26,6 +26,13 @@ SAME_SCALE = 1.25
 """...and with sigmas of at most this ratio are one keypoint, of which the better stays."""
 
 
+ROBUSTNESS = 0.9
+"""A neighbour suppresses only if this part of its contrast still exceeds (Brown et al. 2005)."""
+
+NEAREST = 64
+"""Neighbours looked at for one that suppresses; who has none among them counts as alone."""
+
+
 @dataclass(frozen=True)
 class DetectorConfig:
     """Where keypoints are sought and how their frames are laid."""
@@ -51,6 +58,9 @@ class DetectorConfig:
 
     edge_threshold: float = 10.0
     """Largest ratio of principal curvatures of a keypoint; what exceeds it lies on an edge. 0 keeps edges."""
+
+    spread: bool = False
+    """When there are more keypoints than the budget, keep those far from stronger ones, not the strongest."""
 
     def __post_init__(self) -> None:
         if self.upright:  # one truth: the orientation
@@ -96,7 +106,7 @@ def detect(
         image = torch.as_tensor(pixels, dtype=torch.float32, device=device).contiguous()
         found = DETECTORS[config.detector](image, config)
         found = _take(found, _outside_mask(found.xy, mask))
-        found = _take(found, found.contrast.argsort(descending=True, stable=True)[: config.max_keypoints])
+        found = strongest(found, config.max_keypoints, config.spread)
         lafs = keypoints_to_lafs(found.xy, found.sigma)
         pyramid = PatchPyramid(image)
         lafs, rows = oriented(lafs, pyramid, config)
@@ -141,6 +151,29 @@ DETECTORS: dict[str, Callable[[Tensor, DetectorConfig], Extrema]] = {
 }
 
 
+def strongest(found: Extrema, count: int, spread: bool) -> Extrema:
+    """At most `count` extrema, of highest contrast first; `spread` chooses them by adaptive suppression.
+
+    Adaptive non-maximal suppression (Brown, Szeliski & Winder, CVPR 2005): those whose next clearly stronger
+    neighbour is furthest away.
+    """
+    found = _take(found, found.contrast.argsort(descending=True, stable=True))
+    if not spread or len(found.xy) <= count:
+        return _take(found, slice(count))
+    radius = torch.from_numpy(_suppression_radii(found)).to(found.xy.device)
+    return _take(found, radius.argsort(descending=True, stable=True)[:count].sort().values)
+
+
+def _suppression_radii(found: Extrema) -> NDArray[np.float64]:
+    """Distance (N,) in pixels to the nearest extremum that is stronger by ROBUSTNESS, among NEAREST."""
+    from scipy.spatial import cKDTree
+
+    xy, contrast = found.xy.cpu().numpy(), found.contrast.cpu().numpy()
+    distance, index = cKDTree(xy).query(xy, k=min(NEAREST, len(xy)))
+    stronger = contrast[index] * ROBUSTNESS > contrast[:, None]
+    return np.where(stronger, distance, np.inf).min(1)
+
+
 def without_duplicates(found: Extrema) -> Extrema:
     """Of extrema at the same place and scale (SAME_PLACE, SAME_SCALE) keep the one of highest contrast."""
     from scipy.spatial import cKDTree
@@ -158,7 +191,7 @@ def without_duplicates(found: Extrema) -> Extrema:
     return _take(found, torch.from_numpy(keep).to(found.xy.device))
 
 
-def _take(found: Extrema, rows: Tensor) -> Extrema:
+def _take(found: Extrema, rows: Tensor | slice) -> Extrema:
     return Extrema(*(column[rows] for column in found))
 
 

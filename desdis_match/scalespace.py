@@ -188,10 +188,10 @@ def _neighbourhood(volume: Tensor, at: Tensor) -> Tensor:
 def _refine(volume: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Fit a quadratic to each sample's 3x3x3 neighbours and move to its extremum (Brown & Lowe, BMVC 2002).
 
-    Returns the sample it ended at (N, 3) int64, the shift from there (N, 3: level, row, column) and the fitted
-    value (N,). As in VLFeat a candidate moves in the plane only: a blob whose scale lies between the last level
-    of one octave and the first of the next is an extremum of just one of them, and walking on would lose it.
-    Candidates that leave the image or do not settle are left out.
+    Returns the sample it ended at (N, 3) int64, the shift from there (N, 3: level, row, column) and the
+    fitted value (N,). As in VLFeat a candidate moves in the plane only: a blob whose scale lies between the
+    last level of one octave and the first of the next is an extremum of just one of them, and walking on
+    would lose it. Candidates that leave the image or do not settle are left out.
     """
     _, height, width = volume.shape
     limits = torch.tensor([MAX_SCALE_SHIFT, MAX_SHIFT, MAX_SHIFT], device=volume.device)
@@ -218,7 +218,8 @@ def _at_scale(values: Tensor, shift: Tensor) -> Tensor:
     """The shift (N, 3: level, row, column) with its place fitted anew on the plane at the fitted scale.
 
     The quadratic in three variables knows no change of curvature with scale, so that a fit between two levels
-    would be off by up to 0.05 octave pixels. Here the three levels are interpolated first, then one plane fitted.
+    would be off by up to 0.05 octave pixels. Here the three levels are interpolated first, then one plane
+    fitted.
     """
     s = shift[:, 0, None]
     before, centre, after = values.view(-1, 3, 9).unbind(1)
@@ -287,9 +288,11 @@ def _difference_in_place(gaussians: Tensor) -> Tensor:
 
 
 def _hessian_contrast(gaussian: Tensor, level: int) -> Tensor:
-    """sigma^2 sqrt(det H) of a level (h, w) in units of DoG contrast, negative at saddles; central differences.
+    """sigma^2 sqrt(det H) of a level (h, w) in units of DoG contrast, negative at saddles; central
+    differences.
 
-    The square root keeps the response linear in the image, and a quadratic fits its peak better than the square's.
+    The square root keeps the response linear in the image, and a quadratic fits its peak better than the
+    square's.
     """
     sigma = SIGMA0 * 2.0 ** (level / LEVELS)
     second, first = (1.0, -2.0, 1.0), (-0.5, 0.0, 0.5)

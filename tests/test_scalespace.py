@@ -113,7 +113,8 @@ def test_dog_agrees_with_kornias():
     kept = responses[0] > 0.005
     theirs = Extrema(lafs[0, kept, :, 2], lafs[0, kept, 0, 0] / 6.0, responses[0, kept])
     assert len(theirs.xy) > 100
-    # Theirs gives up candidates that walk between octaves and fits the place by the quadratic in three variables.
+    # Theirs gives up candidates that walk between octaves and fits the place by the quadratic in three
+    # variables.
     assert (distances(theirs, find_extrema(image, "dog", -1, 0.004, 0.0)) < 0.1).double().mean() > 0.9
 
 

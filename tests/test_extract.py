@@ -1,0 +1,196 @@
+"""Photos to Features: pixels of the photo, given keypoints, masks, empty results, devices."""
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+
+from desdis_match.errors import InputError
+from desdis_match.extract import ExtractConfig, Extractor, describe_keypoints, extract_image
+from desdis_match.given import GivenKeypoints, read_given
+from desdis_match.images import GrayImage, read_gray
+from desdis_match.patches import FRAME_SCALE
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Photos of one blob at (141.2, 87.6) of sigma 6, of noise, and of next to nothing; 300x200 pixels."""
+    path = tmp_path_factory.mktemp("photos")
+    y, x = np.mgrid[:200, :300]
+    blob = 120 + 100 * np.exp(-((x - 141.2) ** 2 + (y - 87.6) ** 2) / 72)
+    noise = cv2.GaussianBlur(np.random.default_rng(0).random((200, 300), np.float32), (0, 0), 2)
+    flat = np.full((200, 300), 99, np.uint8)
+    flat[0, 0] = 100
+    for name, pixels in {
+        "blob": blob,
+        "noise": cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX),
+        "flat": flat,
+    }.items():
+        cv2.imwrite(str(path / f"{name} ö.png"), np.round(pixels).astype(np.uint8))
+    return path
+
+
+def config(**options):
+    return ExtractConfig(**{"descriptor": "rootsift", **options})
+
+
+@pytest.mark.parametrize("detector", ["dog", "hessian"])
+@pytest.mark.parametrize("max_size", [0, 200, 151])
+def test_a_blob_is_found_at_its_place_in_the_photo(folder, detector, max_size):
+    features = Extractor(config(detector=detector, max_size=max_size), "cpu")(folder, "blob ö.png")
+    best = int(features.scores.argmax())
+    np.testing.assert_allclose(features.keypoints[best], [141.2, 87.6], atol=0.05)
+    assert features.scales[best] / FRAME_SCALE == pytest.approx(6.0, rel=0.15)
+    assert features.image_size == (300, 200)
+
+
+@pytest.mark.parametrize("orientation", ["upright", "dominant", "multi"])
+def test_features_keep_their_record(folder, orientation):
+    features = Extractor(config(orientation=orientation, max_keypoints=300), "cpu")(folder, "noise ö.png")
+    count = len(features)
+    assert 200 < count <= 300
+    shapes = {
+        name: getattr(features, name).shape
+        for name in ("keypoints", "descriptors", "scores", "scales", "angles")
+    }
+    assert shapes == {
+        "keypoints": (count, 2),
+        "descriptors": (count, 128),
+        "scores": (count,),
+        "scales": (count,),
+        "angles": (count,),
+    }
+    for name in shapes:
+        assert getattr(features, name).dtype == np.float32 and np.isfinite(getattr(features, name)).all()
+    np.testing.assert_allclose(np.linalg.norm(features.descriptors, axis=1), 1, atol=1e-5)
+    assert (features.angles == 0).all() == (orientation == "upright")
+
+
+def test_nothing_to_find_is_no_error(folder):
+    features = Extractor(config(), "cpu")(folder, "flat ö.png")
+    assert features.keypoints.shape == (0, 2) and features.descriptors.shape == (0, 128)
+    assert features.scales.shape == (0,)
+
+
+def test_masks_are_looked_up_by_name(folder, tmp_path):
+    mask = np.zeros((200, 300), np.uint8)
+    mask[:, 150:] = 255
+    cv2.imwrite(str(tmp_path / "noise ö.png.png"), mask)
+    extractor = Extractor(config(), "cpu")
+    features = extractor(folder, "noise ö.png", masks=tmp_path)
+    assert len(features) > 100 and features.keypoints[:, 0].min() >= 149.5
+    assert len(extractor(folder, "blob ö.png", masks=tmp_path)) > 0  # has no mask: all of it counts
+
+
+def test_given_keypoints_are_described_in_their_order(folder):
+    found = Extractor(config(orientation="dominant", max_size=0), "cpu")(folder, "noise ö.png")
+    order = np.random.default_rng(0).permutation(len(found))
+    given = GivenKeypoints(found.keypoints[order], found.scales[order] / FRAME_SCALE, found.angles[order])
+    descriptor = Extractor(config(), "cpu").descriptor
+    features = describe_keypoints(folder / "noise ö.png", given, config(max_size=0), descriptor)
+    assert np.array_equal(features.keypoints, found.keypoints[order])
+    np.testing.assert_allclose(features.descriptors, found.descriptors[order], atol=1e-3)
+    np.testing.assert_allclose(features.scales, found.scales[order], rtol=1e-5)
+
+
+@pytest.mark.parametrize("orientation", ["upright", "multi"])
+def test_given_keypoints_without_angles_are_oriented_once(folder, orientation):
+    given = GivenKeypoints(np.float32([[50, 60], [-5, 10], [150, 90]]), np.float32([3, 3, 3]), None)
+    extractor = Extractor(config(orientation=orientation), "cpu")
+    image = read_gray(folder / "noise ö.png")
+    features = describe_keypoints(image, given, extractor.config, extractor.descriptor)
+    assert np.array_equal(features.keypoints, given.xy)
+    assert (features.angles == 0).all() == (orientation == "upright")
+
+
+def test_no_given_keypoints_give_empty_features(folder):
+    given = GivenKeypoints(np.zeros((0, 2), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32))
+    extractor = Extractor(config(), "cpu")
+    features = describe_keypoints(folder / "noise ö.png", given, extractor.config, extractor.descriptor)
+    assert features.descriptors.shape == (0, 128) and features.keypoints.shape == (0, 2)
+
+
+def test_given_keypoints_from_colmaps_text(folder, tmp_path):
+    # COLMAP counts from the corner of the top-left pixel, and its angle turns clockwise as seen.
+    rows = "2 128\n10.5 20.5 3.0 0.25 1 2 3\n100 50 2 -1\n"
+    (tmp_path / "noise ö.png.txt").write_text(rows)
+    given = read_given(tmp_path, "noise ö.png")
+    np.testing.assert_allclose(given.xy, [[10, 20], [99.5, 49.5]])
+    np.testing.assert_allclose(given.sigmas, [3, 2])
+    np.testing.assert_allclose(given.angles, [-0.25, 1])
+    features = Extractor(config(), "cpu")(folder, "noise ö.png", keypoints=tmp_path)
+    assert np.array_equal(features.keypoints, given.xy)
+    np.testing.assert_allclose(features.scales, [3 * FRAME_SCALE, 2 * FRAME_SCALE], rtol=1e-5)
+
+
+def test_given_keypoints_from_hlocs_hdf5(tmp_path):
+    path = tmp_path / "given.h5"
+    with h5py.File(path, "w") as file:
+        file["sub/a b.jpg/keypoints"] = np.array([[3, 4], [5, 6]], np.float16)
+        file["sub/a b.jpg/scales"] = np.float32([2, 3])
+        file["sub/a b.jpg/oris"] = np.float32([90, -45])
+        file["bare.jpg/keypoints"] = np.float32([[1, 2]])
+        file["bad.jpg/keypoints"] = np.float32([[1, np.nan]])
+    given = read_given(path, "sub/a b.jpg")
+    np.testing.assert_allclose(given.xy, [[3, 4], [5, 6]])
+    np.testing.assert_allclose(given.sigmas, [2, 3])
+    np.testing.assert_allclose(given.angles, [-np.pi / 2, np.pi / 4], rtol=1e-6)
+    bare = read_given(path, "bare.jpg")
+    assert bare.angles is None and (bare.sigmas > 0).all()
+    for name in ("bad.jpg", "missing.jpg"):
+        with pytest.raises(InputError, match=name):
+            read_given(path, name)
+
+
+def test_our_own_file_of_features_gives_its_keypoints_back(folder, tmp_path):
+    from desdis_match.store import write_features
+
+    extractor = Extractor(config(orientation="multi"), "cpu")
+    features = extractor(folder, "noise ö.png")
+    write_features(tmp_path / "features.h5", [("noise ö.png", features)], {})
+    again = extractor(folder, "noise ö.png", keypoints=tmp_path / "features.h5")
+    assert np.array_equal(again.keypoints, features.keypoints)
+    np.testing.assert_allclose(again.scales, features.scales, rtol=1e-4)
+    np.testing.assert_allclose(again.descriptors, features.descriptors, atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "one two", "2 0\n1 2 3 4\n", "1 0\n1 2 x 4\n", "1 0\n1 2 -3 0\n", "1 0\n1 nan 3 0\n"]
+)
+def test_malformed_keypoint_files_are_refused(tmp_path, text):
+    (tmp_path / "a.jpg.txt").write_text(text)
+    with pytest.raises(InputError, match=r"a\.jpg\.txt"):
+        read_given(tmp_path, "a.jpg")
+
+
+def test_missing_keypoint_files_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"b\.jpg\.txt is missing"):
+        read_given(tmp_path, "b.jpg")
+    with pytest.raises(InputError, match="no such file"):
+        read_given(tmp_path / "none.h5", "b.jpg")
+    (tmp_path / "text.h5").write_text("no HDF5")
+    with pytest.raises(InputError, match="not an HDF5 file"):
+        read_given(tmp_path / "text.h5", "b.jpg")
+
+
+def test_a_descriptor_sees_the_patches_of_its_keypoints():
+    ramp = np.tile(np.arange(64, dtype=np.float32) / 64, (64, 1))
+    given = GivenKeypoints(
+        np.array([[20, 30], [40, 12]], np.float32), np.ones(2, np.float32), np.zeros(2, np.float32)
+    )
+    image = GrayImage(ramp, (64, 64), (1.0, 1.0))
+    features = describe_keypoints(image, given, config(), lambda patches: patches.mean((2, 3)))
+    # The mean of a ramp over a patch is its value at the patch's centre.
+    np.testing.assert_allclose(features.descriptors[:, 0], [20 / 64, 40 / 64], atol=1e-5)
+
+
+def test_extract_image_takes_a_path_too(folder):
+    extractor = Extractor(config(), "cpu")
+    one = extract_image(folder / "noise ö.png", extractor.config, extractor.descriptor)
+    two = extractor(folder, "noise ö.png")
+    assert np.array_equal(one.descriptors, two.descriptors)
+
+
+def test_wrong_options_are_refused():
+    with pytest.raises(InputError, match="max_size"):
+        config(max_size=-1)
