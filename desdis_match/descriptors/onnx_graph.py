@@ -48,6 +48,10 @@ class _Graph:
 
 
 def _standardize(graph: _Graph, layer: Standardize, x: str) -> str:
+    # A pixel is subtracted first: a flat patch is then exactly 0, not the rounding of its mean, magnified.
+    x = graph.add(
+        "Sub", x, graph.add("Slice", x, *(graph.constant(np.array(v)) for v in ([0, 0], [1, 1], [2, 3])))
+    )
     if layer.eps_in_root:
         one, zero = graph.constant(np.ones(1, np.float32)), graph.constant(np.zeros(1, np.float32))
         return graph.add("InstanceNormalization", x, one, zero, epsilon=layer.eps)
