@@ -109,16 +109,10 @@ def code_hash(*patterns: str) -> str:
     return combined_hash([f"{path.relative_to(PACKAGE).as_posix()} {file_hash(path)}" for path in files])
 
 
-APART = {
-    "cli.py", "cameras.py", "colmap.py", "colmap_log.py", "errors.py", "files.py", "given.py", "match.py",
-    "nearest.py", "options.py", "pairs.py", "progress.py", "reconstruct.py", "scale.py", "scene.py",
-    "shards.py", "stage_commands.py", "stages.py", "store.py", "synthetic.py", "types.py", "usage.py",
-    "viz.py",
-}  # fmt: skip
-"""Modules that have no say in what a detection or a descriptor is; any other file of the package may have."""
+DETECTING = ("devices", "detectors", "extract", "images", "orientation", "patches", "scalespace")
+"""How the modules begin that decide what a detection or a described patch is, besides descriptors/."""
 
 
 def describing_code() -> str:
     """SHA-256 of the source that detects, cuts patches and describes."""
-    own = sorted(path.name for path in PACKAGE.glob("*.py") if path.name not in APART)
-    return code_hash(*own, "descriptors/*.py", "weights/*")
+    return code_hash(*(f"{name}*.py" for name in DETECTING), "descriptors/*.py", "weights/*")

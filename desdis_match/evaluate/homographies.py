@@ -28,7 +28,7 @@ from .homography_fit import FITS
 from .homography_report import PairScore, tell
 from .results import TaskResult
 from .sequences import PlanarSequence, find_sequences
-from .shared import Described, SharedPhoto
+from .shared import Described, SharedPhoto, describe_set
 
 
 def _detector() -> DetectorConfig:
@@ -70,14 +70,17 @@ Photos = dict[int, SharedPhoto]
 
 
 def neighbours(
-    key: dict[str, Any], photos: Photos, cache: PredictionCache, describe: Callable[[SharedPhoto], Described]
+    key: dict[str, Any],
+    photos: Photos,
+    cache: PredictionCache,
+    describe: Callable[[list[SharedPhoto]], list[Described]],
 ) -> tuple[dict[int, planar.Nearest], Arrays]:
     """Nearest neighbours of image 1 in each other image, from the cache or from `describe`."""
     numbers = list(photos)
 
     def compute() -> Arrays:
         arrays: Arrays = {}
-        made = {k: describe(photos[k]) for k in numbers}
+        made = dict(zip(numbers, describe(list(photos.values())), strict=True))
         for k, d in made.items():
             arrays |= {f"xy_{k}": d.xy, f"size_{k}": np.array(d.size), f"seconds_{k}": np.array(d.seconds)}
         for k in numbers[1:]:
@@ -97,8 +100,9 @@ def neighbours_by(
     key: dict[str, Any] = {"weights": rival.fingerprint, "numbers": list(photos)}
     if isinstance(rival, Contender):
         key |= {"task": "neighbours", "engine": config.run.engine, "frame_scale": config.frame_scale}
+        key |= {"orientation": config.detection.orientation}
         key |= {"detections": [photo.key for photo in photos.values()]}
-        return neighbours(key, photos, cache, lambda photo: photo.described_by(rival))
+        return neighbours(key, photos, cache, lambda together: describe_set(together, rival))
     budget = config.detection.max_keypoints
     key |= {"task": "local-features", "label": rival.label, "budget": budget, "max_size": config.max_size}
     key |= {"images": [photo.hash for photo in photos.values()]}
@@ -109,7 +113,7 @@ def neighbours_by(
         xy, descriptors = rival.extract(photo.path, image, budget)
         return Described(to_original(xy, image), descriptors, image.size, time.perf_counter() - start)
 
-    return neighbours(key, photos, cache, describe)
+    return neighbours(key, photos, cache, lambda together: [describe(photo) for photo in together])
 
 
 def score_pair(

@@ -28,7 +28,7 @@ from .contenders import Contender, RunConfig, load_contenders
 from .ground_truth import TrueCamera, find_truth, read_truth
 from .metrics import area_under_recall
 from .results import Cell, Chart, Column, Series, Table, TaskResult, Worst
-from .shared import Described, SharedPhoto
+from .shared import Described, SharedPhoto, describe_set
 
 Float = NDArray[np.float64]
 
@@ -162,6 +162,7 @@ class Photos:
         """`xy0`, `xy1` (M, 2) of the matches of a pair, in original pixels."""
         key = {
             "task": "pairs",
+            "orientation": self.config.detection.orientation,
             "detections": [self.photo(path).key for path in case.paths],
             "weights": contender.fingerprint,
             "match": asdict(self.config.match),
@@ -169,7 +170,10 @@ class Photos:
         }
 
         def compute() -> Arrays:
-            both = [self.described(path, contender) for path in case.paths]
+            if self.config.detection.orientation == "auto":
+                both = describe_set([self.photo(path) for path in case.paths], contender)
+            else:
+                both = [self.described(path, contender) for path in case.paths]
             found = match_descriptors(both[0].descriptors, both[1].descriptors, self.config.match).indices
             return {"xy0": both[0].xy[found[:, 0]], "xy1": both[1].xy[found[:, 1]]}
 
