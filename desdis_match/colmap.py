@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,12 +30,14 @@ __all__ = [
     "MapConfig",
     "ModelSummary",
     "build_database",
+    "incremental_options",
     "model_folders",
     "model_summary",
     "read_model",
     "read_models",
     "run_mapping",
     "verify",
+    "write_models",
     "write_points",
 ]
 
@@ -113,11 +115,21 @@ def run_mapping(
             except (RuntimeError, ValueError) as error:
                 raise InputError(f"COLMAP stopped on {database_path}: {error}") from error
         shutil.rmtree(raw)
-        models.sort(key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
-        for number, model in enumerate(models):
-            (folder / str(number)).mkdir()
-            model.write_binary(folder / str(number))
-    return models
+        return _write_numbered(models, folder)
+
+
+def write_models(models: Sequence[pycolmap.Reconstruction], output: Path) -> list[pycolmap.Reconstruction]:
+    """Replace `output` by a folder of the models, numbered by size; returns them in that order."""
+    with new_folder(Path(output)) as folder:
+        return _write_numbered(models, folder)
+
+
+def _write_numbered(models: Sequence[pycolmap.Reconstruction], folder: Path) -> list[pycolmap.Reconstruction]:
+    ranked = sorted(models, key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
+    for number, model in enumerate(ranked):
+        (folder / str(number)).mkdir()
+        model.write_binary(folder / str(number))
+    return ranked
 
 
 def _map_incremental(
@@ -128,7 +140,7 @@ def _map_incremental(
             database,
             images_dir or output,
             output,
-            _incremental_options(config, threads, colours=images_dir is not None),
+            incremental_options(config, threads, colours=images_dir is not None),
             initial_image_pair_callback=first_pair,
             next_image_callback=next_image,
         )
@@ -165,7 +177,7 @@ def _map_hierarchical(
     database: Path, images_dir: Path | None, output: Path, config: MapConfig, threads: int, num_images: int
 ) -> list[pycolmap.Reconstruction]:
     options = pycolmap.HierarchicalPipelineOptions(num_threads=threads, num_workers=1)
-    options.incremental_options = _incremental_options(config, threads, colours=images_dir is not None)
+    options.incremental_options = incremental_options(config, threads, colours=images_dir is not None)
     if images_dir is not None:
         options.image_path = str(images_dir)
     models = pycolmap.hierarchical_mapping(database, images_dir or output, output, options)
@@ -179,9 +191,10 @@ MAPPERS: dict[str, Callable[..., list[pycolmap.Reconstruction]]] = {
 }
 
 
-def _incremental_options(
+def incremental_options(
     config: MapConfig, threads: int, colours: bool
 ) -> pycolmap.IncrementalPipelineOptions:
+    """COLMAP's options of incremental mapping."""
     options = pycolmap.IncrementalPipelineOptions(
         min_model_size=config.min_model_size,
         extract_colors=colours,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -99,9 +99,10 @@ class _Reader:
         self.path = Path(path)
         self._handle: h5py.File | None = None
         self._owner = -1
-        self._file()
+        self.file()
 
-    def _file(self) -> h5py.File:
+    def file(self) -> h5py.File:
+        """The open HDF5 file, this process's own."""
         if self._handle is None or self._owner != os.getpid():
             self._handle, self._owner = _open_h5(self.path, self.kind), os.getpid()
         return self._handle
@@ -115,7 +116,7 @@ class _Reader:
     @property
     def config(self) -> dict[str, Any] | None:
         """What `file_config` gives."""
-        text = self._file().attrs.get("config")
+        text = self.file().attrs.get("config")
         return None if text is None else json.loads(text)
 
     def close(self) -> None:
@@ -174,16 +175,16 @@ class FeatureFile(_Reader):
     def names(self) -> list[str]:
         """Image names, sorted."""
         if self._names is None:
-            self._names = sorted(_groups_with(self._file(), "keypoints"))
+            self._names = sorted(_groups_with(self.file(), "keypoints"))
         return list(self._names)
 
     def __contains__(self, name: str) -> bool:
-        return f"{name}/keypoints" in self._file()
+        return f"{name}/keypoints" in self.file()
 
     def _group(self, name: str) -> h5py.Group:
         if name not in self:
             raise InputError(f"{self.path} has no image '{name}'; it holds {len(self.names())} images")
-        return self._file()[name]
+        return self.file()[name]
 
     def num_keypoints(self, name: str) -> int:
         """Number of keypoints without reading them."""
@@ -245,6 +246,29 @@ class FeatureFile(_Reader):
         if len(values) != num:
             raise InputError(f"{self.path}: {group.name}/{key} has {len(values)} values for {num} keypoints")
         return values
+
+
+def merge_features(path: Path, sources: Sequence[FeatureFile], config: Config) -> Path:
+    """All images of several features files in one, arrays copied as stored; `path` may be one of them."""
+    items = sorted((name, i) for i, source in enumerate(sources) for name in source.names())
+    return _merge(Path(path), FEATURES_FORMAT, items, sources, config)
+
+
+def merge_matches(path: Path, sources: Sequence[MatchFile], config: Config) -> Path:
+    """All pairs of several matches files in one, arrays copied as stored; `path` may be one of them."""
+    items = sorted((group, i) for i, source in enumerate(sources) for group in source.groups())
+    return _merge(Path(path), MATCHES_FORMAT, items, sources, config)
+
+
+def _merge(
+    path: Path, kind: str, items: Iterable[tuple[str, int]], sources: Sequence[_Reader], config: Config
+) -> Path:
+    with _new_h5(path, kind, config) as file:
+        for name, i in items:
+            if name in file:
+                raise InputError(f"{path}: '{name}' is in {sources[i].path} and in another file as well")
+            sources[i].file().copy(name, file, name=name)
+    return path
 
 
 def read_features(path: Path, name: str) -> Features:
@@ -355,7 +379,7 @@ class MatchFile(_Reader):
     def groups(self) -> list[str]:
         """Pair groups as stored, e.g. `a.jpg/b.jpg`, sorted."""
         if self._groups is None:
-            self._groups = dict.fromkeys(sorted(_groups_with(self._file(), "matches0")))
+            self._groups = dict.fromkeys(sorted(_groups_with(self.file(), "matches0")))
         return list(self._groups)
 
     def pairs(self, names: Iterable[str]) -> list[tuple[str, str]]:
@@ -379,7 +403,7 @@ class MatchFile(_Reader):
 
     def _find(self, name0: str, name1: str) -> tuple[h5py.Group | None, bool]:
         """The pair's group and whether it is stored the other way round."""
-        file = self._file()
+        file = self.file()
         a, b = _flat(name0), _flat(name1)
         for key, reverse in (
             (f"{a}/{b}", False),

@@ -1,0 +1,297 @@
+"""`desdis-match add`: new photos into the model of an earlier run.
+
+The new photos are extracted with the run's own settings, matched with its photos and with each other,
+verified, and registered into its largest model, which keeps its coordinates. Everything is prepared in a
+folder of its own and put in place at the end; killed at any moment, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2  # noqa: F401 - before pycolmap, see cameras.py
+import numpy as np
+import pycolmap
+
+from . import stages
+from .cameras import CameraConfig
+from .colmap import (
+    MapConfig,
+    ModelSummary,
+    model_folders,
+    model_summary,
+    read_models,
+    write_models,
+    write_points,
+)
+from .colmap_log import log_to
+from .database import (
+    add_images,
+    copy_database,
+    database_config,
+    open_database,
+    set_notes,
+    to_colmap,
+)
+from .diagnose import starvation
+from .errors import InputError
+from .extend import extend_model
+from .extract import ExtractConfig
+from .files import canonical_json
+from .images import list_images
+from .match import MatchConfig
+from .options import parse
+from .pairs import exhaustive_pairs, pairs_from_file, write_pairs
+from .store import FeatureFile, MatchFile, check_pair_names, file_config, merge_features, merge_matches
+from .verification import VerifyConfig, verify
+
+log = logging.getLogger(__name__)
+
+STAMP = "made_by.json"
+"""In sparse/: what made the models (stages.map_images)."""
+
+
+@dataclass(frozen=True)
+class AddResult:
+    """What became of the new photos."""
+
+    registered: tuple[str, ...]
+    left_out: Mapping[str, str]  # name -> why
+    before: ModelSummary
+    after: ModelSummary
+
+
+def add_photos(
+    output: Path,
+    images: Path,
+    *,
+    masks: Path | None = None,
+    run: stages.RunConfig | None = None,
+    fix_poses: bool = False,
+) -> AddResult:
+    """Register the photos below `images` that `output` does not know yet into its largest model.
+
+    output: folder of an earlier reconstruct. images: its photo folder, grown, or a folder of new photos only.
+    fix_poses: the poses that are there stay exactly as they are.
+    Raises InputError when `output` holds no model of ours or `images` no new photo.
+    """
+    output, work = Path(output), Path(output) / ".add"
+    if (work / "ready").is_file():
+        return _put_in_place(output, work)
+    settings = _read_settings(output)
+    names = list_images(images)
+    with FeatureFile(output / "features.h5") as features:
+        old = features.names()
+    new = [name for name in names if name not in set(old)]
+    check_pair_names([*old, *new])
+    if not new:
+        raise InputError(
+            f"{images} holds no photo that {output} does not have; add photos to the folder first"
+        )
+    _gather(images, new, work / "photos")
+    stages.extract(
+        work / "photos", work / "new_features.h5", settings.extract, masks=masks, run=run, overwrite=True
+    )
+    with (
+        FeatureFile(output / "features.h5") as features,
+        FeatureFile(work / "new_features.h5") as new_features,
+    ):
+        usable = new_features.names()
+        config = {**(features.config or {}), "added": new_features.config}
+        merge_features(work / "features.h5", [features, new_features], config)
+    pairs = [(a, b) for a in old for b in usable] + exhaustive_pairs(usable)
+    write_pairs(work / "new_pairs.txt", pairs)
+    stages.match(
+        work / "features.h5",
+        work / "new_pairs.txt",
+        work / "new_matches.h5",
+        settings.match,
+        run=run,
+        overwrite=True,
+    )
+    with MatchFile(output / "matches.h5") as matches, MatchFile(work / "new_matches.h5") as new_matches:
+        config = {**(matches.config or {}), "added": new_matches.config}
+        merge_matches(work / "matches.h5", [matches, new_matches], config)
+    write_pairs(work / "pairs.txt", [*pairs_from_file(output / "pairs.txt", old), *pairs])
+    _map(output, work, images, usable, settings, fix_poses)
+    (work / "ready").write_text(json.dumps({"new": new, "images": str(images)}), encoding="utf-8")
+    return _put_in_place(output, work)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """Of the earlier run."""
+
+    extract: ExtractConfig
+    match: MatchConfig
+    map: MapConfig
+
+
+def _read_settings(output: Path) -> _Settings:
+    stamp = output / "sparse" / STAMP
+    if not stamp.is_file() or not model_folders(output / "sparse"):
+        raise InputError(f"{output} holds no model; run desdis-match reconstruct there first")
+    made = {
+        "extract": (file_config(output / "features.h5") or {}).get("extract"),
+        "match": (file_config(output / "matches.h5") or {}).get("match"),
+        "map": json.loads(stamp.read_text(encoding="utf-8")).get("map"),
+    }
+    unknown = [stage for stage, config in made.items() if config is None]
+    if unknown:
+        raise InputError(
+            f"{output} does not say how its '{unknown[0]}' stage was set up; reconstruct it anew"
+        )
+    try:
+        config = dict(made["map"])
+        cameras, verification = CameraConfig(**config.pop("cameras")), VerifyConfig(**config.pop("verify"))
+        return _Settings(
+            ExtractConfig(**made["extract"]),
+            MatchConfig(**made["match"]),
+            MapConfig(**config, cameras=cameras, verify=verification),
+        )
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{output} was made by another version ({error}); reconstruct it anew") from error
+
+
+def _gather(images: Path, names: Sequence[str], folder: Path) -> None:
+    """The photos `names` alone below `folder`: linked where the file system can, copied where it cannot."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in names:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(images / name, target)
+        except OSError:
+            shutil.copy2(images / name, target)
+
+
+def _map(
+    output: Path, work: Path, images: Path, new: Sequence[str], settings: _Settings, fix_poses: bool
+) -> None:
+    """The grown database and models, in `work`."""
+    sources = {
+        "features": stages.fingerprint(work / "features.h5"),
+        "matches": stages.fingerprint(work / "matches.h5"),
+    }
+    database_path, config = work / "database.db", settings.map
+    copy_database(output / "database.db", database_path)
+    with (
+        FeatureFile(work / "features.h5") as features,
+        MatchFile(work / "new_matches.h5") as matches,
+        open_database(database_path) as database,
+    ):
+        ids = {image.name: image.image_id for image in database.read_all_images()}
+        ids |= add_images(database, {name: features.image_size(name) for name in new}, images, config.cameras)
+        with pycolmap.DatabaseTransaction(database):
+            for name in new:
+                database.write_keypoints(ids[name], to_colmap(features.keypoints(name)))
+            for name0, name1 in matches.pairs(ids):
+                found = matches.get(name0, name1).indices
+                database.write_matches(ids[name0], ids[name1], found.astype(np.uint32))
+    made_by = {**(database_config(database_path) or {}), **sources}
+    set_notes(database_path, {"config": canonical_json(made_by), "verified": "no"})
+    with log_to(output / "colmap.log"):
+        verify(database_path, config.verify, config.seed)
+    first, *others = read_models(output / "sparse")
+    grown = extend_model(
+        database_path, images, first, config, new, fix_poses=fix_poses, log_path=output / "colmap.log"
+    )
+    write_models([grown, *others], work / "sparse")
+    stamp = json.loads((output / "sparse" / STAMP).read_text(encoding="utf-8"))
+    (work / "sparse" / STAMP).write_text(canonical_json({**stamp, **sources}), encoding="utf-8")
+
+
+def _put_in_place(output: Path, work: Path) -> AddResult:
+    """Move what is ready from `work` to `output`; goes on where a kill stopped it."""
+    ready = json.loads((work / "ready").read_text(encoding="utf-8"))
+    for name in ("features.h5", "matches.h5", "pairs.txt"):
+        if (work / name).exists():
+            os.replace(work / name, output / name)
+    if (work / "database.db").exists():
+        for journal in ("database.db-wal", "database.db-shm"):
+            (output / journal).unlink(missing_ok=True)
+        os.replace(work / "database.db", output / "database.db")
+    if (work / "sparse").exists():
+        if (output / "sparse").exists():
+            shutil.rmtree(work / "old_sparse", ignore_errors=True)
+            os.replace(output / "sparse", work / "old_sparse")
+        os.replace(work / "sparse", output / "sparse")
+    before = model_summary(read_models(work / "old_sparse")[0])
+    models = read_models(output / "sparse")
+    write_points(models[0], output / "points.ply")
+    diagnosis = starvation(output / "database.db", models)
+    records = {record.name: record for record in diagnosis.images}
+    left_out = {}
+    for name in ready["new"]:
+        if name not in records:
+            left_out[name] = "it cannot be read or used"
+        elif records[name].model != 0:
+            left_out[name] = records[name].reason or f"it is in model {records[name].model}"
+    result = AddResult(
+        registered=tuple(name for name in ready["new"] if name not in left_out),
+        left_out=left_out,
+        before=before,
+        after=model_summary(models[0]),
+    )
+    _refresh_report(output, Path(ready["images"]), models)
+    (work / "ready").unlink()
+    shutil.rmtree(work)
+    return result
+
+
+def _refresh_report(output: Path, images: Path, models: list[pycolmap.Reconstruction]) -> None:
+    """report.json and report.html of the grown model, where the run has them."""
+    from .reconstruct import ReconstructConfig, make_report
+    from .report import StageUsage
+    from .view import write_report_page
+
+    path = output / "report.json"
+    if not path.is_file():
+        return
+    settings = _read_settings(output)
+    config = ReconstructConfig(
+        images=images, output=output, extract=settings.extract, match=settings.match, map=settings.map
+    )
+    report = make_report(config, output, models, StageUsage(output / ".usage.json"))
+    old = json.loads(path.read_text(encoding="utf-8")).get("configuration", {})
+    replace(report, configuration={**old, "images": str(images)}).save(path)
+    write_report_page(output, images=images)
+
+
+@dataclass(frozen=True)
+class AddCommand:
+    """New photos -> into the model of an earlier run, whose settings are used."""
+
+    output: Path
+    """Folder of the earlier reconstruct; it is brought up to date."""
+    images: Path
+    """Its folder of photos, grown, or a folder of new ones only; photos it knows by name are passed over."""
+    masks: Path | None = None
+    """Folder of masks in COLMAP's convention: NAME.png for image NAME, black = ignore."""
+    fix_poses: bool = False
+    """Leave the poses that are there exactly as they are."""
+    run: stages.RunConfig = field(default_factory=stages.RunConfig)
+
+
+def main(argv: Sequence[str]) -> int:
+    """`desdis-match add`: exit code 0 also when a new photo is not registered; the reason is printed."""
+    command = parse(AddCommand, argv, "add")
+    result = add_photos(
+        command.output, command.images, masks=command.masks, run=command.run, fix_poses=command.fix_poses
+    )
+    total = len(result.registered) + len(result.left_out)
+    print(f"{len(result.registered)} of {total} new photos registered")
+    for name, why in result.left_out.items():
+        print(f"  {name}: {why}")
+    for label, summary in (("before", result.before), ("now", result.after)):
+        print(
+            f"{label:<7}{summary.num_registered} images, {summary.num_points} points, mean reprojection "
+            f"error {summary.mean_reprojection_error:.3f} px"
+        )
+    return 0

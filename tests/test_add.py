@@ -1,0 +1,145 @@
+"""New photos into an existing model: what was there stays, what is new joins, and a kill loses nothing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pycolmap
+import pytest
+
+import desdis_match.add as add
+from desdis_match.add import add_photos
+from desdis_match.cli import main
+from desdis_match.colmap import read_model
+from desdis_match.database import open_database
+from desdis_match.errors import InputError
+from desdis_match.extract import ExtractConfig
+from desdis_match.reconstruct import ReconstructConfig, reconstruct
+from desdis_match.stages import RunConfig
+from desdis_match.store import FeatureFile, MatchFile, file_config
+
+ONE = RunConfig(device="cpu", workers=1)
+
+
+@pytest.fixture(scope="module")
+def first_run(scene_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photos/ (five of the scene's six) and out/, their reconstruction."""
+    folder = tmp_path_factory.mktemp("first run")
+    shutil.copytree(scene_folder / "images", folder / "photos")
+    sorted((folder / "photos").iterdir())[2].unlink()
+    extract = ExtractConfig(max_keypoints=800, descriptor="rootsift")
+    reconstruct(ReconstructConfig(folder / "photos", folder / "out", extract=extract, run=ONE, quiet=True))
+    return folder
+
+
+@pytest.fixture
+def grown(first_run: Path, scene_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the first run whose photos are all there now, the missing one under a name with a blank."""
+    shutil.copytree(first_run, tmp_path / "run")
+    missing = sorted((scene_folder / "images").iterdir())[2]
+    (tmp_path / "run" / "photos" / "later on").mkdir()
+    shutil.copy(missing, tmp_path / "run" / "photos" / "later on" / "ü 1.jpg")
+    return tmp_path / "run"
+
+
+def poses(folder: Path) -> dict[str, np.ndarray]:
+    model = read_model(folder / "out" / "sparse" / "0")
+    return {model.image(i).name: model.image(i).cam_from_world().matrix() for i in model.reg_image_ids()}
+
+
+def test_a_new_photo_joins_and_the_others_stay(grown: Path, first_run: Path) -> None:
+    before = poses(grown)
+    result = add_photos(grown / "out", grown / "photos", run=ONE)
+    assert result.registered == ("later on/ü 1.jpg",)
+    assert (result.before.num_registered, result.after.num_registered) == (5, 6)
+    assert result.after.num_observations > result.before.num_observations
+    after = poses(grown)
+    assert set(after) == {*before, "later on/ü 1.jpg"}
+    for name, pose in before.items():  # the scene is about ten units wide
+        np.testing.assert_allclose(after[name], pose, atol=0.05)
+    with FeatureFile(grown / "out/features.h5") as now, FeatureFile(first_run / "out/features.h5") as then:
+        assert set(now.names()) == set(after)
+        for name in before:
+            np.testing.assert_array_equal(now.get(name).descriptors, then.get(name).descriptors)
+    with MatchFile(grown / "out/matches.h5") as now_m, MatchFile(first_run / "out/matches.h5") as then_m:
+        pairs = now_m.pairs(after)
+        assert len(pairs) == 15
+        for pair in then_m.pairs(before):
+            np.testing.assert_array_equal(now_m.get(*pair).indices, then_m.get(*pair).indices)
+    lines = (grown / "out" / "pairs.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 15
+    with open_database(grown / "out" / "database.db") as database:
+        assert database.num_images() == 6
+        assert database.num_cameras() == 1  # of the same kind as the others
+        assert database.num_matched_image_pairs() == 15
+    report = json.loads((grown / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["images"]["later on/ü 1.jpg"]["registered"]
+    assert report["models"][0]["num_registered"] == 6
+    assert not (grown / "out" / ".add").exists()
+    colours = [point.color.sum() for point in read_model(grown / "out/sparse/0").points3D.values()]
+    assert np.mean(np.array(colours) == 0) < 0.02
+
+
+def test_fixed_poses_do_not_move(grown: Path) -> None:
+    before = poses(grown)
+    assert add_photos(grown / "out", grown / "photos", run=ONE, fix_poses=True).registered
+    after = poses(grown)
+    for name, pose in before.items():
+        np.testing.assert_allclose(after[name], pose, atol=1e-9)
+
+
+def test_a_kill_anywhere_is_made_good_by_the_same_command(
+    grown: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    untouched = {p.name: p.read_bytes() for p in (grown / "out").iterdir() if p.is_file()}
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(add, "extend_model", killed)
+        add_photos(grown / "out", grown / "photos", run=ONE)
+    after = {p.name: p.read_bytes() for p in (grown / "out").iterdir() if p.is_file()}
+    for name in ("features.h5", "matches.h5", "pairs.txt", "database.db", "points.ply", "report.json"):
+        assert after[name] == untouched[name]
+    assert len(poses(grown)) == 5
+    real = add.os.replace
+
+    def killed_at_database(source, target):
+        if Path(target).name == "database.db" and Path(target).parent.name == "out":
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(add.os, "replace", killed_at_database)
+        add_photos(grown / "out", grown / "photos", run=ONE)
+    result = add_photos(grown / "out", grown / "photos", run=ONE)
+    assert result.registered == ("later on/ü 1.jpg",)
+    assert (result.before.num_registered, result.after.num_registered) == (5, 6)
+    assert not (grown / "out" / ".add").exists()
+
+
+def test_a_photo_of_something_else_is_left_out_with_the_reason(grown: Path, capsys) -> None:
+    (grown / "photos" / "later on" / "ü 1.jpg").unlink()
+    noise = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (300, 400), np.uint8), (0, 0), 2)
+    cv2.imwrite(str(grown / "photos" / "noise.png"), cv2.normalize(noise, None, 0, 255, cv2.NORM_MINMAX))
+    new_only = grown / "new only"
+    new_only.mkdir()
+    shutil.move(grown / "photos" / "noise.png", new_only / "noise.png")
+    code = main(["add", "--output", str(grown / "out"), "--images", str(new_only), "--workers", "1"])
+    assert code == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "0 of 1 new photos registered"
+    assert printed[1].startswith("  noise.png: ")
+    assert printed[2].startswith("before 5 images") and printed[3].startswith("now    5 images")
+    assert "added" in (file_config(grown / "out" / "features.h5") or {})
+
+
+def test_nothing_new_and_nothing_there_are_errors(first_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no photo that"):
+        add_photos(first_run / "out", first_run / "photos", run=ONE)
+    with pytest.raises(InputError, match="holds no model; run desdis-match reconstruct"):
+        add_photos(tmp_path, first_run / "photos", run=ONE)
+    assert isinstance(read_model(first_run / "out/sparse/0"), pycolmap.Reconstruction)
