@@ -62,6 +62,10 @@ ZOOM, STRETCH, SHIFT, NOISE = 0.12, 0.1, 0.04, 0.02
 along a random axis, place in half sides, grey values (of 1)."""
 
 
+CHECKPOINT_EVERY = 500
+"""Steps between two checkpoints."""
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How well predicted angles agree on held-back pairs."""
@@ -159,7 +163,7 @@ def train_orientation(
                 100 * within,
                 time.monotonic() - begin,
             )
-        if checkpoint is not None and step % 500 == 499:
+        if checkpoint is not None and step % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
             _save(checkpoint, config, network, optimizer, step + 1)
     return network.eval()
 
