@@ -16,22 +16,15 @@ weights += [f"{data}/weights/tfeat/tfeat-liberty.params", f"{data}/weights/affne
 
 
 def outputs(name: str) -> list[str]:
-    return [
-        f"--{kind}={results / name}.{end}"
-        for kind, end in (("json", "json"), ("markdown", "md"), ("plot", "png"))
-    ]
+    ends = {"json": "json", "markdown": "md", "plot": "png"}
+    return [f"--{kind}={results / name}.{end}" for kind, end in ends.items()]
 
 
 patches = f"{data}/hpatches_format"
-main(
-    ["hpatches", "--root", patches, "--tasks", f"{patches}/tasks", "--split", "demo"]
-    + ["--descriptors", *weights, *outputs("hpatches")]
-)
+lists = ["--root", patches, "--tasks", f"{patches}/tasks", "--split", "demo"]
+main(["hpatches", *lists, "--descriptors", *weights, *outputs("hpatches")])
 
-scenes = f"{data}/homographies"
-main(
-    ["homographies", "--root", f"{scenes}/oxford_affine", f"{scenes}/hpatches/v_dogman"]
-    + ["--detector", "dog", "--orientation", "dominant", "--max-keypoints", "2048"]
-    + ["--local-features", "opencv-sift", f"aliked:{data}/weights/aliked/aliked-n16rot.pth"]
-    + ["--descriptors", *weights, *outputs("homographies")]
-)
+scenes = ["--root", f"{data}/homographies/oxford_affine", f"{data}/homographies/hpatches/v_dogman"]
+keypoints = ["--detector", "dog", "--orientation", "dominant", "--max-keypoints", "2048"]
+whole = ["--local-features", "opencv-sift", f"aliked:{data}/weights/aliked/aliked-n16rot.pth"]
+main(["homographies", *scenes, *keypoints, *whole, "--descriptors", *weights, *outputs("homographies")])

@@ -26,7 +26,10 @@ TASKS: dict[str, tuple[str, str, str, str]] = {
 }
 """Every task: config -> TaskResult."""
 
-TOOLS: dict[str, tuple[str, str]] = {}
+TOOLS: dict[str, tuple[str, str]] = {
+    "report": ("report", "stored results -> one HTML page"),
+    "make-hpatches": ("make_hpatches", "image sequences -> patches in HPatches' layout"),
+}
 """Commands beside the tasks: module with `main(argv)`, what it does."""
 
 

@@ -80,7 +80,7 @@ class Worst:
     name: str
     reason: str
     badness: float  # larger is worse
-    picture: str = ""  # path of a JPEG, relative to the stored JSON
+    picture: str = ""  # path of a JPEG, from where the command ran or from the stored JSON
 
 
 @dataclass(frozen=True)
