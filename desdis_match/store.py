@@ -5,134 +5,49 @@ float32, `scores`, `scales`, `oris` (N,) float32 and `image_size` (2,) width, he
 `a.replace('/', '-')/b.replace('/', '-')` with `matches0` (N0,) int32, -1 = none, and `matching_scores0`
 (N0,) float16. Files that hloc itself wrote (float16 keypoints, int16 matches, one-level `a_b` groups, missing
 scales) are read as well. `oris` are hloc's: degrees, clockwise on the photo, the negative of Kornia's angle.
-
-The root of a file that this package wrote carries `format`, `format_version` and, as JSON, `config`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .files import Config, atomic_path, canonical_json
+from .files import Config
+from .hdf5 import (
+    FEATURES_FORMAT,
+    MATCHES_FORMAT,
+    H5Reader,
+    file_config,
+    groups_with,
+    merge_h5,
+    new_h5,
+)
 from .types import Features, Matches
 
-FORMAT_VERSION = 1
-FEATURES_FORMAT = "desdis_match features"
-MATCHES_FORMAT = "desdis_match matches"
+__all__ = [
+    "FeatureFile",
+    "MatchFile",
+    "check_pair_names",
+    "file_config",
+    "merge_features",
+    "merge_matches",
+    "pair_group",
+    "read_features",
+    "read_matches",
+    "write_features",
+    "write_matches",
+]
 
 DETECTION_NOISE = 1.0
 """hloc's `uncertainty` attribute of keypoints, pixels of the original image: its triangulation reads it."""
 
 DescriptorType = Literal["float16", "float32"]
-Reader = TypeVar("Reader", bound="_Reader")
-
-
-@contextmanager
-def _new_h5(path: Path, kind: str, config: Config) -> Iterator[h5py.File]:
-    try:
-        # The oldest object format carries no time stamps and is read by every HDF5.
-        oldest = ("earliest", "v110")
-        with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=oldest) as file:
-            file.attrs["format"] = kind
-            file.attrs["format_version"] = FORMAT_VERSION
-            file.attrs["config"] = canonical_json(config)
-            yield file
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _open_h5(path: Path, kind: str) -> h5py.File:
-    """Open for reading, or say what is wrong with the file."""
-    stage = "extract" if kind == FEATURES_FORMAT else "match"
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; `desdis-match {stage}` makes it")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path} is not a readable HDF5 file (damaged or cut short?): {error}") from error
-    found = file.attrs.get("format", kind)
-    version = int(file.attrs.get("format_version", FORMAT_VERSION))
-    if found != kind:
-        file.close()
-        raise InputError(f"{path} holds '{found}' where '{kind}' was expected; are two file names swapped?")
-    if version > FORMAT_VERSION:
-        file.close()
-        raise InputError(
-            f"{path} has format version {version}, this desdis-match reads up to {FORMAT_VERSION}; "
-            f"update desdis-match or run `desdis-match {stage}` again into another file"
-        )
-    return file
-
-
-def file_config(path: Path) -> dict[str, Any] | None:
-    """The configuration that made a features or matches file; None for hloc's own files, which carry none.
-
-    Raises InputError for a missing or damaged file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} does not exist")
-    try:
-        with h5py.File(path, "r") as file:
-            text = file.attrs.get("config")
-        return None if text is None else json.loads(text)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a readable HDF5 file (damaged or cut short?): {error}") from error
-
-
-class _Reader:
-    """An HDF5 file opened on first use in each process, so that a reader may be sent to workers."""
-
-    kind: str
-
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        self._handle: h5py.File | None = None
-        self._owner = -1
-        self.file()
-
-    def file(self) -> h5py.File:
-        """The open HDF5 file, this process's own."""
-        if self._handle is None or self._owner != os.getpid():
-            self._handle, self._owner = _open_h5(self.path, self.kind), os.getpid()
-        return self._handle
-
-    def _array(self, group: h5py.Group, name: str) -> NDArray[Any]:
-        try:
-            return group[name][()]
-        except (KeyError, OSError, TypeError, AttributeError) as error:
-            raise InputError(f"{self.path}: {group.name}/{name} is missing or damaged: {error}") from error
-
-    @property
-    def config(self) -> dict[str, Any] | None:
-        """What `file_config` gives."""
-        text = self.file().attrs.get("config")
-        return None if text is None else json.loads(text)
-
-    def close(self) -> None:
-        """Close the file; the next access opens it again."""
-        if self._handle is not None and self._owner == os.getpid():
-            self._handle.close()
-        self._handle = None
-
-    def __enter__(self: Reader) -> Reader:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_handle": None, "_owner": -1}
 
 
 # Features
@@ -151,7 +66,7 @@ def write_features(
     cannot be written.
     """
     path = Path(path)
-    with _new_h5(path, FEATURES_FORMAT, config) as file:
+    with new_h5(path, FEATURES_FORMAT, config) as file:
         for name, features in items:
             if name in file:
                 raise InputError(f"{path}: image name '{name}' occurs twice; names must differ")
@@ -166,7 +81,7 @@ def write_features(
     return path
 
 
-class FeatureFile(_Reader):
+class FeatureFile(H5Reader):
     """Reads features.h5, ours or hloc's; usable as a context manager and from several processes."""
 
     kind = FEATURES_FORMAT
@@ -175,7 +90,7 @@ class FeatureFile(_Reader):
     def names(self) -> list[str]:
         """Image names, sorted."""
         if self._names is None:
-            self._names = sorted(_groups_with(self.file(), "keypoints"))
+            self._names = sorted(groups_with(self.file(), "keypoints"))
         return list(self._names)
 
     def __contains__(self, name: str) -> bool:
@@ -251,41 +166,19 @@ class FeatureFile(_Reader):
 def merge_features(path: Path, sources: Sequence[FeatureFile], config: Config) -> Path:
     """All images of several features files in one, arrays copied as stored; `path` may be one of them."""
     items = sorted((name, i) for i, source in enumerate(sources) for name in source.names())
-    return _merge(Path(path), FEATURES_FORMAT, items, sources, config)
+    return merge_h5(Path(path), FEATURES_FORMAT, items, sources, config)
 
 
 def merge_matches(path: Path, sources: Sequence[MatchFile], config: Config) -> Path:
     """All pairs of several matches files in one, arrays copied as stored; `path` may be one of them."""
     items = sorted((group, i) for i, source in enumerate(sources) for group in source.groups())
-    return _merge(Path(path), MATCHES_FORMAT, items, sources, config)
-
-
-def _merge(
-    path: Path, kind: str, items: Iterable[tuple[str, int]], sources: Sequence[_Reader], config: Config
-) -> Path:
-    with _new_h5(path, kind, config) as file:
-        for name, i in items:
-            if name in file:
-                raise InputError(f"{path}: '{name}' is in {sources[i].path} and in another file as well")
-            sources[i].file().copy(name, file, name=name)
-    return path
+    return merge_h5(Path(path), MATCHES_FORMAT, items, sources, config)
 
 
 def read_features(path: Path, name: str) -> Features:
     """Features of one image; see FeatureFile.get."""
     with FeatureFile(path) as file:
         return file.get(name)
-
-
-def _groups_with(group: h5py.Group, dataset: str, prefix: str = "") -> Iterator[str]:
-    """Full names of the groups that hold `dataset`."""
-    for key, child in group.items():
-        if isinstance(child, h5py.Group):
-            name = f"{prefix}/{key}" if prefix else key
-            if dataset in child and isinstance(child[dataset], h5py.Dataset):
-                yield name
-            else:
-                yield from _groups_with(child, dataset, name)
 
 
 # Matches
@@ -326,7 +219,7 @@ def write_matches(
     """
     path = Path(path)
     seen: dict[str, str] = {}
-    with _new_h5(path, MATCHES_FORMAT, config) as file:
+    with new_h5(path, MATCHES_FORMAT, config) as file:
         for name0, name1, matches in items:
             for name in (name0, name1):
                 if seen.setdefault(_flat(name), name) != name:
@@ -370,7 +263,7 @@ def _check_range(
             )
 
 
-class MatchFile(_Reader):
+class MatchFile(H5Reader):
     """Reads matches.h5, ours or hloc's; usable as a context manager and from several processes."""
 
     kind = MATCHES_FORMAT
@@ -379,7 +272,7 @@ class MatchFile(_Reader):
     def groups(self) -> list[str]:
         """Pair groups as stored, e.g. `a.jpg/b.jpg`, sorted."""
         if self._groups is None:
-            self._groups = dict.fromkeys(sorted(_groups_with(self.file(), "matches0")))
+            self._groups = dict.fromkeys(sorted(groups_with(self.file(), "matches0")))
         return list(self._groups)
 
     def pairs(self, names: Iterable[str]) -> list[tuple[str, str]]:

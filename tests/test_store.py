@@ -9,12 +9,14 @@ import pytest
 
 from desdis_match.errors import InputError
 from desdis_match.files import config_differences
+from desdis_match.hdf5 import FORMAT_VERSION
 from desdis_match.store import (
-    FORMAT_VERSION,
     FeatureFile,
     MatchFile,
     check_pair_names,
     file_config,
+    merge_features,
+    merge_matches,
     read_features,
     read_matches,
     write_features,
@@ -230,3 +232,24 @@ def test_arrays_of_different_length_name_file_and_group(tmp_path: Path) -> None:
         read_features(path, "b.jpg")
     with pytest.raises(InputError, match=r"no image 'c\.jpg'; it holds 2 images"):
         read_features(path, "c.jpg")
+
+
+def test_files_are_merged_as_stored_and_what_two_have_is_an_error(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.h5", tmp_path / "new.h5"
+    write_features(old, [("b/2.jpg", features(5)), ("c.jpg", features(0))], {"run": 1})
+    write_features(new, [("a.jpg", features(7, seed=1))], {"run": 2})
+    with FeatureFile(old) as f, FeatureFile(new) as g:
+        before = [f.get("b/2.jpg"), g.get("a.jpg")]
+        merge_features(old, [f, g], {"run": 3})
+        with pytest.raises(InputError, match=r"'a\.jpg' is in .*new\.h5 and in another file"):
+            merge_features(tmp_path / "x.h5", [g, g], {})
+    with FeatureFile(old) as merged:
+        assert merged.config == {"run": 3}
+        assert merged.counts() == {"a.jpg": 7, "b/2.jpg": 5, "c.jpg": 0}
+        for name, record in zip(("b/2.jpg", "a.jpg"), before, strict=True):
+            np.testing.assert_array_equal(merged.get(name).descriptors, record.descriptors)
+    write_matches(old, [("a", "b", matches((0, 1)))], {})
+    write_matches(new, [("a", "c", matches((2, 2)))], {})
+    with MatchFile(old) as m, MatchFile(new) as n:
+        merge_matches(tmp_path / "m.h5", [m, n], {})
+    assert MatchFile(tmp_path / "m.h5").pairs("abc") == [("a", "b"), ("a", "c")]
