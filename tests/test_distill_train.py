@@ -146,7 +146,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path, data,
 
     batch_loss.calls = 0
     monkeypatch.setattr(loop, "batch_loss", batch_loss)
-    with pytest.raises(InputError, match="no longer a number at step 5"):
+    with pytest.raises(InputError, match="no longer finite at step 5"):
         train(config, tmp_path, data=data)
     monkeypatch.undo()
     assert torch.load(tmp_path / loop.CHECKPOINT, weights_only=True)["progress"]["step"] == 4

@@ -49,7 +49,7 @@ def base(scale: str, cache: Path) -> TrainConfig:
     return TrainConfig(
         data=DataConfig(sources=("phototour:patches_notredame",)),
         student=StudentConfig(width=8),
-        teacher=TeacherConfig(sees="plain" if small else "augmented", cache=cache),
+        teacher=TeacherConfig(cache=cache),
         loss=LossConfig(),
         optim=OptimConfig(lr=5e-3),
         batch=256 if small else 1024,
@@ -75,7 +75,7 @@ def ablation(start: TrainConfig, weights: Path) -> list[StudyRun]:
         row("weight 100", regularizer_weight=100.0),
         row("no triplet loss", weight=0.0),
         row("weight 30", regularizer_weight=30.0),
-        row("teacher sees augmented patches", teacher={"sees": "augmented"}),
+        row("teacher sees plain patches", teacher={"sees": "plain"}),
         row("weight 3", regularizer_weight=3.0),
         row("hardest negatives, weight 3", negatives="hardest", regularizer_weight=3.0),
         row("hardest negatives, weight 10", negatives="hardest"),
@@ -131,7 +131,7 @@ def light_weight(start: TrainConfig, weights: Path) -> list[StudyRun]:
 
 
 def equal_weight(start: TrainConfig) -> list[StudyRun]:
-    """A teacher by the triplet loss alone; its student by DesDis; the teacher trained on as long without it."""
+    """A teacher by the triplet loss alone; its DesDis student; the teacher trained on as long without it."""
     runs = []
     for kind in ("hardnet", "sosnet"):
         for seed in (0, 1, 2):

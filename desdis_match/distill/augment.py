@@ -225,7 +225,7 @@ def jpeg(patches: Tensor, quality: Tensor) -> Tensor:
     step = ((table * percent[:, None, None] + 50) / 100).floor().clamp(1, 255)[:, None, None]
     coefficients = basis @ blocks @ basis.T
     restored = basis.T @ ((coefficients / step).round() * step) @ basis
-    pixels = ((restored + 128) / 255).clamp(0, 1)
+    pixels = (restored + 128).round().clamp(0, 255) / 255
     return pixels.transpose(2, 3).reshape(count, 1, height, width)
 
 

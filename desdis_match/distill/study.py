@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -46,6 +47,11 @@ class StudyRun:
         return f"{self.row}/{self.config.seed}"
 
 
+def folder_name(run: str) -> str:
+    """A run's name as that of its folder."""
+    return re.sub(r"[^0-9A-Za-z]+", "-", run)
+
+
 @dataclass(frozen=True)
 class StudyData:
     """What all runs of a study share."""
@@ -62,10 +68,10 @@ def run_study(
     for run in _of_share(runs, share):
         if run.name in {line["name"] for line in read_log(log)}:
             continue
-        folder = work / run.name.replace("/", "-")
+        folder = work / folder_name(run.name)
         config = run.config
         if EARLIER in config.teacher.names:
-            earlier = work / run.after.replace("/", "-") / "last.safetensors"
+            earlier = work / folder_name(run.after) / "last.safetensors"
             names = tuple(str(earlier) if name == EARLIER else name for name in config.teacher.names)
             config = replace(config, teacher=replace(config.teacher, names=names))
         start = time.process_time()

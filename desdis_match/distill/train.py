@@ -132,6 +132,14 @@ def train(
     InputError for wrong data, teachers or options, a loss that is not finite, a full disk; the last good
     checkpoint stays.
     """
+    run = prepare(config, output, data)
+    if not restart:
+        run.resume()
+    return run.to_the_end()
+
+
+def prepare(config: TrainConfig, output: Path, data: tuple[PatchSet, PatchSet] | None = None) -> Run:
+    """A run before its first step."""
     fabric = _fabric(config)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -142,10 +150,7 @@ def train(
     teacher = load_teacher(names, fabric.device.type) if names else None
     network = build_student(config.student, names, config.seed)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = Run(config, output, fabric, network, teacher, training, held)
-    if not restart:
-        run.resume()
-    return run.to_the_end()
+    return Run(config, output, fabric, network, teacher, training, held)
 
 
 def _fabric(config: TrainConfig) -> Any:
@@ -289,7 +294,9 @@ class Run:
             self.fabric.backward(parts.total)
         with watch.part("update"):
             if config.optim.clip:
-                self.fabric.clip_gradients(self.model, self.optimizer, max_norm=config.optim.clip)
+                self.fabric.clip_gradients(
+                    self.model, self.optimizer, max_norm=config.optim.clip, error_if_nonfinite=False
+                )
             self.optimizer.step()
             if self.average is not None:
                 move_average(self.average, self.network, config.optim.ema, step)
@@ -302,10 +309,11 @@ class Run:
         anchors, positives = described.chunk(2)
         return (anchors @ positives.T).clamp(-1, 1)
 
-    def _check(self, loss: float) -> None:
-        if not math.isfinite(loss):
+    def _check(self, number: float) -> None:
+        """Refuse to go on when a loss or a sum of weights is not finite."""
+        if not math.isfinite(number):
             raise InputError(
-                f"the loss is no longer a number at step {self.progress.step}; try a smaller learning rate "
+                f"the loss is no longer finite at step {self.progress.step}; try a smaller learning rate "
                 f"or gradient clipping (the last good checkpoint stays in {self.output})"
             )
 
@@ -346,6 +354,7 @@ class Run:
         """Write the checkpoint atomically. InputError when it cannot be; the one before stays."""
         if not self.fabric.is_global_zero:
             return
+        self._check(sum(float(parameter.detach().sum()) for parameter in self.network.parameters()))
         state = {
             "config": self.config.as_dict(),
             "progress": asdict(self.progress),

@@ -1,0 +1,124 @@
+"""Augmentation: what it leaves unchanged, what it does by hand-computed values, that a seed repeats it."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from desdis_match.distill.augment import (
+    NO_AUGMENTATION,
+    AugmentConfig,
+    augment_pairs,
+    augment_patches,
+    jpeg,
+    plain_patches,
+    resample,
+)
+
+
+def picture(seed: int = 0, side: int = 64) -> torch.Tensor:
+    noise = np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8)
+    return torch.from_numpy(cv2.GaussianBlur(noise, (0, 0), 2))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def only(**fields: object) -> AugmentConfig:
+    return dataclasses.replace(NO_AUGMENTATION, **fields)
+
+
+def test_plain_patches_are_means_of_two_by_two():
+    stored = picture()[None]
+    expected = cv2.resize(stored[0].numpy().astype(np.float32), (32, 32), interpolation=cv2.INTER_AREA) / 255
+    assert np.allclose(plain_patches(stored, torch.ones(1))[0, 0], expected, atol=1e-6)
+
+
+def test_context_is_cut_off():
+    stored = picture()[None]
+    found = plain_patches(stored, torch.full((1,), 2.0))
+    assert torch.allclose(found[0, 0], stored[0, 16:48, 16:48].float() / 255, atol=1e-6)
+
+
+def test_a_quarter_turn_is_exact():
+    stored = picture()[None]
+    turn = torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]])
+    # Output (x, y) shows input (-y, x): the picture turned anticlockwise as one sees it, y pointing down.
+    expected = torch.rot90(plain_patches(stored, torch.ones(1)), 1, dims=(2, 3))
+    assert torch.allclose(resample(stored, turn, torch.ones(1)), expected, atol=1e-6)
+
+
+def test_nothing_asked_for_changes_nothing():
+    stored = torch.stack([picture(seed) for seed in range(4)])
+    context = torch.ones(4)
+    plain = plain_patches(stored, context)
+    assert torch.equal(augment_pairs(stored, context, NO_AUGMENTATION, generator()), plain)
+
+
+def test_flips_are_common_to_a_pair_and_all_eight_occur():
+    """Pairs of equal patches stay equal, and each is one of the eight symmetries of the patch."""
+    stored = picture()[None].expand(128, 64, 64)
+    found = augment_pairs(stored, torch.ones(128), only(flips=True), generator())
+    assert torch.allclose(found[:64], found[64:], atol=1e-6)
+    plain = plain_patches(stored[:1], torch.ones(1))[0, 0]
+    symmetries = [torch.rot90(p, k) for p in (plain, plain.flip(0)) for k in range(4)]
+    seen = set()
+    for patch in found[:64, 0]:
+        matching = [k for k, symmetry in enumerate(symmetries) if torch.allclose(patch, symmetry, atol=1e-5)]
+        assert len(matching) == 1
+        seen.update(matching)
+    assert seen == set(range(8))
+
+
+def test_geometry_moves_a_dot_as_it_should():
+    """A blob off the middle: with zoom z the output at u shows the input at z u, the blob is at its place / z."""
+    stored = torch.zeros(200, 64, 64, dtype=torch.uint8)
+    stored[:, 46:50, 30:34] = 255  # centre at x = 31.5, y = 47.5 of 0..63: u = 0, v = 0.5
+    found = augment_patches(stored, torch.ones(200), only(zoom=0.3), generator())[:, 0]
+    rows = torch.linspace(-1 + 1 / 32, 1 - 1 / 32, 32)
+    places = (found * rows[None, :, None]).sum(dim=(1, 2)) / found.sum(dim=(1, 2))
+    logs = torch.log2(0.5 / places)
+    assert logs.mean().item() == pytest.approx(0, abs=0.08)
+    assert logs.std().item() == pytest.approx(0.3, rel=0.25)
+    across = (found * rows[None, None, :]).sum(dim=(1, 2)) / found.sum(dim=(1, 2))
+    assert across.abs().max() < 0.02
+
+
+def test_shares_are_shares():
+    stored = torch.stack([picture()] * 400)
+    plain = plain_patches(stored, torch.ones(400))
+    for field in ("light_share", "blur_share", "noise_share", "jpeg_share"):
+        found = augment_patches(stored, torch.ones(400), only(**{field: 0.25}), generator())
+        changed = (found - plain).abs().amax(dim=(1, 2, 3)) > 1e-6
+        assert 0.15 < changed.float().mean() < 0.35, field
+        assert found.min() >= 0 and found.max() <= 1
+
+
+def test_blur_keeps_the_mean_and_lowers_contrast():
+    stored = picture()[None].expand(50, 64, 64)
+    plain = plain_patches(stored, torch.ones(50))
+    found = augment_patches(stored, torch.ones(50), only(blur_share=1.0, blur=2.0), generator())
+    assert torch.allclose(found.mean(dim=(1, 2, 3)), plain.mean(dim=(1, 2, 3)), atol=0.01)
+    assert (found.std(dim=(1, 2, 3)) <= plain.std(dim=(1, 2, 3)) + 1e-6).all()
+
+
+@pytest.mark.parametrize("quality", [20, 50, 90])
+def test_jpeg_is_what_opencv_leaves(quality):
+    patch = picture(side=32)
+    _, coded = cv2.imencode(".jpg", patch.numpy(), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    expected = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE).astype(float)
+    found = jpeg(patch[None, None].float() / 255, torch.tensor([float(quality)]))[0, 0].numpy() * 255
+    assert np.abs(found - expected).mean() < 1.0
+    assert np.abs(found - expected).mean() < 0.5 * np.abs(patch.numpy() - expected).mean()
+
+
+def test_a_seed_repeats_and_another_differs():
+    stored = torch.stack([picture(seed) for seed in range(8)])
+    one, two, other = (
+        augment_pairs(stored, torch.ones(8), AugmentConfig(), generator(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
