@@ -52,9 +52,7 @@ def main(argv: list[str]) -> int:
     print(
         f"batch {arguments.batch}, {arguments.threads or torch.get_num_threads()} threads, {arguments.device}"
     )
-    print(
-        "student    teacher     pairs/s   data  teacher  student forward  backward  mining+loss  update  networks"
-    )
+    print("student    teacher     pairs/s   data  teacher  forward  backward  mining+loss  update  networks")
     with tempfile.TemporaryDirectory() as folder:
         teacher = Path(folder) / "teacher.safetensors"
         save_weights(teacher, DesDis(width=32).eval(), {})
