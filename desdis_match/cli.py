@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "features.h5 and matches.h5 -> a COLMAP model",
     ),
     "add": ("Reconstruct", "desdis_match.add:main", "new photos into the model of an earlier run"),
+    "localize": ("Reconstruct", "desdis_match.localize_command:main", "poses of new photos against a model"),
     "synthetic": (
         "Reconstruct",
         "desdis_match.synthetic:main",
