@@ -7,7 +7,7 @@ from torch import nn
 
 from desdis_match.descriptors import DesDis
 from desdis_match.descriptors.architectures import BUILDERS, architecture_of, build_network
-from desdis_match.descriptors.engine import CPU_BATCH, Descriptor, OnnxEngine, TorchEngine
+from desdis_match.descriptors.engine import CPU_BATCH, ONNX_BATCH, Descriptor, OnnxEngine, TorchEngine
 from desdis_match.descriptors.layers import inference_layers
 from desdis_match.descriptors.rewrites import CornerPaddedConv, WinogradTail, rewrite, winograd_transforms
 from desdis_match.devices import pick_device
@@ -66,7 +66,7 @@ def test_half_precision_stays_near(patches: torch.Tensor):
 
 
 def test_batches_and_threads_change_nothing(patches: torch.Tensor):
-    many = patches.repeat(10, 1, 1, 1)[: 2 * CPU_BATCH + 1]
+    many = patches.repeat(10, 1, 1, 1)[: 2 * max(CPU_BATCH, ONNX_BATCH) + 1]
     network = trained({"kind": "desdis", "width": 8})
     one = Descriptor(network, "x", 128, "", CPU, "onnxruntime", threads=1)
     three = Descriptor(network, "x", 128, "", CPU, "onnxruntime", threads=3)

@@ -87,8 +87,7 @@ def _winograd_tail(graph: _Graph, layer: WinogradTail, x: str) -> str:
     )
     maps = graph.add("MatMul", weight(layer.gather), graph.add("Reshape", products, shape(36, -1)))
     maps = graph.add("Reshape", maps, shape(16, -1, layer.channels_out))
-    maps = graph.add("Relu", graph.add("Add", maps, weight(layer.bias)))
-    rows = graph.add("Transpose", maps, perm=[1, 0, 2])
+    rows = graph.add("Transpose", graph.add("Max", maps, weight(layer.floor)), perm=[1, 0, 2])
     rows = graph.add("Reshape", rows, shape(-1, 16 * layer.channels_out))
     return graph.add("Gemm", rows, weight(layer.outer), weight(layer.outer_bias))
 

@@ -29,25 +29,24 @@ class CornerPaddedConv(nn.Module):
         return F.conv2d(F.pad(x, (1, 0, 1, 0)), self.weight, self.bias, self.stride)
 
 
-def paired_columns(first: nn.Conv2d, second: nn.Conv2d) -> tuple[CornerPaddedConv, CornerPaddedConv]:
-    """Two 3x3 stride-2 convolutions with a ReLU between, as two whose middle map has half the columns.
+def paired_columns(conv: nn.Conv2d, pairs_in: bool, pairs_out: bool) -> CornerPaddedConv:
+    """A 3x3 stride-2 convolution whose input or output map holds pairs of columns as channels [even, odd].
 
-    The new middle map holds two neighbouring columns of the old one as channels [even, odd]: 8 channels, half
-    a block, become 16. The second kernel spans two pairs; the even column of the first has weight 0.
+    Half as many columns of twice as many channels: 8 channels, half a block, become 16. (Pairs in the next
+    map as well, 16 channels to 32, were slower.)
     """
-    out, _, _, _ = first.weight.shape
-    wide = first.weight.new_zeros(2 * out, 1, 3, 5)
-    wide[:out, :, :, 0:3] = first.weight
-    wide[out:, :, :, 2:5] = first.weight
-    bias = _bias(first)
-    narrow = second.weight.new_zeros(second.weight.shape[0], 2 * out, 3, 2)
-    narrow[:, out:, :, 0] = second.weight[:, :, :, 0]  # column 2x - 1: the odd one of pair x - 1
-    narrow[:, :out, :, 1] = second.weight[:, :, :, 1]
-    narrow[:, out:, :, 1] = second.weight[:, :, :, 2]
-    return (
-        CornerPaddedConv(wide, torch.cat([bias, bias]), (2, 4)),
-        CornerPaddedConv(narrow, _bias(second), (2, 1)),
-    )
+    num_in, num_out = (2 if pairs else 1 for pairs in (pairs_in, pairs_out))
+    out, channels = conv.out_channels, conv.in_channels
+    taps = {}  # (column of the output pair, tap) -> (kernel column, column of the input pair)
+    for column in range(num_out):
+        for tap in range(3):
+            place, part = divmod(2 * column + tap - 1, num_in)
+            taps[column, tap] = place + 1, part
+    weight = conv.weight.new_zeros(num_out * out, num_in * channels, 3, max(taps.values())[0] + 1)
+    for (column, tap), (place, part) in taps.items():
+        rows, columns = slice(column * out, (column + 1) * out), slice(part * channels, (part + 1) * channels)
+        weight[rows, columns, :, place] = conv.weight[:, :, :, tap]
+    return CornerPaddedConv(weight, _bias(conv).repeat(num_out), (2, 2 * num_out // num_in))
 
 
 def winograd_transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,7 +68,8 @@ class WinogradTail(nn.Module):
     """3x3 convolution of a 4x4 map, ReLU, and 4x4 convolution to a vector: (N, C, 4, 4) -> (N, D).
 
     The 3x3 convolution takes 36 products of (N, C) by (C, C) instead of 144; its zero border is in the matrix
-    `spread`. `outer` is the 4x4 convolution as one product.
+    `spread`. `outer` is the 4x4 convolution as one product. Since relu(x + b) = max(x, -b) + b, the bias b
+    and the ReLU are one maximum, and the rest of b is in the bias of `outer`.
     """
 
     def __init__(self, inner: nn.Conv2d, outer: nn.Conv2d) -> None:
@@ -84,15 +84,16 @@ class WinogradTail(nn.Module):
                 36, self.channels_in, self.channels_out
             )
         )
-        self.bias = nn.Parameter(_bias(inner))
+        bias = _bias(inner)
+        self.floor = nn.Parameter(-bias)
         self.outer = nn.Parameter(outer.weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous())
-        self.outer_bias = nn.Parameter(_bias(outer))
+        self.outer_bias = nn.Parameter(_bias(outer) + bias.repeat(16) @ self.outer)
 
     def forward(self, x: Tensor) -> Tensor:
         spread = self.spread @ x.reshape(-1, 16).T
         products = spread.view(36, -1, self.channels_in) @ self.weight
         maps = (self.gather @ products.flatten(1)).view(16, -1, self.channels_out)
-        rows = torch.relu(maps + self.bias).transpose(0, 1).flatten(1)
+        rows = torch.maximum(maps, self.floor).transpose(0, 1).flatten(1)
         return rows @ self.outer + self.outer_bias
 
 
@@ -106,9 +107,10 @@ def rewrite(layers: nn.Sequential) -> nn.Sequential:
     while i < len(sequence):
         layer, shape = sequence[i], shapes[i]
         after = sequence[i + 1 : i + 4]
-        if _is_stem(layer, after) and layer.out_channels * 2 == CHANNEL_BLOCK:  # type: ignore[operator]
-            first, second = paired_columns(layer, after[1])  # type: ignore[arg-type]
-            result += [first, nn.ReLU(), second]
+        if _is_narrow_stem(sequence[i : i + 3]):
+            first, second = sequence[i], sequence[i + 2]
+            result += [paired_columns(first, False, True), nn.ReLU()]  # type: ignore[arg-type]
+            result += [paired_columns(second, True, False)]  # type: ignore[arg-type]
             i += 3
         elif _is_tail(layer, after, shape):
             result.append(WinogradTail(layer, after[1]))  # type: ignore[arg-type]
@@ -135,13 +137,14 @@ def _is_conv3(layer: nn.Module, stride: int) -> bool:
     )
 
 
-def _is_stem(layer: nn.Module, after: list[nn.Module]) -> bool:
+def _is_narrow_stem(layers: list[nn.Module]) -> bool:
+    """Two halvings of the patch, the first to half a block of channels."""
     return bool(
-        len(after) == 3
-        and _is_conv3(layer, 2)
-        and layer.in_channels == 1
-        and isinstance(after[0], nn.ReLU)
-        and _is_conv3(after[1], 2)
+        len(layers) == 3
+        and _is_conv3(layers[0], 2)
+        and isinstance(layers[1], nn.ReLU)
+        and _is_conv3(layers[2], 2)
+        and 2 * layers[0].out_channels == CHANNEL_BLOCK  # type: ignore[operator]
     )
 
 

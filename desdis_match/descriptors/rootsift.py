@@ -23,7 +23,7 @@ NUM_ANGLES = 8
 NUM_CELLS = 4  # a side
 CLIP = 0.2  # Lowe's bound on one component of the unit vector
 EPS = 1e-10  # Kornia's, under both square roots
-BLOCK = 128  # patches at a time: eight 32x32 float32 maps of each are 4 MB
+BLOCK = 256  # patches at a time: eight 32x32 float32 maps of each are 8 MB
 
 
 def pooling() -> Tensor:
