@@ -54,9 +54,9 @@ def extend_model(
             raise InputError(
                 f"the model could not be extended from {database_path}; does it have other images? ({error})"
             ) from error
-    if not found:
+    grown = max(found.values(), key=lambda result: result.num_reg_images(), default=model)
+    if grown.num_reg_images() <= model.num_reg_images():
         return pycolmap.Reconstruction(model)
-    grown = max(found.values(), key=lambda result: result.num_reg_images())
     if not fix_poses:
         _align(grown, model)
     wanted = set(new)

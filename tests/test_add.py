@@ -128,12 +128,15 @@ def test_a_photo_of_something_else_is_left_out_with_the_reason(grown: Path, caps
     new_only = grown / "new only"
     new_only.mkdir()
     shutil.move(grown / "photos" / "noise.png", new_only / "noise.png")
+    before = poses(grown)
     code = main(["add", "--output", str(grown / "out"), "--images", str(new_only), "--workers", "1"])
     assert code == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "0 of 1 new photos registered"
     assert printed[1].startswith("  noise.png: ")
     assert printed[2].startswith("before 5 images") and printed[3].startswith("now    5 images")
+    after = poses(grown)
+    assert all((after[name] == pose).all() for name, pose in before.items())
     assert "added" in (file_config(grown / "out" / "features.h5") or {})
 
 

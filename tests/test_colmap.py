@@ -64,11 +64,12 @@ def test_an_unknown_focal_length_is_found(tmp_path: Path) -> None:
     assert pose_errors(cloud, poses(model))[0] < 0.2
 
 
-def test_the_seed_gives_the_same_files_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mapper", ["incremental", "global", "hierarchical"])
+def test_the_seed_gives_the_same_files_twice(tmp_path: Path, mapper: str) -> None:
     path = database(make_point_cloud(tmp_path, noise=0.5), tmp_path)
 
     def files(name: str) -> dict[str, bytes]:
-        run_mapping(path, None, tmp_path / name, MapConfig(seed=3))
+        run_mapping(path, None, tmp_path / name, MapConfig(mapper=mapper, seed=3))
         return {p.name: p.read_bytes() for p in (tmp_path / name / "0").iterdir()}
 
     first = files("a")

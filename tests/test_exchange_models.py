@@ -1,6 +1,7 @@
 """Exported models are read back by their formats' own rules and must show each point where it was seen."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -210,6 +211,12 @@ def test_undistorted(model_dir: Path, photos: Path, tmp_path: Path, capfd) -> No
         export_model(model_dir, "undistorted", output, photos)
     with pytest.raises(InputError, match="--images"):
         export_model(model_dir, "undistorted", tmp_path / "d2")
+    shutil.copytree(photos, tmp_path / "photos")
+    name = sorted(poses)[0]
+    (tmp_path / "photos" / name).write_bytes(b"no photo")
+    with pytest.raises(InputError, match=r"cannot be read as a photo \(1 in all\)"):
+        export_model(model_dir, "undistorted", tmp_path / "d3", tmp_path / "photos")
+    assert not (tmp_path / "d3").exists()
 
 
 def test_what_a_format_cannot_say_is_an_error_and_writes_nothing(model_dir: Path, tmp_path: Path) -> None:

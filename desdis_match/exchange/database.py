@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2  # noqa: F401 - before pycolmap, see desdis_match/cameras.py
 import numpy as np
@@ -18,6 +19,7 @@ from ..cameras import CameraConfig
 from ..database import (
     add_images,
     connect,
+    copy_database,
     drop_notes,
     from_colmap,
     open_database,
@@ -47,7 +49,19 @@ def import_database(database_path: Path, features_path: Path, matches_path: Path
     Raises InputError for a damaged database or one without keypoints.
     """
     source = {"database": Path(database_path).name}
-    with open_database(database_path) as database:
+    # COLMAP brings a database up to date and into another journal mode when it opens it: not the user's.
+    with TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "database.db"
+        if not Path(database_path).is_file():
+            raise InputError(f"{database_path} does not exist; give COLMAP's database.db")
+        copy_database(database_path, copy)
+        return _import(copy, database_path, features_path, matches_path, source)
+
+
+def _import(
+    copy: Path, database_path: Path, features_path: Path, matches_path: Path, source: dict[str, str]
+) -> Imported:
+    with open_database(copy) as database:
         images = {image.image_id: image for image in database.read_all_images()}
         cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
         named = sorted(images.values(), key=lambda image: image.name)
@@ -61,7 +75,7 @@ def import_database(database_path: Path, features_path: Path, matches_path: Path
         )
         with FeatureFile(features_path) as features:
             counts = features.counts()
-        pairs = sorted(_matched_pairs(database_path), key=lambda p: (images[p[0]].name, images[p[1]].name))
+        pairs = sorted(_matched_pairs(copy), key=lambda p: (images[p[0]].name, images[p[1]].name))
         write_matches(matches_path, _read_matches(database, images, pairs), source, counts)
     with MatchFile(matches_path) as file:
         found = [len(file.get(*pair)) for pair in file.pairs(counts)]

@@ -87,6 +87,10 @@ def _undistorted(
         raise InputError(f"{output} exists and is not empty; give a new folder")
     with new_folder(output) as folder, log_to(None):
         pycolmap.undistort_images(folder, model_dir, images_dir)
+        names = sorted(model.image(i).name for i in model.reg_image_ids())
+        unread = [name for name in names if not (folder / "images" / name).is_file()]
+        if unread:  # COLMAP only logs them
+            raise InputError(f"{images_dir / unread[0]} cannot be read as a photo ({len(unread)} in all)")
         for script in folder.glob("run-colmap-*.sh"):  # they hold the temporary folder's name
             text = script.read_text(encoding="utf-8")
             script.write_text(text.replace(str(folder), str(output)), encoding="utf-8")
