@@ -125,11 +125,6 @@ def test_hybrid_similarity_by_hand_and_its_steepest_slope_is_one():
     assert losses.hybrid_scale(0.0) == 1.0
 
 
-def test_norm_difference_by_hand():
-    one, two = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[0.0, 6.0], [0.0, 3.0]])
-    assert losses.norm_difference(one, two).item() == pytest.approx(((5 - 6) ** 2 + (1 - 3) ** 2) / 2)
-
-
 @pytest.mark.parametrize("measure", ["distance", "cosine"])
 @pytest.mark.parametrize("form", ["squared", "absolute"])
 @pytest.mark.parametrize("which", ["hardest", "all"])

@@ -86,14 +86,6 @@ def hybrid_scale(alpha: float) -> float:
     return math.sqrt(1 - x**2) * (1 + 2 * alpha * x)
 
 
-def norm_difference(raw_anchors: Tensor, raw_positives: Tensor) -> Tensor:
-    """HyNet's regularizer, R = 1/B sum_i (|u_i| - |v_i|)^2 on descriptors before normalization.
-
-    arXiv 2006.10202, section 3. raw_anchors, raw_positives: (B, D). Returns a scalar.
-    """
-    return (raw_anchors.norm(dim=1) - raw_positives.norm(dim=1)).square().mean()
-
-
 def deviation(student: Tensor, teacher: Tensor, measure: Measure, form: Form) -> Tensor:
     """rho(m(student) - m(teacher)) for each entry of two tensors of cosines of one shape.
 

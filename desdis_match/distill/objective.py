@@ -28,8 +28,6 @@ class LossConfig:
     """hynet: share of the cosine in the hybrid similarity."""
     second_order_weight: float = 1.0
     """sosnet: weight of the second-order similarity."""
-    norm_weight: float = 0.0
-    """hynet: weight of the difference of the norms before normalization (HyNet's authors use 0.1)."""
     regularizer_weight: float = 10.0
     """Weight of the teacher-student regularizer; without a teacher it has no effect."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -67,13 +65,11 @@ def batch_loss(
     config: LossConfig,
     teacher_cosines: Tensor | None = None,
     progress: float = 0.0,
-    raw: tuple[Tensor, Tensor] | None = None,
 ) -> BatchLoss:
     """Loss of a batch of pairs.
 
     anchors, positives: (B, D) unit vectors of the student. blocked: (B, B) bool from `mining.may_match`.
     teacher_cosines: (B, B), the teacher's cosines of the same anchors (rows) and positives (columns).
-    raw: the student's descriptors before normalization, for `norm_weight`.
     """
     cosines = (anchors.float() @ positives.float().T).clamp(-1, 1)
     rows, columns = hardest_negatives(cosines, blocked)
@@ -84,8 +80,6 @@ def batch_loss(
         if not len(negative):
             raise InputError("no pair of a batch has a negative: use more points or a larger batch")
     triplet = _triplet(positive, negative, anchors, positives, blocked, config)
-    if config.norm_weight and raw is not None:
-        triplet = triplet + config.norm_weight * losses.norm_difference(raw[0].float(), raw[1].float())
     total = config.weight * triplet
     regularizer = torch.zeros_like(triplet)
     weight = regularizer_weight(config, progress)
