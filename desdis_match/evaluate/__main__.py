@@ -29,6 +29,7 @@ TASKS: dict[str, tuple[str, str, str, str]] = {
 TOOLS: dict[str, tuple[str, str]] = {
     "report": ("report", "stored results -> one HTML page"),
     "make-hpatches": ("make_hpatches", "image sequences -> patches in HPatches' layout"),
+    "fetch": ("download", "download the HPatches release"),
 }
 """Commands beside the tasks: module with `main(argv)`, what it does."""
 

@@ -22,7 +22,7 @@ from .contenders import RunConfig as ContenderConfig
 from .ground_truth import Truth, find_truth, read_truth
 from .metrics import recall_at
 from .results import Cell, Chart, Column, Series, Table, TaskResult, Worst
-from .sfm_runs import Run, given_intrinsics, photo_size, run_ours, run_pycolmap_sift
+from .sfm_runs import Run, given_intrinsics, photo_size, reuse_features, run_ours, run_pycolmap_sift
 from .sfm_scores import AUC_DEGREES, ModelScore, score_model
 
 Intrinsics = Literal["self", "given"]
@@ -160,6 +160,8 @@ def evaluate_sfm(config: SfmConfig) -> TaskResult:
                 extract = ExtractConfig(
                     **asdict(config.detection), max_size=config.max_size, descriptor=given
                 )
+                for other in config.intrinsics:
+                    reuse_features(output / scene.name / other / contender.label, place / contender.label)
                 run = run_ours(
                     scene.images, place / contender.label, extract, config.match, mapping, config.run
                 )

@@ -62,6 +62,16 @@ def given_intrinsics(truth: Truth, size: tuple[int, int]) -> str:
     return ",".join(f"{v:.6f}" for v in (mean[0, 0], mean[1, 1], mean[0, 2], mean[1, 2]))
 
 
+def reuse_features(source: Path, target: Path) -> None:
+    """Let a run in `target` begin with the features and matches of one in `source`, if it has none yet.
+
+    They do not depend on the cameras, and their stages check that they were made as asked.
+    """
+    for name in ("features.h5", "pairs.txt", "matches.h5"):
+        if (source / name).is_file() and not (target / name).exists():
+            write_atomically(target / name, (source / name).read_bytes())
+
+
 def run_ours(
     images: Path, output: Path, extract: ExtractConfig, match: MatchConfig, mapping: MapConfig, run: RunConfig
 ) -> Run:
