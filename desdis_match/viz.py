@@ -78,6 +78,7 @@ def plot_images(
     for i, (axis, image) in enumerate(zip(axes[0], pixels, strict=True)):
         axis.imshow(image, cmap="gray")
         axis.set_axis_off()
+        axis.set_autoscale_on(False)  # what is drawn on it later does not change what is shown of it
         if titles is not None:
             axis.set_title(titles[i], fontsize=10)
     figure.tight_layout(pad=0.5)

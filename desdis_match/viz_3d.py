@@ -62,7 +62,7 @@ def plot_camera(
     color: str = "rgb(220, 60, 60)",
     name: str = "camera",
 ) -> None:
-    """Add a camera's pyramid, its base at depth `size`; rotation (3, 3), translation (3,): world from camera."""
+    """Add a camera's pyramid, its base at depth `size`; rotation (3, 3), translation (3,) to the world."""
     k = np.asarray(intrinsics, np.float64)
     width, height = 2 * k[0, 2], 2 * k[1, 2]
     pixels = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1], [0, 0, 0]])

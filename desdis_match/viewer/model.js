@@ -46,7 +46,7 @@ class ModelView {
     const centers = this.cameras.map((camera) => camera.center);
     const gaps = centers.map((a, i) => centers.reduce((least, b, j) => (i === j ? least : Math.min(least, V.length(V.sub(a, b)))), Infinity));
     const middle = gaps.filter(Number.isFinite).sort((a, b) => a - b)[Math.floor(gaps.length / 2)] || Infinity;
-    return Math.max(Math.min(0.6 * middle, 0.16 * this.model.radius), 0.015 * this.model.radius);
+    return Math.max(Math.min(0.6 * middle, 0.16 * this.model.radius), 0.035 * this.model.radius);
   }
 
   // The whole scene, from behind the cameras and above.
@@ -73,7 +73,7 @@ class ModelView {
         const at = project(place);
         return !at || at[0] < 0.05 * width || at[0] > 0.95 * width || at[1] < 0.06 * height || at[1] > 0.9 * height;
       };
-      if (places.filter(out).length <= 0.03 * places.length && centers.filter(out).length <= 0.1 * centers.length) break;
+      if (places.filter(out).length <= 0.03 * places.length && centers.filter(out).length <= 0.12 * centers.length) break;
     }
     this.redraw();
   }
