@@ -147,8 +147,10 @@ def vote(probe0: Probe, probe1: Probe) -> Float:
     low = np.floor(place)
     share = place - low
     low = low.astype(int) % BINS
-    histogram: Float = np.bincount(low, 1 - share, BINS) + np.bincount((low + 1) % BINS, share, BINS)
-    return histogram
+    votes = np.zeros(BINS)
+    np.add.at(votes, low, 1 - share)
+    np.add.at(votes, (low + 1) % BINS, share)
+    return votes
 
 
 def solve(votes: Mapping[tuple[int, int], Float], count: int) -> list[Turn]:

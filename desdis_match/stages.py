@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .colmap import MapConfig, run_mapping, write_points
+from .alignment import align_model
+from .colmap import MapConfig, run_mapping, write_models, write_points
 from .colmap_log import log_to
 from .database import build_database, database_config
 from .descriptors import load_descriptor
@@ -376,6 +377,11 @@ def map_images(
     with log_to(output / "colmap.log"):
         verify(database, config.verify, config.seed)
     models = run_mapping(database, images, sparse, config, log_path=output / "colmap.log")
+    if config.align and models:
+        with FeatureFile(features) as feature_file, log_to(output / "colmap.log"):
+            for model in models:
+                align_model(model, images, feature_file, fix_intrinsics=config.fix_intrinsics)
+        models = write_models(models, sparse)
     if models:
         write_points(models[0], output / "points.ply")
     else:
