@@ -19,6 +19,7 @@ from desdis_match.colmap import (
     verify,
     write_points,
 )
+from desdis_match.database import open_database
 from desdis_match.diagnose import starvation
 from desdis_match.errors import InputError
 from desdis_match.store import FeatureFile, MatchFile, write_matches
@@ -56,10 +57,15 @@ def test_exact_keypoints_give_the_true_poses(tmp_path: Path, mapper: str) -> Non
     )
 
 
-def test_an_unknown_focal_length_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mapper", ["incremental", "global"])
+def test_an_unknown_focal_length_is_found(tmp_path: Path, mapper: str) -> None:
     cloud = make_point_cloud(tmp_path, num_points=400)
     path = database(cloud, tmp_path)
-    (model,) = run_mapping(path, None, tmp_path / "sparse")
+    before = path.read_bytes()
+    (model,) = run_mapping(path, None, tmp_path / "sparse", MapConfig(mapper=mapper))
+    with open_database(path) as opened:  # global mapping calibrates a copy
+        assert opened.read_camera(1).focal_length == 1.2 * 640
+    assert len(path.read_bytes()) == len(before)
     assert model.camera(1).focal_length == pytest.approx(FOCAL, rel=0.005)
     assert pose_errors(cloud, poses(model))[0] < 0.2
 

@@ -58,6 +58,8 @@ def test_a_sift_database_comes_out_in_our_frame(tmp_path: Path) -> None:
     before = path.read_bytes()
     found = import_database(path, tmp_path / "f.h5", tmp_path / "m.h5")
     assert path.read_bytes() == before  # COLMAP's own reader would have switched the journal
+    with pytest.raises(InputError, match=r"f\.h5 exists; give --overwrite"):
+        import_database(path, tmp_path / "f.h5", tmp_path / "m.h5")
     assert (found.num_images, found.num_keypoints, found.num_pairs, found.num_matches) == (2, 4, 1, 1)
     features = FeatureFile(tmp_path / "f.h5").get("b ü.jpg")
     assert features.keypoints.tolist() == [[10, 20], [0, 0]]

@@ -23,12 +23,14 @@ class ImportDatabaseCommand:
     """The file to write: keypoints and descriptors."""
     matches: Path = Path("matches.h5")
     """The file to write: raw matches."""
+    overwrite: bool = False
+    """Replace these files where they exist."""
 
 
 def main_import_database(argv: Sequence[str]) -> int:
     """`desdis-match import-database`."""
     command = parse(ImportDatabaseCommand, argv, "import-database")
-    found = import_database(command.database, command.features, command.matches)
+    found = import_database(command.database, command.features, command.matches, command.overwrite)
     print(f"{command.features}: {found.num_keypoints} keypoints of {found.num_images} images")
     print(f"{command.matches}: {found.num_matches} matches of {found.num_pairs} pairs")
     return 0

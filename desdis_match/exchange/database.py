@@ -42,12 +42,18 @@ class Imported:
     num_matches: int
 
 
-def import_database(database_path: Path, features_path: Path, matches_path: Path) -> Imported:
+def import_database(
+    database_path: Path, features_path: Path, matches_path: Path, overwrite: bool = False
+) -> Imported:
     """Keypoints, descriptors and raw matches of a COLMAP database -> features.h5 and matches.h5.
 
     Pairs that have only a two-view geometry give its inliers. Byte descriptors become unit vectors.
-    Raises InputError for a damaged database or one without keypoints.
+    Raises InputError for a damaged database, one without keypoints, and outputs that exist already
+    without `overwrite`.
     """
+    for path in (features_path, matches_path):
+        if Path(path).exists() and not overwrite:
+            raise InputError(f"{path} exists; give --overwrite to replace it, or another name")
     source = {"database": Path(database_path).name}
     # COLMAP brings a database up to date and into another journal mode when it opens it: not the user's.
     with TemporaryDirectory() as scratch:
