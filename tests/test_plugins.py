@@ -327,8 +327,13 @@ def test_deep_image_matching_finds_the_extractor(photos, features, pretend):
     from desdis_match.plugins import deep_image_matching
 
     root = "deep_image_matching"
-    pretend({f"{root}/extractors/extractor_base.py": DIM_BASE})
+    config = "confs, opt_zoo = {}, {'extractors': ['sift']}"
+    pretend({f"{root}/config.py": config, f"{root}/extractors/extractor_base.py": DIM_BASE})
     deep_image_matching.register()
+    deep_image_matching.register()  # twice is once
+    known = importlib.import_module(f"{root}.config")
+    assert known.opt_zoo["extractors"] == ["sift", "desdis"]
+    assert known.confs["desdis+kornia_matcher"]["extractor"]["name"] == "desdis"
     base = importlib.import_module(f"{root}.extractors.extractor_base").ExtractorBase
     extractor_class = class_named(f"{root}.extractors.desdis", base)
     extractor = extractor_class(

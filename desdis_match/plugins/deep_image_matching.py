@@ -1,8 +1,8 @@
 """deep-image-matching: an extractor for its pipelines.
 
 from desdis_match.plugins import deep_image_matching as desdis; desdis.register()
-config.extractor = {"name": "desdis", "max_keypoints": 8000}
-config.matcher = {"name": "kornia_matcher", "match_mode": "smnn", "th": 0.9}
+config = Config({"dir": project, "pipeline": desdis.PIPELINE, "strategy": "bruteforce"})
+ImageMatcher(config).run()
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 
 from ..descriptors import DEFAULT_DESCRIPTOR
 from ..extract import ExtractConfig
+from ..match import MatchConfig
 from .common import PictureExtractor, install_module
+
+PIPELINE = "desdis+kornia_matcher"
+"""Name of the pipeline that `register` adds; deep_image_matching.config.confs[PIPELINE] holds its options."""
 
 
 class DesDisExtractor:
@@ -61,8 +65,18 @@ class DesDisExtractor:
 
 
 def register() -> None:
-    """Make deep-image-matching find the extractor as `desdis`. ImportError when it is not installed."""
+    """Make deep-image-matching find the extractor as `desdis` and know PIPELINE.
+
+    ImportError when it is not installed.
+    """
+    from deep_image_matching.config import confs, opt_zoo
     from deep_image_matching.extractors.extractor_base import ExtractorBase
 
+    if "desdis" not in opt_zoo["extractors"]:
+        opt_zoo["extractors"].append("desdis")
+    confs[PIPELINE] = {
+        "extractor": dict(DesDisExtractor._default_conf),
+        "matcher": {"name": "kornia_matcher", "match_mode": "smnn", "th": MatchConfig.ratio},
+    }
     based = type("DesDisExtractor", (DesDisExtractor, ExtractorBase), {"__doc__": DesDisExtractor.__doc__})
     install_module("deep_image_matching.extractors.desdis", based)
