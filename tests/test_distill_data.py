@@ -198,6 +198,31 @@ def test_moved_frames_are_where_the_homography_puts_them():
     assert radius == pytest.approx(10 * np.sqrt(area), rel=1e-3)
 
 
+def test_patches_are_cut_where_the_frame_is():
+    """Half side 16, context 2 and 64 stored pixels: the patch is the picture's own pixels."""
+    picture = noise(200, 300)
+    frame = np.array([[[16.0, 0.0, 99.5], [0.0, 16.0, 79.5]]])
+    patches, points = warped_patches(
+        picture, WarpConfig(context=2.0, views=3), np.random.default_rng(0), frame
+    )
+    assert points.tolist()[0] == 0 and len(points) >= 2
+    assert np.array_equal(patches[0], picture[48:112, 68:132])
+
+
+def test_photos_are_cut_at_keypoints(tmp_path):
+    """Blobs on a flat picture: every patch has a blob in its middle."""
+    picture = np.full((300, 400), 90, np.uint8)
+    for x in range(60, 360, 60):
+        for y in range(60, 280, 60):
+            cv2.circle(picture, (x, y), 3, 230, -1, cv2.LINE_AA)
+    cv2.imwrite(str(tmp_path / "blobs.png"), cv2.GaussianBlur(picture, (0, 0), 1.5))
+    found = read_source(f"photos:{tmp_path}")
+    first = found.patches[found.order[found.spans[:, 0]]].astype(float)
+    middle, edge = first[:, 28:36, 28:36].mean(axis=(1, 2)), first[:, :4, 28:36].mean(axis=(1, 2))
+    assert found.num_points >= 10
+    assert np.mean(middle > edge + 20) > 0.9
+
+
 def test_views_without_change_are_the_picture_itself():
     """No rotation, zoom, tilt, error or light: all patches of a point are equal."""
     still = WarpConfig(

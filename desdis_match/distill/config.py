@@ -20,6 +20,8 @@ class DataConfig:
     """KIND:WHERE[,option=value]: phototour:DIR, hpatches:DIR, patches:FILE, photos:DIR, textures:NUMBER."""
     held_back: float = 0.2
     """Share of each source's points (the last ones) that is not trained on but scored on."""
+    scored: tuple[str, ...] = ()
+    """Further sources, none of which is trained on: they join what is held back."""
     galleries: int = 4
     """Sets of held-back pairs that a validation scores, at most."""
     gallery_size: int = 1000

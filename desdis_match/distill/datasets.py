@@ -76,9 +76,15 @@ def read_source(spec: str) -> PatchSet:
         raise InputError(f"'{spec}': options are name=whole number after a comma ({error})") from error
 
 
-def load_sources(specs: Sequence[str], held_back: float) -> tuple[PatchSet, PatchSet]:
-    """All sources as one training set and one held-back set, each source split for itself."""
+def load_sources(
+    specs: Sequence[str], held_back: float, scored: Sequence[str] = ()
+) -> tuple[PatchSet, PatchSet]:
+    """All sources as one training set and one held-back set, each source split for itself.
+
+    `scored` sources belong to the held-back set as a whole.
+    """
     if not specs:
         raise InputError("no patch source is given")
     parts = [split(read_source(spec), held_back) for spec in specs]
-    return join([training for training, _ in parts]), join([held for _, held in parts])
+    held_parts = [held for _, held in parts] + [read_source(spec) for spec in scored]
+    return join([training for training, _ in parts]), join(held_parts)

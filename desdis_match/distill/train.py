@@ -144,7 +144,7 @@ def prepare(config: TrainConfig, output: Path, data: tuple[PatchSet, PatchSet] |
     if config.threads:
         torch.set_num_threads(config.threads)
     output.mkdir(parents=True, exist_ok=True)
-    training, held = data or load_sources(config.data.sources, config.data.held_back)
+    training, held = data or load_sources(config.data.sources, config.data.held_back, config.data.scored)
     logger.info("%d patches of %d points to train on", len(training), training.num_points)
     names = config.teacher.names
     teacher = load_teacher(names, fabric.device.type) if names else None

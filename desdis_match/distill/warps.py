@@ -20,7 +20,6 @@ from .patchset import PatchSet, make_patch_set
 
 Float = NDArray[Any]
 Gray = NDArray[np.uint8]
-NO_MAP = np.empty(0, np.float32)  # remap: both coordinates are in the first map
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,10 @@ class WarpConfig:
 
 
 def read_photos(folder: str | Path, config: WarpConfig | None = None, seed: int = 0) -> PatchSet:
-    """Patches from every photo below `folder`; unreadable ones are left out, InputError when none remains."""
+    """Patches around DoG keypoints of every photo below `folder`, seen again under synthetic views.
+
+    Unreadable photos are left out; InputError when none remains.
+    """
     from ..images import list_images, read_gray
 
     config = config or WarpConfig()
@@ -74,7 +76,8 @@ def read_photos(folder: str | Path, config: WarpConfig | None = None, seed: int 
         except InputError:
             continue
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        parts.append(warped_patches((pixels * 255).round().astype(np.uint8), config, rng))
+        frames = detected_frames(pixels, config, rng)
+        parts.append(warped_patches((pixels * 255).round().astype(np.uint8), config, rng, frames))
     return _collect(parts, f"photos:{folder.name}", "that of the photos", config)
 
 
@@ -133,12 +136,28 @@ def random_frames(shape: tuple[int, ...], config: WarpConfig, rng: np.random.Gen
     radius = np.exp(rng.uniform(np.log(config.radius[0]), np.log(config.radius[1]), config.points))
     centre = rng.random((config.points, 2)) * [width, height]
     angle = rng.uniform(-np.pi, np.pi, config.points)
+    return _thinned(_similarities(radius, angle, centre))
+
+
+def detected_frames(pixels: NDArray[np.float32], config: WarpConfig, rng: np.random.Generator) -> Float:
+    """(P, 2, 3) frames of the network's patch at random DoG keypoints, thinned as `random_frames`.
+
+    pixels: (h, w) in [0, 1]. The radius is the detector's, not `config.radius`.
+    """
+    from ..detectors import DetectorConfig, detect
+    from ..patches import FRAME_SCALE, scaled_lafs
+
+    found = detect(pixels, DetectorConfig(max_keypoints=10 * config.points))
+    chosen = rng.permutation(len(found))[: 3 * config.points]
+    frames = scaled_lafs(found.lafs, FRAME_SCALE).double().numpy()[chosen]
+    return _thinned(frames)[: config.points]
+
+
+def _thinned(frames: Float) -> Float:
+    """Frames without those whose centre is within half a radius of an earlier one's."""
+    radius, centre = np.hypot(frames[:, 0, 0], frames[:, 1, 0]), frames[:, :, 2]
     gap = np.linalg.norm(centre[:, None] - centre[None], axis=2)
     crowded = np.tril(gap < 0.5 * np.maximum(radius[:, None], radius[None]), -1).any(axis=1)
-    rotation = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(
-        -1, 2, 2
-    )
-    frames = np.concatenate([radius[:, None, None] * rotation, centre[:, :, None]], axis=2)
     return frames[~crowded]
 
 
@@ -228,8 +247,9 @@ def _sample(pyramid: list[Gray], maps: Float) -> Gray:
         shrink = np.array(pyramid[level].shape[::-1]) / pyramid[0].shape[::-1]
         positions = ((maps[rows] + 0.5) * shrink - 0.5).astype(np.float32)
         for row, position in zip(rows, positions, strict=True):
+            across, down = np.ascontiguousarray(position[..., 0]), np.ascontiguousarray(position[..., 1])
             out[row] = cv2.remap(
-                pyramid[level], position, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+                pyramid[level], across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
     return out
 

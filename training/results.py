@@ -1,0 +1,82 @@
+"""Tables and plots of training/RESULTS.md from training/logs: python training/results.py.
+
+In RESULTS.md what is between `<!-- table NAME -->` and `<!-- end -->` is made anew from logs/NAME.jsonl, and
+plots/NAME.png beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from desdis_match.distill.record import read_log
+from desdis_match.distill.study import RowSummary, summarize
+
+HERE = Path(__file__).resolve().parent
+COLUMNS = {
+    "fpr95": "FPR95, %",
+    "map": "mAP",
+    "map_hard": "mAP, hard",
+    "ap_oxford": "AP Oxford",
+    "ap_dogman": "AP v_dogman",
+}
+PERCENT = {"fpr95": 100.0}
+PLOTTED = ("map_hard", "ap_oxford")
+
+
+def cell(row: RowSummary, key: str) -> str:
+    """Mean, and the standard deviation over the seeds where there are several."""
+    scale, digits = PERCENT.get(key, 1.0), 4 if key != "fpr95" else 3
+    text = f"{scale * row.mean[key]:.{digits}f}"
+    return text if row.seeds == 1 else f"{text} ± {scale * row.deviation[key]:.{digits}f}"
+
+
+def table(rows: list[RowSummary]) -> str:
+    lines = ["| run | seeds | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
+    lines += [
+        f"| {row.row} | {row.seeds} | " + " | ".join(cell(row, key) for key in COLUMNS) + " |" for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def plot(rows: list[RowSummary], path: Path) -> None:
+    figure, axes = plt.subplots(
+        1, len(PLOTTED), figsize=(10, 0.8 + 0.28 * len(rows)), sharey=True, squeeze=False
+    )
+    for axis, key in zip(axes[0], PLOTTED, strict=True):
+        means = [row.mean[key] for row in rows]
+        errors = [row.deviation[key] if row.seeds > 1 else 0.0 for row in rows]
+        axis.barh([row.row for row in rows], means, xerr=errors, color="tab:blue", alpha=0.8)
+        axis.set_xlim(left=0.95 * min(means))
+        axis.set_xlabel(COLUMNS[key])
+        axis.grid(axis="x", alpha=0.3)
+    axes[0][0].invert_yaxis()
+    figure.tight_layout()
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def main() -> None:
+    report = HERE / "RESULTS.md"
+    text = report.read_text(encoding="utf-8")
+    for name in re.findall(r"<!-- table (\S+) -->", text):
+        lines = read_log(HERE / "logs" / f"{name}.jsonl")
+        rows = summarize(lines, tuple(COLUMNS))
+        made = table(rows) if rows else "(no run yet)"
+        if rows:
+            plot(rows, HERE / "plots" / f"{name}.png")
+            made += f"\n\n![{name}](plots/{name}.png)"
+        marked = rf"<!-- table {name} -->.*?<!-- end -->"
+        filled = f"<!-- table {name} -->\n{made}\n<!-- end -->"
+        text = re.sub(marked, lambda _, filled=filled: filled, text, flags=re.DOTALL)
+    report.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
