@@ -14,16 +14,16 @@ from .errors import DesDisError
 COMMANDS: dict[str, tuple[str, str, str]] = {
     # name: (group, "module:function", what it does)
     "reconstruct": ("Reconstruct", "desdis_match.reconstruct:main", "photos in, a COLMAP model out"),
-    "extract": ("Reconstruct", "desdis_match.stage_commands:main_extract", "photos -> features.h5"),
-    "pairs": ("Reconstruct", "desdis_match.stage_commands:main_pairs", "features.h5 -> pairs.txt"),
+    "extract": ("Reconstruct", "desdis_match.stages.commands:main_extract", "photos -> features.h5"),
+    "pairs": ("Reconstruct", "desdis_match.stages.commands:main_pairs", "features.h5 -> pairs.txt"),
     "match": (
         "Reconstruct",
-        "desdis_match.stage_commands:main_match",
+        "desdis_match.stages.commands:main_match",
         "features.h5 and pairs.txt -> matches.h5",
     ),
     "map": (
         "Reconstruct",
-        "desdis_match.stage_commands:main_map",
+        "desdis_match.stages.commands:main_map",
         "features.h5 and matches.h5 -> a COLMAP model",
     ),
     "add": ("Reconstruct", "desdis_match.add:main", "new photos into the model of an earlier run"),

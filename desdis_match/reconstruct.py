@@ -1,6 +1,6 @@
 """`python -m desdis_match.reconstruct --images DIR`: photos in, a COLMAP model and a report out.
 
-The stages of stages.py joined: extract, pairs, match, map. The output folder holds features.h5, matches.h5,
+The stages of stages/ joined: extract, pairs, match, map. The output folder holds features.h5, matches.h5,
 pairs.txt, database.db, sparse/0 (the largest model; 1, 2, ... the others by size), points.ply, report.json,
 report.html and colmap.log. The same command again goes on where a killed run was, or returns at once.
 """

@@ -104,14 +104,18 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_files(
     output = tmp_path / "out"
     arguments = ["--images", scene_folder / "images", "--output", output, "--verbose", *OPTIONS]
     kills = [
-        ("desdis_match.stages", "features_to_arrays", 2),  # while photos are extracted
-        ("desdis_match.stages", "features_from_arrays", 3),  # while features.h5 is written
-        ("desdis_match.stages", "matches_to_arrays", 9),  # while pairs are matched
-        ("desdis_match.stages", "matches_from_arrays", 4),  # while matches.h5 is written
+        ("desdis_match.stages.extraction", "features_to_arrays", 2),  # while photos are extracted
+        ("desdis_match.stages.extraction", "features_from_arrays", 3),  # while features.h5 is written
+        ("desdis_match.stages.matching", "matches_to_arrays", 9),  # while pairs are matched
+        ("desdis_match.stages.matching", "matches_from_arrays", 4),  # while matches.h5 is written
         ("desdis_match.database", "write_image", 3),  # while the database is filled
         ("desdis_match.verification", "_pair_seed", 7),  # while pairs are verified
-        ("desdis_match.stages", "run_mapping", 0),  # before mapping
-        ("desdis_match.stages", "write_points", 0),  # when the models are there, but nothing after them
+        ("desdis_match.stages.mapping", "run_mapping", 0),  # before mapping
+        (
+            "desdis_match.stages.mapping",
+            "write_points",
+            0,
+        ),  # when only the models are there
     ]
     said = ""
     for module, name, count in kills:

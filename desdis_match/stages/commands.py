@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .colmap import MapConfig
-from .extract import ExtractConfig
-from .match import MatchConfig
-from .options import parse
-from .progress import set_verbosity
-from .stages import PairsConfig, RunConfig, extract, map_images, match, pairs
-from .store import FeatureFile, MatchFile
+from ..colmap import MapConfig
+from ..extract import ExtractConfig
+from ..match import MatchConfig
+from ..options import parse
+from ..progress import set_verbosity
+from ..store import FeatureFile, MatchFile
+from . import PairsConfig, RunConfig, extract, map_images, match, pairs
 
 
 @dataclass(frozen=True)

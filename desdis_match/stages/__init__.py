@@ -1,0 +1,28 @@
+"""One function a stage, paths in, path out: extract, pairs, match, map. Each is also a command.
+
+A stage can be killed at any moment and run again: it goes on where it was, image by image and pair by pair,
+and ends with the same files. Its output carries the configuration that made it and what it was made from; the
+same configuration again does nothing, another one redoes the stage (`overwrite`) or is refused with the
+fields that differ. Workers and device are no part of it: they change how long a result takes, not what it is.
+"""
+
+from .extraction import MIN_PARALLEL_IMAGES, extract, unusable_images
+from .mapping import map_images
+from .matching import match
+from .pairing import PairsConfig, choose_pairs, pairs
+from .resume import RunConfig, fingerprint, make_folder, num_workers
+
+__all__ = [
+    "MIN_PARALLEL_IMAGES",
+    "PairsConfig",
+    "RunConfig",
+    "choose_pairs",
+    "extract",
+    "fingerprint",
+    "make_folder",
+    "map_images",
+    "match",
+    "num_workers",
+    "pairs",
+    "unusable_images",
+]

@@ -1,0 +1,215 @@
+"""Stage extract: photos -> features.h5, photo by photo, in worker processes where that pays."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from ..descriptors import load_descriptor
+from ..errors import InputError
+from ..extract import ExtractConfig, Extractor
+from ..extract_auto import (
+    first_pass,
+    first_pass_from_arrays,
+    first_pass_to_arrays,
+    probe_from_arrays,
+    turn_features,
+)
+from ..images import UnreadableImage, list_images, read_gray, read_mask
+from ..orientation_auto import Turn, decide
+from ..progress import track
+from ..scale import run_shards
+from ..shards import (
+    Arrays,
+    ShardFolder,
+    features_from_arrays,
+    features_to_arrays,
+)
+from ..store import FeatureFile, check_pair_names, write_features
+from .resume import (
+    RunConfig,
+    digest,
+    is_current,
+    num_workers,
+    parts,
+    stamp,
+)
+
+log = logging.getLogger(__name__)
+
+MIN_PARALLEL_IMAGES = 6
+"""Below this, starting worker processes (three seconds) costs more than they save."""
+
+
+def extract(
+    images: Path,
+    output: Path,
+    config: ExtractConfig | None = None,
+    *,
+    masks: Path | None = None,
+    keypoints: Path | None = None,
+    run: RunConfig | None = None,
+    overwrite: bool = False,
+    executor: Executor | None = None,
+) -> Path:
+    """Photos below `images` -> features.h5 at `output`.
+
+    Images that cannot be used are left out with a warning; `unusable_images` says why. `masks`: folder in
+    COLMAP's convention. `keypoints`: a features.h5 or a folder of COLMAP text files whose keypoints are
+    described as they are. Raises InputError for a missing folder, one without images, and an existing output
+    of another configuration without `overwrite`.
+    """
+    config, run = config or ExtractConfig(), run or RunConfig()
+    names = list_images(images)
+    if not names:
+        raise InputError(
+            f"{images} holds no images (JPEG, PNG, TIFF, WebP, BMP, PPM); give the folder of photos"
+        )
+    check_pair_names(names)
+    if masks is not None and not masks.is_dir():
+        raise InputError(f"{masks} is not a folder; give the folder of masks (NAME.png for image NAME)")
+    stamps = {name: stamp(images, name, masks, keypoints) for name in names}
+    descriptor = load_descriptor(config.descriptor, device="cpu").fingerprint
+    made_by = {
+        "extract": asdict(config),
+        "descriptor": descriptor,
+        "keypoints": None if keypoints is None else keypoints.name,
+        "images": digest(stamps),
+    }
+    if is_current(output, made_by, overwrite, "features"):
+        return output
+    shards = ShardFolder(parts(output), {k: v for k, v in made_by.items() if k != "images"})
+    keys = {name: f"{name}\n{stamp}" for name, stamp in stamps.items()}
+    finished = shards.done()
+    jobs = [
+        _ExtractJob(images, name, config, masks, keypoints, run.device)
+        for name in names
+        if keys[name] not in finished
+    ]
+    if len(jobs) < len(names):
+        log.info("extract goes on: %d of %d images are done", len(names) - len(jobs), len(names))
+    workers = num_workers(run, len(jobs), MIN_PARALLEL_IMAGES)
+    results = run_shards(
+        _extract_one, jobs, executor if workers > 1 else None, workers, name=lambda job: job.name
+    )
+    for job, result in track(results, "extract", len(jobs), "photos"):
+        shards.save(keys[job.name], result)
+    shards.done()
+    usable, unusable, probes = [], {}, {}
+    for name in names:
+        arrays = shards.load(keys[name])
+        if "unusable" in arrays:
+            unusable[name] = str(arrays["unusable"])
+            log.warning("%s is left out: it %s", name, unusable[name])
+        else:
+            usable.append(name)
+        if "probe_angles" in arrays:
+            probes[name] = probe_from_arrays(arrays)
+    if not usable:
+        first, why = next(iter(unusable.items()))
+        raise InputError(f"none of the {len(names)} images in {images} can be used; {first}, for one, {why}")
+    if probes:
+        keys |= _turn_photos(images, shards, keys, decide(probes), config, run, executor)
+    write_features(
+        output, ((name, features_from_arrays(shards.load(keys[name]))) for name in usable), made_by
+    )
+    shards.remove()
+    return output
+
+
+def _turn_photos(
+    images: Path,
+    shards: ShardFolder,
+    keys: dict[str, str],
+    turns: dict[str, Turn],
+    config: ExtractConfig,
+    run: RunConfig,
+    executor: Executor | None,
+) -> dict[str, str]:
+    """Describe the photos that are not upright again; their new keys in `shards`."""
+    turned = {
+        name: f"{keys[name]}\n{turn.angle:.4f} {turn.per_keypoint}"
+        for name, turn in turns.items()
+        if not turn.upright
+    }
+    finished = shards.done()
+    jobs = [
+        _TurnJob(images, name, config, shards, keys[name], turns[name], run.device)
+        for name, key in turned.items()
+        if key not in finished
+    ]
+    workers = num_workers(run, len(jobs), MIN_PARALLEL_IMAGES)
+    results = run_shards(
+        _turn_one, jobs, executor if workers > 1 else None, workers, name=lambda job: job.name
+    )
+    for job, result in track(results, "turn", len(jobs), "photos"):
+        shards.save(turned[job.name], result)
+    shards.done()
+    return turned
+
+
+@dataclass(frozen=True)
+class _ExtractJob:
+    images: Path
+    name: str
+    config: ExtractConfig
+    masks: Path | None
+    keypoints: Path | None
+    device: str
+
+
+@lru_cache(maxsize=1)
+def _extractor(config: ExtractConfig, device: str) -> Extractor:
+    return Extractor(config, device)
+
+
+def _extract_one(job: _ExtractJob) -> Arrays:
+    """Features, for orientation `auto` the first pass of them, or why the image cannot be used."""
+    extractor = _extractor(job.config, job.device)
+    try:
+        if job.config.orientation == "auto" and job.keypoints is None:
+            return first_pass_to_arrays(first_pass(extractor, job.images, job.name, job.masks))
+        return features_to_arrays(extractor(job.images, job.name, job.masks, job.keypoints))
+    except UnreadableImage as error:
+        return {"unusable": np.array(error.why)}
+
+
+@dataclass(frozen=True)
+class _TurnJob:
+    images: Path
+    name: str
+    config: ExtractConfig
+    shards: ShardFolder
+    key: str
+    turn: Turn
+    device: str
+
+
+def _turn_one(job: _TurnJob) -> Arrays:
+    extractor = _extractor(job.config, job.device)
+    first = first_pass_from_arrays(job.shards.load(job.key))
+    features = turn_features(
+        job.images / job.name, first, job.turn, job.config, extractor.descriptor, extractor.device
+    )
+    return features_to_arrays(features)
+
+
+def unusable_images(images: Path, features: Path, masks: Path | None = None) -> dict[str, str]:
+    """Images below `images` that are not in `features`, with the reason, found by reading them again."""
+    with FeatureFile(features) as file:
+        missing = [name for name in list_images(images) if name not in file]
+    reasons = {}
+    for name in missing:
+        try:
+            image = read_gray(images / name)
+            if masks is not None:
+                read_mask(masks, name, image)
+            reasons[name] = "was not there when features were extracted"
+        except UnreadableImage as error:
+            reasons[name] = error.why
+    return reasons

@@ -1,0 +1,60 @@
+"""Stage pairs: images of a features.h5 -> pairs.txt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import InputError
+from ..pairs import Pair, exhaustive_pairs, pairs_from_file, sequential_pairs, write_pairs
+from ..store import FeatureFile
+
+log = logging.getLogger(__name__)
+
+MAX_EXHAUSTIVE = 150
+"""Images up to which every pair is matched: 11,175 pairs, about half an hour on two cores."""
+
+
+@dataclass(frozen=True)
+class PairsConfig:
+    """Which images are matched with which."""
+
+    pairs: Literal["auto", "exhaustive", "sequential"] = "auto"
+    """auto: exhaustive up to 150 images, sequential beyond."""
+    overlap: int = 10
+    """Sequential pairs: each image with this many that follow it by name, and with those 16, 32, ... on."""
+    loop: bool = False
+    """Sequential pairs: the last images are followed by the first."""
+    pairs_file: Path | None = None
+    """Pairs from a file instead, `a b` a line."""
+
+
+def pairs(features: Path, output: Path, config: PairsConfig | None = None) -> Path:
+    """Images of a features.h5 -> pairs.txt at `output`."""
+    with FeatureFile(features) as file:
+        names = file.names()
+    chosen = choose_pairs(names, config or PairsConfig())
+    return write_pairs(output, chosen)
+
+
+def choose_pairs(names: Sequence[str], config: PairsConfig) -> list[Pair]:
+    """Pairs of `names` by the configuration. Raises InputError for fewer than two images."""
+    if config.pairs_file is not None:
+        return pairs_from_file(config.pairs_file, names)
+    if len(names) < 2:
+        raise InputError(
+            f"a reconstruction needs two usable images or more; there is {len(names)}: {', '.join(names)}"
+        )
+    if config.pairs == "exhaustive" or (config.pairs == "auto" and len(names) <= MAX_EXHAUSTIVE):
+        return exhaustive_pairs(names)
+    if config.pairs == "auto":
+        log.warning(
+            "%d images: matching each with the %d that follow it by name; where the names are no sequence, "
+            "use --pairs exhaustive or --pairs-file",
+            len(names),
+            config.overlap,
+        )
+    return sequential_pairs(names, config.overlap, quadratic=True, loop=config.loop)

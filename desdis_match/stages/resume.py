@@ -1,0 +1,109 @@
+"""What every stage shares: what made an output, whether it can stay, and where and how wide the work runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..devices import pick_device
+from ..errors import InputError
+from ..files import canonical_json, config_differences
+from ..hdf5 import file_config
+from ..images import mask_path
+from ..scale import available_cores
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where the work runs. Nothing here changes a result."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    workers: int = 0
+    """Photos or pairs worked on at a time, each by one thread; 0: one a core (one in all on a GPU)."""
+
+
+def fingerprint(path: Path) -> str:
+    """Of a features or matches file: its configuration's hash; of hloc's, which have none, size and time."""
+    config = file_config(path)
+    if config is None:
+        status = path.stat()
+        return digest([status.st_size, status.st_mtime_ns])
+    return digest(config)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of any JSON value."""
+    return hashlib.sha256(canonical_json({"": value}).encode()).hexdigest()
+
+
+def stamp(images: Path, name: str, masks: Path | None, keypoints: Path | None) -> str:
+    """Changes when the image, its mask or its given keypoints change."""
+    paths = [images / name]
+    if masks is not None:
+        paths.append(mask_path(masks, name))
+    if keypoints is not None:
+        paths.append(keypoints if keypoints.is_file() else keypoints / f"{name}.txt")
+    states = [path.stat() for path in paths if path.exists()]
+    return " ".join(f"{s.st_size}-{s.st_mtime_ns}" for s in states)
+
+
+def parts(output: Path) -> Path:
+    """Where a stage keeps what is done until its output is whole."""
+    return output.with_name(f".{output.name}.parts")
+
+
+def is_current(
+    output: Path,
+    made_by: dict[str, Any],
+    overwrite: bool,
+    what: str,
+    read_config: Callable[[Path], dict[str, Any] | None] = file_config,
+) -> bool:
+    """Whether `output` was made by just this; raises InputError if it was made otherwise and must be kept."""
+    if not output.exists():
+        return False
+    differences = config_differences(read_config(output), made_by)
+    if not differences:
+        return True
+    shown = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
+    if not overwrite:
+        raise InputError(
+            f"{output} holds {what} made otherwise ({shown}); give --overwrite or another output"
+        )
+    log.info("%s is made again (%s)", output.name, shown)
+    return False
+
+
+def json_file(path: Path) -> dict[str, Any]:
+    """A configuration kept as a file of its own."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def make_folder(path: Path) -> None:
+    """Make an output folder. Raises InputError when it cannot be made or written to."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"the output folder {path} cannot be written ({error.strerror}); give another with --output"
+        ) from error
+
+
+def num_workers(run: RunConfig, num_items: int, worthwhile: int) -> int:
+    """Worker processes for so many items; below `worthwhile` of them one, which means this process."""
+    if run.workers:
+        return min(run.workers, max(num_items, 1))
+    if num_items < worthwhile or pick_device(run.device).type != "cpu":
+        return 1
+    return min(available_cores(), num_items)
