@@ -21,6 +21,7 @@ TASKS: dict[str, tuple[str, str, str, str]] = {
         "detect, describe, match images of planar scenes",
     ),
     "phototour": ("phototour", "PhotoTourConfig", "evaluate_phototour", "FPR95 on PhotoTour patches"),
+    "speed": ("speed", "SpeedConfig", "evaluate_speed", "seconds and memory of every stage"),
     "pairs": ("two_view", "PairsConfig", "evaluate_pairs", "two-view geometry of image pairs"),
     "sfm": ("sfm", "SfmConfig", "evaluate_sfm", "reconstructions, against true cameras"),
 }

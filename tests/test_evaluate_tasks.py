@@ -1,0 +1,231 @@
+"""Tasks end to end on little data: phototour, pairs, sfm, speed."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from desdis_match.errors import InputError
+from desdis_match.evaluate import phototour, two_view
+from desdis_match.evaluate.__main__ import main
+from desdis_match.evaluate.speed_measures import timed
+
+
+def run(task, stored, *arguments):
+    assert main([task, *map(str, arguments), "--json", str(stored)]) == 0
+    return json.loads(stored.read_text())
+
+
+@pytest.fixture(scope="module")
+def patch_set(tmp_path_factory):
+    """A PhotoTour folder: 256 patches of 64 points, four noisy views each."""
+    folder = tmp_path_factory.mktemp("tour")
+    rng = np.random.default_rng(0)
+    points = [cv2.resize(rng.integers(0, 256, (9, 9), np.uint8), (64, 64)).astype(float) for _ in range(64)]
+    views = [
+        np.clip(p + rng.normal(0, 25, p.shape), 0, 255).astype(np.uint8) for p in points for _ in range(4)
+    ]
+    rows = [np.concatenate(views[i : i + 16], axis=1) for i in range(0, 256, 16)]
+    cv2.imwrite(str(folder / "patches0000.bmp"), np.concatenate(rows))
+    (folder / "info.txt").write_text("".join(f"{i // 4} 0\n" for i in range(256)))
+    return folder
+
+
+def test_phototour_draws_pairs_or_reads_the_official_list(patch_set, tmp_path):
+    drawn = run(
+        "phototour", tmp_path / "a.json", "--root", patch_set, "--num-pairs", 200, "--cache", tmp_path / "c"
+    )
+    scores = drawn["descriptors"]["rootsift"][patch_set.name]
+    assert scores["fpr95"] < 0.05 and scores["auc"] > 0.98
+    assert "200 pairs drawn" in drawn["notes"][0]
+    folder = tmp_path / patch_set.name
+    shutil.copytree(patch_set, folder)
+    # Four pairs of one point, and four of two: rows patch, point, 0, patch, point, 0, 0.
+    lines = [f"{4 * i} {i} 0 {4 * i + 1} {i} 0 0" for i in range(4)]
+    lines += [f"{4 * i} {i} 0 {4 * i + 40} {i + 10} 0 0" for i in range(4)]
+    (folder / "m50_100000_100000_0.txt").write_text("\n".join(lines) + "\n")
+    listed = run("phototour", tmp_path / "b.json", "--root", folder, "--no-cache")
+    assert listed["data"][folder.name]["pairs"] == 8 and listed["notes"] == []
+    assert listed["descriptors"]["rootsift"][folder.name] == {"fpr95": 0.0, "auc": 1.0}
+    (folder / "m50_100000_100000_0.txt").write_text("0 0 0 999 0 0 0\n")
+    with pytest.raises(InputError, match="beyond the 256"):
+        main(["phototour", "--root", str(folder), "--no-cache"])
+
+
+def test_drawn_negatives_never_join_points_that_may_be_one(patch_set):
+    data = phototour.read_phototour(patch_set, doubt=3)
+    pairs = phototour.draw(data, 2000, seed=0)
+    apart = np.abs(data.points[pairs.first] - data.points[pairs.second])
+    assert pairs.same.sum() == 1000 and (apart[pairs.same] == 0).all() and (apart[~pairs.same] > 3).all()
+    assert (pairs.first[pairs.same] != pairs.second[pairs.same]).all()
+
+
+FEW = ("--max-keypoints", "500", "--device", "cpu")
+
+
+def test_pairs_with_known_poses(scene_folder, tmp_path):
+    names = sorted(p.name for p in (scene_folder / "images").iterdir())
+    listed = tmp_path / "pairs.txt"
+    listed.write_text(f"{names[0]} {names[1]}\n{names[1]} {names[2]}\n")
+    places = ("--scenes", scene_folder, "--pairs", listed, "--cache", tmp_path / "c")
+    found = run("pairs", tmp_path / "r.json", *places, *FEW)
+    first = found["pairs"]["rootsift"][0]
+    assert found["data"]["pairs"] == 2 and first["error"] < 5 and first["inlier_precision"] > 0.7
+    assert first["error"] == pytest.approx(max(first["rotation"], first["translation"]))
+    assert [c.name for c in table_columns(found)][-1] == "AUC@20deg"
+
+
+def table_columns(stored):
+    from desdis_match.evaluate.results import from_json
+
+    return from_json(stored, "").tables[0].columns
+
+
+def test_pairs_with_labelled_correspondences(scene_folder, tmp_path):
+    from desdis_match.evaluate.ground_truth import find_truth
+
+    cameras = find_truth(scene_folder).cameras
+    names = sorted(cameras)[:2]
+    folder = tmp_path / "wide" / "one"
+    folder.mkdir(parents=True)
+    for i, name in enumerate(names):
+        shutil.copy(scene_folder / "images" / name, folder / f"{i}.jpg")
+    points = np.random.default_rng(0).uniform([-1, -1, 0], [1, 1, 2], (40, 3))
+    seen = []
+    for name in names:
+        pose, k = cameras[name].pose, cameras[name].intrinsics
+        projected = (points - pose.center) @ pose.rotation.T @ k.T
+        seen.append(projected[:, :2] / projected[:, 2:] - 0.5)  # COLMAP's half pixel
+    np.savetxt(folder / "corrs.txt", np.hstack(seen))
+    found = run("pairs", tmp_path / "r.json", "--labelled", tmp_path / "wide", "--no-cache", *FEW)
+    case = found["pairs"]["rootsift"][0]
+    assert case["error"] < 3 and case["inlier_precision"] > 0.8 and case["rotation"] is None
+    (folder / "corrs.txt").write_text("1 2 3\n")
+    with pytest.raises(InputError, match="x0 y0 x1 y1"):
+        main(["pairs", "--labelled", str(tmp_path / "wide")])
+    with pytest.raises(InputError, match="no pair to score"):
+        main(["pairs"])
+
+
+def test_a_pair_without_matches_is_a_failure_not_a_zero():
+    from desdis_match.evaluate.geometry import Pose
+    from desdis_match.evaluate.ground_truth import TrueCamera
+
+    k = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
+    cameras = tuple(TrueCamera(Pose(np.eye(3), np.array([x, 0, 0])), k, (640, 480)) for x in (0.0, 1.0))
+    case = two_view.Case("g", "a b", (None, None), cameras)
+    score = two_view.score_posed(case, np.empty((0, 2), np.float32), np.empty((0, 2), np.float32), 1.0)
+    assert np.isinf(score.error) and np.isnan(score.precision)
+    # Points at many depths, seen by both without error.
+    points = np.random.default_rng(0).uniform([-2, -2, 4], [2, 2, 12], (60, 3))
+    both = [(points - c.pose.center) @ k.T for c in cameras]
+    xy0, xy1 = ((p[:, :2] / p[:, 2:]).astype(np.float32) for p in both)
+    score = two_view.score_posed(case, xy0, xy1, 1.0)
+    assert score.error < 0.05 and score.num_inliers == 60 and score.precision == 1
+
+
+def test_sfm_reconstructs_with_every_contender_and_scores_models(scene_folder, tmp_path):
+    work = tmp_path / "work"
+    options = (
+        "--descriptors",
+        "rootsift",
+        "--pycolmap-sift",
+        "--sift-keypoints",
+        1500,
+        "--intrinsics",
+        "self",
+        "given",
+    )
+    places = ("--scenes", scene_folder, "--output", work)
+    keypoints = ("--max-keypoints", 1500, "--device", "cpu", "--workers", 1)
+    found = run("sfm", tmp_path / "r.json", *places, *options, *keypoints)
+    kinds = [(m["label"], m["intrinsics"]) for m in found["models"]]
+    assert kinds == [(f, i) for i in ("self", "given") for f in ("pycolmap-sift", "rootsift")]
+    for model in found["models"]:
+        assert model["num_registered"] == 6 and model["num_points"] > 200 and not model["unregistered"]
+        assert len(model["rotation_errors"]) == 15 and np.median(model["rotation_errors"]) < 1.0
+        assert model["auc"]["pose"][-1] > 0.7 and len(model["center_errors"]) == 6
+        assert abs(model["focal_error"]) < (1e-6 if model["intrinsics"] == "given" else 0.1)
+    again = run("sfm", tmp_path / "again.json", *places, *options, *keypoints)
+    for one, two in zip(found["models"], again["models"], strict=True):
+        assert one["center_errors"] == two["center_errors"]
+    assert found["models"][0]["seconds"] == again["models"][0]["seconds"]  # it was not done again
+    name = scene_folder.name
+    model = work / name / "self" / "rootsift" / "sparse" / "0"
+    given = run("sfm", tmp_path / "m.json", "--scenes", scene_folder, "--models", f"mine={model}")
+    assert given["models"][0]["label"] == "mine"
+    assert given["models"][0]["num_points"] == found["models"][1]["num_points"]
+
+
+def test_sfm_counts_what_did_not_register_as_infinite(scene_folder, tmp_path):
+    import pycolmap
+
+    truth = scene_folder / "ground_truth" / "sparse"
+    model = pycolmap.Reconstruction(truth)
+    lost = sorted(model.images)[0]
+    name = model.images[lost].name
+    model.deregister_frame(model.images[lost].frame_id)
+    (tmp_path / "part").mkdir()
+    model.write(tmp_path / "part")
+    found = run("sfm", tmp_path / "r.json", "--scenes", scene_folder, "--models", f"part={tmp_path / 'part'}")
+    score = found["models"][0]
+    assert score["unregistered"] == [name] and score["rotation_errors"].count("inf") == 5
+    # Ten of fifteen pairs are without error, five are lost.
+    assert score["auc"]["pose"][-1] == pytest.approx(10 / 15, abs=0.01)
+    assert (
+        found["worst"][0]["reason"] == "did not register"
+        and "1 of 6 photos not registered" in found["notes"][0]
+    )
+    with pytest.raises(InputError, match="no ground truth"):
+        main(
+            [
+                "sfm",
+                "--scenes",
+                str(scene_folder),
+                "--truth",
+                str(tmp_path),
+                "--models",
+                f"x={tmp_path / 'part'}",
+            ]
+        )
+    with pytest.raises(InputError, match="nothing to evaluate"):
+        main(["sfm", "--scenes", str(scene_folder)])
+
+
+def test_speed_measures_every_part(scene_folder, tmp_path):
+    few = (
+        "--repeats",
+        1,
+        "--batches",
+        16,
+        64,
+        "--keypoints",
+        50,
+        100,
+        "--num-images",
+        3,
+        "--engines",
+        "torch",
+    )
+    parts = ("--only", "peak", "patches", "photo", "match", "pairs")
+    options = ("--images", scene_folder / "images", "--max-keypoints", 200, "--device", "cpu")
+    found = run("speed", tmp_path / "r.json", *options, *few, *parts)
+    assert found["peak"]["flops_per_second"] > 1e8
+    assert [p["batch"] for p in found["patches"]] == [16, 64]
+    steps = [(p["features"], p["step"]) for p in found["photo"]]
+    assert ("rootsift", "describe") in steps and steps[-1][0] == "pycolmap-sift"
+    assert [m["keypoints"] for m in found["match"]] == [50, 100] and found["pairs"][0]["pairs"] == 3
+    without = run("speed", tmp_path / "w.json", "--only", "match", "pairs", *few)
+    assert without["notes"] == ["left out, as there are no photos (--images): pairs"]
+
+
+def test_a_timing_leaves_the_first_call_out_and_tells_its_spread():
+    calls = []
+    timing = timed(lambda: calls.append(1), 4)
+    assert len(calls) == 5 and len(timing.seconds) == 4
+    from desdis_match.evaluate.speed_measures import Timing
+
+    # Quartiles of 1, 2, 3, 4 are 1.75 and 3.25; half their range over the median 2.5.
+    assert Timing((1.0, 2.0, 3.0, 4.0)).spread == pytest.approx(0.3)
