@@ -318,6 +318,9 @@ class ExtractorBase(metaclass=ABCMeta):
 
     @abstractmethod
     def _preprocess_tensor(self, image, device): ...
+
+    @abstractmethod
+    def _frame2tensor(self, image, device): ...
 """
 
 

@@ -63,6 +63,8 @@ class DesDisExtractor:
         """(H, W) in [0, 255] -> (H, W) float32 in [0, 1] on `device`."""
         return torch.from_numpy(np.asarray(image, np.float32) / np.float32(255)).to(device)
 
+    _frame2tensor = _preprocess_tensor  # its name up to release 1.2.4, the last on PyPI
+
 
 def register() -> None:
     """Make deep-image-matching find the extractor as `desdis` and know PIPELINE.
