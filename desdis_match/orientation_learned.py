@@ -1,7 +1,8 @@
 """The network behind `--orientation learned`: which way up a patch is, so that descriptors agree.
 
 It reads the described patch itself, upright, and says (cos, sin) of the angle to turn the frame by. Training
-is in distill/orientation.py; the weights are in the package.
+is in distill/orientation.py; the weights are in the package. As a DesDis of width 8 with two outputs it costs
+a third of desdis-16, and with its patches as much as `dominant`.
 """
 
 from __future__ import annotations

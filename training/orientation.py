@@ -8,9 +8,10 @@ Oxford, HPatches and Strecha's scenes are left out: they are what it is measured
 import json
 import logging
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from desdis_match.descriptors import load_network
@@ -41,8 +42,9 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 torch.set_num_threads(1)
 config = OrientationConfig()
 descriptor = load_network(DATA / "weights" / "desdis" / "DesDis-16.pth")
-# Ids of the set closer than 4 may be one point.
+# Ids closer than 4 may be one point. Two thirds of a stored patch are used, so that it can be turned.
 notredame = read_phototour(DATA / "patches_notredame", doubt=3)
+notredame = replace(notredame, context=np.full(len(notredame), 1.5, np.float32))
 photos = [photo_patches(DATA / "photos" / name) for name in PHOTO_SETS]
 parts = [split(notredame, 0.05)] + [split(one, 0.05) for one in photos]
 training, held = join([part[0] for part in parts]), [part[1] for part in parts]
