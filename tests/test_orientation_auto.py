@@ -27,6 +27,7 @@ from desdis_match.orientation_auto import (
     vote,
 )
 from desdis_match.scene import true_matches
+from desdis_match.stages import extraction
 from desdis_match.store import FeatureFile
 from desdis_match.synthetic import SyntheticConfig, read_scene, render_scene
 from desdis_match.types import Features, Float32
@@ -226,12 +227,12 @@ def test_the_stage_turns_what_is_turned_and_goes_on_after_a_kill(tmp_path, pictu
 
     output = tmp_path / "features.h5"
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "turn_features", killed)
+        patch.setattr(extraction, "turn_features", killed)
         with pytest.raises(KeyboardInterrupt):
             stages.extract(images, output, AUTO, run=run)
     assert not output.exists()
     with monkeypatch.context() as patch:  # the first pass is done: keypoints are not sought again
-        patch.setattr(stages, "first_pass", killed)
+        patch.setattr(extraction, "first_pass", killed)
         stages.extract(images, output, AUTO, run=run)
     together = extract_together([images / name for name in photos], AUTO, rootsift)
     with FeatureFile(output) as file:
