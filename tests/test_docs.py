@@ -1,0 +1,82 @@
+"""The commands in docs/ and README exist, take the options shown, and links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from desdis_match.cli import COMMANDS
+from desdis_match.cli import main as cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def shown_commands():
+    """Every `desdis-match COMMAND ...` in a block or in backticks: page and arguments."""
+    for page in PAGES:
+        text = page.read_text().replace("\\\n", " ")
+        lines = [
+            line for block in re.findall(r"```(?:bash)?\n(.*?)```", text, re.S) for line in block.split("\n")
+        ]
+        lines += [
+            code.replace("\n", " ")
+            for code in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+        ]
+        for line in lines:
+            for part in re.split(r"&&|\|", line):
+                words = (
+                    shlex.split(part.strip().removeprefix("$ "), comments=True) if "desdis" in part else []
+                )
+                if words[:2] == ["python", "-m"] and words[2].startswith("desdis_match."):
+                    yield page.name, [words[2].removeprefix("desdis_match."), *words[3:]]
+                elif words[:1] == ["desdis-match"] and len(words) > 1:
+                    yield page.name, words[1:]
+
+
+@pytest.fixture(scope="module")
+def help_of():
+    """The help text of a command with its sub-command, each asked for once."""
+    texts = {}
+
+    def ask(words, capsys):
+        key = tuple(words)
+        if key not in texts:
+            try:
+                assert cli([*words, "--help"]) == 0
+            except SystemExit as stop:
+                assert stop.code == 0
+            texts[key] = capsys.readouterr().out
+        return texts[key]
+
+    return ask
+
+
+def test_commands_and_options_exist(help_of, capsys):
+    shown = list(shown_commands())
+    assert len(shown) > 15
+    for page, words in shown:
+        if words[0].startswith("--"):
+            continue
+        assert words[0] in COMMANDS, f"{page}: {words[0]}"
+        depth = 2 if words[0] in ("evaluate", "train") and len(words) > 1 and words[1].islower() else 1
+        text = help_of(words[:depth], capsys)
+        for flag in (word.split("=")[0] for word in words[depth:] if re.match(r"--[a-z]", word)):
+            assert flag == "--help" or re.search(rf"{re.escape(flag)}\b", text), f"{page}: {words[0]} {flag}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name == "getting-started.md"], ids=lambda p: p.name)
+def test_options_named_in_the_text_exist(page, help_of, capsys):
+    """`--option` on its own in the pages about choosing and troubles is an option of some command."""
+    known = " ".join(help_of([name], capsys) for name in ("reconstruct", "view", "localize", "map", "match"))
+    for other in (page.parent / "choosing.md", page.parent / "troubleshooting.md"):
+        for flag in re.findall(r"`(--[a-z-]+)[ `]", other.read_text()):
+            assert re.search(rf"{re.escape(flag)}\b", known), f"{other.name}: {flag}"
