@@ -12,6 +12,9 @@ import numpy as np
 from ..errors import InputError
 from .results import PLOT_FORMATS, Chart
 
+INSIDE = 4
+"""Series up to which the legend lies in the chart; more would hide it."""
+
 
 def draw_charts(charts: Sequence[Chart], file_format: str = "png") -> bytes:
     """All charts on one page, two a row, as the bytes of a file."""
@@ -38,6 +41,8 @@ def draw_charts(charts: Sequence[Chart], file_format: str = "png") -> bytes:
 
 def draw(axes: Any, chart: Chart) -> None:
     """One chart into matplotlib axes."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     if chart.kind == "bars":
         names = list(dict.fromkeys(str(x) for s in chart.series for x in s.x))
         width = 0.8 / max(1, len(chart.series))
@@ -60,7 +65,12 @@ def draw(axes: Any, chart: Chart) -> None:
             axes.plot(series.x, series.y, label=series.name)
     if chart.log_x:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
     axes.grid(alpha=0.3)
-    if len(chart.series) > 1 or chart.series[0].name:
+    if len(chart.series) > INSIDE:
+        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    elif len(chart.series) > 1 or chart.series[0].name:
         axes.legend(fontsize=7)

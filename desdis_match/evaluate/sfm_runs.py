@@ -65,9 +65,10 @@ def given_intrinsics(truth: Truth, size: tuple[int, int]) -> str:
 def reuse_features(source: Path, target: Path) -> None:
     """Let a run in `target` begin with the features and matches of one in `source`, if it has none yet.
 
-    They do not depend on the cameras, and their stages check that they were made as asked.
+    They do not depend on the cameras, and their stages check that they were made as asked. The seconds that
+    they took come along.
     """
-    for name in ("features.h5", "pairs.txt", "matches.h5"):
+    for name in ("features.h5", "pairs.txt", "matches.h5", ".usage.json"):
         if (source / name).is_file() and not (target / name).exists():
             write_atomically(target / name, (source / name).read_bytes())
 
