@@ -11,8 +11,9 @@ import pytest
 
 import desdis_match.add as add
 from desdis_match.add import add_photos
+from desdis_match.cameras import CameraConfig
 from desdis_match.cli import main
-from desdis_match.colmap import read_model
+from desdis_match.colmap import MapConfig, read_model
 from desdis_match.database import open_database
 from desdis_match.errors import InputError
 from desdis_match.extract import ExtractConfig
@@ -30,7 +31,11 @@ def first_run(scene_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     shutil.copytree(scene_folder / "images", folder / "photos")
     sorted((folder / "photos").iterdir())[2].unlink()
     extract = ExtractConfig(max_keypoints=800, descriptor="rootsift")
-    reconstruct(ReconstructConfig(folder / "photos", folder / "out", extract=extract, run=ONE, quiet=True))
+    # The true camera: six small photos leave its focal length, and with it the poses, uncertain.
+    camera = next(iter(read_model(scene_folder / "ground_truth" / "sparse").cameras.values()))
+    cameras = CameraConfig(camera_model=camera.model.name, camera_params=camera.params_to_string())
+    mapping = MapConfig(cameras, fix_intrinsics=True)
+    reconstruct(ReconstructConfig(folder / "photos", folder / "out", extract=extract, map=mapping, run=ONE))
     return folder
 
 
