@@ -26,9 +26,9 @@ def shown_commands():
         ]
         for line in lines:
             for part in re.split(r"&&|\|", line):
-                words = (
-                    shlex.split(part.strip().removeprefix("$ "), comments=True) if "desdis" in part else []
-                )
+                if not re.match(r"\s*(desdis-match|python -m desdis_match)", part):
+                    continue
+                words = shlex.split(part, comments=True)
                 if words[:2] == ["python", "-m"] and words[2].startswith("desdis_match."):
                     yield page.name, [words[2].removeprefix("desdis_match."), *words[3:]]
                 elif words[:1] == ["desdis-match"] and len(words) > 1:
