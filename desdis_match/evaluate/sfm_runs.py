@@ -1,6 +1,7 @@
 """Photos -> COLMAP model by one contender: our pipeline with a descriptor, or pycolmap's own SIFT.
 
-Both end in the same mapper with the same options, so that what differs is features, matches and verification.
+Both go through the same mapper with the same options. Our pipeline then aligns the tracks on the photos
+unless told not to (`MapConfig.align`); pycolmap's has no such step and is shown as it is.
 A run that is done is taken from its folder; one that was stopped goes on.
 """
 
