@@ -59,7 +59,7 @@ class MapConfig:
     """Keep focal lengths and distortion as given, for calibrated cameras."""
     min_model_size: int = 3
     """Registered images that a second or further model needs to be kept."""
-    align: bool = False
+    align: bool = True
     """Align the observations of the models to a fraction of a pixel on the photos, and adjust the models to
     them (alignment.py)."""
     seed: int = 0

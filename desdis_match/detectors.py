@@ -43,7 +43,7 @@ class DetectorConfig:
     max_keypoints: int = 8000
     """Frames kept per photo, those of highest contrast."""
 
-    orientation: Literal["upright", "dominant", "multi", "learned", "auto"] = "dominant"
+    orientation: Literal["upright", "dominant", "multi", "learned", "auto"] = "auto"
     """How a frame is turned: not at all, along the dominant gradient, once along each strong one, as a small
     network says, or (auto) by one angle a photo that is found by comparing the photos of the set."""
 

@@ -20,6 +20,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from .alignment import AlignConfig
 from .cameras import CameraConfig, PhotoInfo, assign_cameras
 from .database import to_colmap
 from .errors import InputError
@@ -37,6 +38,10 @@ HELD_IMAGES = 32
 """Photos of the model whose descriptors are kept ready."""
 HELD_VOTERS = 1000
 """Photos of the model whose voters are kept ready, 0.8 MB each."""
+MAX_ALIGNMENT = AlignConfig.max_shift + 0.01
+"""Pixels that aligning a model may have moved its keypoints from those of the features."""
+MAX_MEDIAN_MOVE = 0.25
+"""Pixels, x and y: a shift that all keypoints share is another pixel convention, not an alignment."""
 CameraSource = Literal["given", "model", "EXIF", "guess"]
 
 
@@ -216,7 +221,9 @@ def _point_ids(image: pycolmap.Image, features: FeatureFile) -> NDArray[np.int64
         )
     if len(points):
         places = np.array([point.xy for point in points])
-        if np.abs(places - keypoints).max() > 0.01:
+        moves = places - keypoints
+        # Alignment moves keypoints this way and that; those of other features lie elsewhere or to one side.
+        if np.abs(moves).max() > MAX_ALIGNMENT or np.abs(np.median(moves, axis=0)).max() > MAX_MEDIAN_MOVE:
             raise InputError(
                 f"the keypoints of '{image.name}' in {features.path} are not those of the model; "
                 "give the features that made the model"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,18 @@ from . import stages
 from .cameras import read_photo_info
 from .colmap import read_model
 from .errors import InputError, NoModelError
-from .extract import ExtractConfig
+from .extract import ExtractConfig, Extractor, describe_keypoints
 from .files import atomic_path
+from .given import GivenKeypoints
 from .localize import Localization, LocalizeConfig, Localizer
 from .options import parse
+from .patches import FRAME_SCALE
 from .progress import track
 from .store import FeatureFile
+from .types import Features
+
+QUARTER_TURNS = (math.pi / 2, -math.pi / 2, math.pi)
+"""Tried on a query that has no pose upright, where the photos of the model were turned as a set."""
 
 
 def localize(
@@ -50,9 +57,11 @@ def localize(
                 "make it with `desdis-match extract`"
             )
         stages.make_folder(output)
-        own = stages.extract(
-            queries, output / "features.h5", ExtractConfig(**settings), run=run, overwrite=True
-        )
+        extraction = ExtractConfig(**settings)
+        as_set = extraction.orientation == "auto"  # compares a set's photos; a query comes alone
+        if as_set:
+            extraction = replace(extraction, orientation="upright")
+        own = stages.extract(queries, output / "features.h5", extraction, run=run, overwrite=True)
         with FeatureFile(own) as found:
             if (found.config or {}).get("descriptor") != fingerprint:
                 raise InputError(
@@ -61,15 +70,28 @@ def localize(
                 )
             names = found.names()
             photos = read_photo_info(queries, {name: found.image_size(name) for name in names})
-            results = [
-                localizer(name, found.get(name), photos[name])
-                for name in track(names, "localize", len(names), "photos")
-            ]
+            extractor = Extractor(extraction, run.device)
+            results = []
+            for name in track(names, "localize", len(names), "photos"):
+                upright = found.get(name)
+                result = localizer(name, upright, photos[name])
+                for turn in QUARTER_TURNS if as_set else ():
+                    if result.cam_from_world is not None:
+                        break
+                    turned = localizer(name, _turned(queries / name, upright, turn, extractor), photos[name])
+                    result = max(result, turned, key=lambda one: one.num_inliers)
+                results.append(result)
     left_out = stages.unusable_images(queries, own)
     results += [Localization(name, None, f"it {why}") for name, why in left_out.items()]
     results.sort(key=lambda result: result.name)
     _write(output, results)
     return results
+
+
+def _turned(photo: Path, features: Features, turn: float, extractor: Extractor) -> Features:
+    """The same keypoints described in frames turned by `turn` radians."""
+    given = GivenKeypoints(features.keypoints, features.scales / FRAME_SCALE, features.angles + turn)
+    return describe_keypoints(photo, given, extractor.config, extractor.descriptor, extractor.device)
 
 
 def pose_line(result: Localization) -> str:

@@ -22,6 +22,7 @@ from desdis_match.images import read_gray
 from desdis_match.match import match_features
 from desdis_match.patches import FRAME_SCALE
 from desdis_match.plugins import hloc as hloc_plugin
+from desdis_match.plugins.common import ORIENTATION
 from desdis_match.plugins.gluefactory import DesDis as GlueFactoryDesDis
 from desdis_match.plugins.kornia import KORNIA_SCALING, DesDisDescriptor, DesDisFeature
 from desdis_match.plugins.opencv import DesDis_create
@@ -38,7 +39,7 @@ def photos(scene_folder: Path) -> list[Path]:
 @pytest.fixture(scope="module")
 def features(photos: list[Path]):
     """What this package itself says of the two photos."""
-    config = ExtractConfig(max_size=0, max_keypoints=NUM)
+    config = ExtractConfig(max_size=0, max_keypoints=NUM, orientation=ORIENTATION)
     return [extract_image(photo, config, load_descriptor()) for photo in photos]
 
 

@@ -26,6 +26,10 @@ def gray_plane(image: Tensor) -> Tensor:
     return image[0] if len(image) == 1 else torch.einsum("chw,c->hw", image, image.new_tensor(LUMA))
 
 
+ORIENTATION = "multi"
+"""Of frames in a picture that comes alone: `auto` needs others to compare it with."""
+
+
 class PictureExtractor:
     """Picture in memory -> Features, in pixels of that picture; it is not resized."""
 
@@ -33,7 +37,7 @@ class PictureExtractor:
         self,
         max_keypoints: int = ExtractConfig.max_keypoints,
         detector: str = ExtractConfig.detector,
-        orientation: str = ExtractConfig.orientation,
+        orientation: str = ORIENTATION,
         descriptor: str = DEFAULT_DESCRIPTOR,
     ) -> None:
         self.config = ExtractConfig(

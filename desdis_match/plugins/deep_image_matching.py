@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..descriptors import DEFAULT_DESCRIPTOR
 from ..extract import ExtractConfig
 from ..match import MatchConfig
-from .common import PictureExtractor, install_module
+from .common import ORIENTATION, PictureExtractor, install_module
 
 PIPELINE = "desdis+kornia_matcher"
 """Name of the pipeline that `register` adds; deep_image_matching.config.confs[PIPELINE] holds its options."""
@@ -32,7 +32,7 @@ class DesDisExtractor:
         "name": "desdis",
         "descriptor": DEFAULT_DESCRIPTOR,
         "detector": ExtractConfig.detector,
-        "orientation": ExtractConfig.orientation,
+        "orientation": ORIENTATION,
         "max_keypoints": ExtractConfig.max_keypoints,
     }
     required_inputs: ClassVar[list[str]] = []

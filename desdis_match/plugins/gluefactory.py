@@ -17,7 +17,7 @@ from ..descriptors import DEFAULT_DESCRIPTOR
 from ..extract import ExtractConfig
 from ..patches import FRAME_SCALE
 from ..types import Features
-from .common import PictureExtractor, gray_plane
+from .common import ORIENTATION, PictureExtractor, gray_plane
 
 try:
     from gluefactory.models.base_model import BaseModel
@@ -59,7 +59,7 @@ class DesDis(BaseModel):
     default_conf: ClassVar[dict[str, Any]] = {
         "descriptor": DEFAULT_DESCRIPTOR,
         "detector": ExtractConfig.detector,
-        "orientation": ExtractConfig.orientation,
+        "orientation": ORIENTATION,
         "max_num_keypoints": 2048,
         "force_num_keypoints": False,
     }

@@ -20,7 +20,7 @@ from ..descriptors import DEFAULT_DESCRIPTOR
 from ..extract import ExtractConfig
 from ..match import MatchConfig, match_descriptors
 from ..patches import FRAME_SCALE
-from .common import PictureExtractor, gray_plane, install_module
+from .common import ORIENTATION, PictureExtractor, gray_plane, install_module
 
 EXTRACT: dict[str, Any] = {
     "output": "feats-desdis",
@@ -66,7 +66,7 @@ class DesDis(HlocModel):
     default_conf: ClassVar[dict[str, Any]] = {
         "descriptor": DEFAULT_DESCRIPTOR,
         "detector": ExtractConfig.detector,
-        "orientation": ExtractConfig.orientation,
+        "orientation": ORIENTATION,
         "max_keypoints": ExtractConfig.max_keypoints,
     }
     required_inputs: ClassVar[list[str]] = ["image"]

@@ -17,7 +17,7 @@ from ..descriptors.desdis import PATCH_SIZE
 from ..detectors import KORNIA_FRAME
 from ..extract import ExtractConfig
 from ..patches import FRAME_SCALE, keypoints_to_lafs
-from .common import PictureExtractor, gray_plane
+from .common import ORIENTATION, PictureExtractor, gray_plane
 
 KORNIA_SCALING = FRAME_SCALE / KORNIA_FRAME
 """`scaling_coef` for kornia.feature.LocalFeature: frames of Kornia's detectors get our patches' size."""
@@ -56,7 +56,7 @@ class DesDisFeature(nn.Module):
         upright: bool = False,
     ) -> None:
         super().__init__()
-        orientation = "upright" if upright else ExtractConfig.orientation
+        orientation = "upright" if upright else ORIENTATION
         self.extract = PictureExtractor(num_features, detector, orientation, descriptor)
 
     @torch.compiler.disable

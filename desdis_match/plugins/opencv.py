@@ -20,7 +20,7 @@ from ..given import GivenKeypoints
 from ..images import GrayImage
 from ..patches import FRAME_SCALE
 from ..types import Features, Float32
-from .common import PictureExtractor
+from .common import ORIENTATION, PictureExtractor
 
 SIGMAS_PER_SIZE = 0.5
 """A cv2.KeyPoint's size is the diameter of its blob: twice the sigma in cv2.SIFT's keypoints."""
@@ -88,7 +88,7 @@ def DesDis_create(
     upright: bool = False,
 ) -> DesDis:
     """Named as OpenCV's factories. `descriptor`: a name or a weight file; the rest is for detection."""
-    orientation = "upright" if upright else ExtractConfig.orientation
+    orientation = "upright" if upright else ORIENTATION
     return DesDis(PictureExtractor(nfeatures, detector, orientation, descriptor))
 
 
