@@ -142,7 +142,7 @@ def test_what_does_not_belong_together_is_refused(scene_folder, built, model, tm
     other = tmp_path / "features.h5"
     shutil.copy(model / "features.h5", other)
     with h5py.File(other, "r+") as file:
-        file[f"{first.name}/keypoints"][...] += 5
+        file[f"{first.name}/keypoints"][...] += 20
     with pytest.raises(InputError, match="is not what the model was made from"):
         build_patches(dataclasses.replace(config, features=other, output=tmp_path / "p.h5"))
     other.unlink()

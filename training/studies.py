@@ -1,4 +1,4 @@
-"""The studies: python training/studies.py equal-weight|light-weight|ablation [--scale small|full] [options].
+"""The studies: python training/studies.py STUDY [--scale small|full], STUDY as in `Arguments`.
 
 `small` is sized for two CPU cores (short runs of small networks, said in RESULTS.md); `full` for a GPU.
 Every finished run is a line of training/logs/STUDY-SCALE.jsonl; training/results.py makes tables and plots.
@@ -31,7 +31,7 @@ BASELINES = ("rootsift", "DesDis-8", "DesDis-16", "DesDis-32", "HardTFeat")
 class Arguments:
     """Run a study, or what of it is not in its log yet."""
 
-    study: tyro.conf.Positional[Literal["equal-weight", "light-weight", "ablation", "baselines"]]
+    study: tyro.conf.Positional[Literal["equal-weight", "light-weight", "ablation", "recipe", "baselines"]]
     scale: Literal["small", "full"] = "small"
     """small: short runs for two CPU cores. full: long ones for a GPU."""
     data: Path = Path("../shared/data")
@@ -50,7 +50,7 @@ def base(scale: str, cache: Path) -> TrainConfig:
         data=DataConfig(sources=("phototour:patches_notredame",)),
         student=StudentConfig(width=8),
         teacher=TeacherConfig(cache=cache),
-        loss=LossConfig(),
+        loss=LossConfig(regularizer_weight=10.0, negatives="all"),
         optim=OptimConfig(lr=5e-3),
         batch=256 if small else 1024,
         steps=300 if small else 20000,
@@ -103,6 +103,40 @@ def ablation(start: TrainConfig, weights: Path) -> list[StudyRun]:
             row("no triplet loss", seed, weight=0.0),
         ]
     return runs
+
+
+def recipe(start: TrainConfig, weights: Path) -> list[StudyRun]:
+    """Learning rate, batch, augmentation: what learns fastest in a short run with a teacher."""
+    taught = replace(
+        start,
+        teacher=replace(start.teacher, names=(str(weights / "desdis/DesDis-32.pth"),)),
+        loss=replace(start.loss, negatives="hardest", regularizer_weight=3.0),
+    )
+    augment = taught.augment
+    shapes = {name: getattr(augment, name) for name in ("rotation", "zoom", "shift", "shear")}
+    shares = ("light_share", "blur_share", "noise_share", "jpeg_share")
+    half = {name: value / 2 for name, value in shapes.items()}
+    twice = {name: value * 2 for name, value in shapes.items()}
+    no_light = dict.fromkeys(shares, 0.0)
+
+    def row(name: str, seed: int = 0, optim: dict | None = None, **changes: object) -> StudyRun:
+        config = replace(taught, seed=seed, optim=replace(taught.optim, **(optim or {})), **changes)
+        return StudyRun(name, config)
+
+    return [
+        row("learning rate 0.01", optim={"lr": 0.01}),
+        row("learning rate 0.002", optim={"lr": 0.002}),
+        row("half the geometry", augment=replace(augment, **half)),
+        row("geometry only", augment=replace(augment, **no_light)),
+        row("batch 128, 600 steps", batch=128, steps=600),
+        row("half the geometry, no light", augment=replace(augment, **half, **no_light)),
+        row("learning rate 0.02", optim={"lr": 0.02}),
+        row("twice the geometry", augment=replace(augment, **twice)),
+        row("batch 512, 150 steps", batch=512, steps=150),
+        row("sgd, learning rate 1", optim={"kind": "sgd", "lr": 1.0}),
+        row("average of weights, 0.98", optim={"ema": 0.98}),
+        row("hardest negatives, weight 3"),
+    ]
 
 
 def light_weight(start: TrainConfig, weights: Path) -> list[StudyRun]:
@@ -185,6 +219,7 @@ def main(argv: list[str]) -> int:
         return 0
     runs = {
         "ablation": lambda: ablation(start, weights),
+        "recipe": lambda: recipe(start, weights),
         "light-weight": lambda: light_weight(start, weights),
         "equal-weight": lambda: equal_weight(start),
     }[arguments.study]()

@@ -27,7 +27,7 @@ Float = NDArray[np.float64]
 SAME_PLACE = 0.15
 """Points nearer to each other than this share of their patches' radius may be one: never negatives."""
 KEYPOINT_TOLERANCE = 2.01
-"""How far, in pixels, a keypoint may lie from where the model has it: alignment of tracks moves it a little."""
+"""How far, in pixels, a keypoint may lie from where the model has it: alignment of tracks moves it."""
 
 
 @dataclass(frozen=True)

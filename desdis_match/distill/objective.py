@@ -28,7 +28,7 @@ class LossConfig:
     """hynet: share of the cosine in the hybrid similarity."""
     second_order_weight: float = 1.0
     """sosnet: weight of the second-order similarity."""
-    regularizer_weight: float = 10.0
+    regularizer_weight: float = 3.0
     """Weight of the teacher-student regularizer; without a teacher it has no effect."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the regularizer's weight goes from its value to zero over the run, if it does."""
@@ -36,7 +36,7 @@ class LossConfig:
     """What of teacher and student is compared."""
     form: losses.Form = "squared"
     """How a difference counts."""
-    negatives: Literal["hardest", "all"] = "all"
+    negatives: Literal["hardest", "all"] = "hardest"
     """Which negatives the regularizer sees: the hardest of each pair or every one of the batch."""
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .augment import AugmentConfig
 from .config import DataConfig, OptimConfig, StudentConfig, TeacherConfig, TrainConfig
-from .objective import LossConfig
 
 QUICK = TrainConfig(
     data=DataConfig(sources=("textures:20",), galleries=2, gallery_size=300),
@@ -16,13 +16,22 @@ QUICK = TrainConfig(
 
 SHORT = TrainConfig(
     data=DataConfig(sources=()),
+    augment=AugmentConfig(
+        rotation=0.15,
+        zoom=0.15,
+        shift=0.04,
+        shear=0.1,
+        light_share=0.1,
+        blur_share=0.1,
+        noise_share=0.1,
+        jpeg_share=0.05,
+    ),
     student=StudentConfig(width=16),
-    teacher=TeacherConfig(names=("desdis-32",), sees="plain"),
-    loss=LossConfig(regularizer_weight=10.0),
+    teacher=TeacherConfig(names=("desdis-32",)),
     batch=512,
-    steps=5000,
-    optim=OptimConfig(lr=5e-3, ema=0.99),
-    validate_every=500,
+    steps=6600,
+    optim=OptimConfig(lr=1e-2),
+    validate_every=1100,
 )
 """desdis-16 from scratch in about twenty minutes on two cores; say where the patches are (--data.sources)."""
 
@@ -30,10 +39,9 @@ RELEASE = TrainConfig(
     data=DataConfig(sources=(), held_back=0.05),
     student=StudentConfig(width=32),
     teacher=TeacherConfig(names=("desdis-32",)),
-    loss=LossConfig(regularizer_weight=10.0),
     batch=1024,
     steps=60000,
-    optim=OptimConfig(lr=5e-3, ema=0.999),
+    optim=OptimConfig(lr=1e-2, ema=0.999),
     validate_every=1000,
 )
 """What our own weights are trained with; training/release.py says on which data."""
