@@ -74,7 +74,7 @@ def test_flips_are_common_to_a_pair_and_all_eight_occur():
 
 
 def test_geometry_moves_a_dot_as_it_should():
-    """A blob off the middle: at zoom z the output at u shows the input at z u, the blob is at its place / z."""
+    """A blob off the middle: at zoom z the output at u shows the input at z u, the blob lies at place / z."""
     stored = torch.zeros(200, 64, 64, dtype=torch.uint8)
     stored[:, 46:50, 30:34] = 255  # centre at x = 31.5, y = 47.5 of 0..63: u = 0, v = 0.5
     found = augment_patches(stored, torch.ones(200), only(zoom=0.3), generator())[:, 0]
