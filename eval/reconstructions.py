@@ -2,7 +2,8 @@
 
     python eval/reconstructions.py    # from the project's root, with the development data in ../shared/data
 
-Writes eval/results/sfm.*; the models lie in the user's cache folder. Stopped, it goes on where it was.
+Writes eval/results/sfm.*, sfm-hessian.* and sfm-12000.*; the models lie in the user's cache folder. Stopped, it
+goes on where it was.
 """
 
 from pathlib import Path
@@ -17,3 +18,11 @@ descriptors = [f"{data}/weights/desdis/DesDis-{width}.pth" for width in (8, 32)]
 options = ["--intrinsics", "self", "given", "--max-size", "1600", "--max-keypoints", "8000"]
 outputs = [f"--json={results}/sfm.json", f"--markdown={results}/sfm.md", f"--plot={results}/sfm.png"]
 main(["sfm", *scenes, "--descriptors", *descriptors, "rootsift", "--pycolmap-sift", *options, *outputs])
+
+hessian = ["--detector", "hessian", "--max-size", "1600", "--max-keypoints", "8000"]
+outputs = [f"--json={results}/sfm-hessian.json", f"--markdown={results}/sfm-hessian.md"]
+main(["sfm", *scenes, "--descriptors", descriptors[1], "rootsift", *hessian, *outputs])
+
+many = ["--max-size", "1600", "--max-keypoints", "12000"]
+outputs = [f"--json={results}/sfm-12000.json", f"--markdown={results}/sfm-12000.md"]
+main(["sfm", *scenes[:2], "--descriptors", descriptors[1], "rootsift", *many, *outputs])
