@@ -44,13 +44,19 @@ def read_planar(
     folders: Sequence[Path], cache: Path, detector: str = "dog", keypoints: int = 1024
 ) -> PlanarPairs:
     """Keypoints and patches of sequences, from `cache` if they are there. InputError for a wrong folder."""
-    named = "|".join(map(str, folders)) + f"|{detector}|{keypoints}"
+    # Thresholds are spelled out so that scores stay comparable when the detectors' defaults change.
+    config = DetectorConfig(
+        detector=detector,  # type: ignore[arg-type]
+        max_keypoints=keypoints,
+        contrast_threshold=0.0067,
+        edge_threshold=10.0,
+    )
+    named = "|".join(str(folder.resolve()) for folder in folders) + str(config)
     path = cache / f"planar-{hashlib.sha256(named.encode()).hexdigest()[:16]}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as kept:
             return PlanarPairs(**{name: kept[name] for name in kept.files})
     patches, places, starts, pairs, homographies = [], [], [0], [], []
-    config = DetectorConfig(detector=detector, max_keypoints=keypoints)  # type: ignore[arg-type]
     for folder in track(folders, "planar"):
         images, matrices = _sequence(folder)
         first = len(starts) - 1
