@@ -32,7 +32,7 @@ def test_a_run_is_in_the_share_of_what_it_builds_on():
 
 
 def test_planar_ap_by_hand():
-    """Three keypoints a photo, the second moved by 5 pixels: two right matches, the nearest of all is wrong."""
+    """Three keypoints a photo, the true move 5 pixels: two right matches, but the nearest pair is wrong."""
     shades = np.array([10, 80, 150, 10, 85, 158], np.uint8)
     places = np.array([[0, 0], [50, 0], [100, 0], [300, 0], [55, 0], [105, 0]], np.float32)
     move = np.array([[1.0, 0, 5], [0, 1, 0], [0, 0, 1]])
