@@ -115,6 +115,23 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@contextmanager
+def threads_of_a_worker(alone: bool) -> Iterator[None]:
+    """Where `alone`, this process has one thread inside, like a worker, and so gets the same last digits."""
+    import cv2
+    import torch
+
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    if alone:
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
 def _run_on(
     executor: Executor,
     function: Callable[[Item], Result],

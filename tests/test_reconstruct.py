@@ -104,7 +104,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_files(
     output = tmp_path / "out"
     arguments = ["--images", scene_folder / "images", "--output", output, "--verbose", *OPTIONS]
     kills = [
-        ("desdis_match.stages.extraction", "features_to_arrays", 2),  # while photos are extracted
+        ("desdis_match.stages.extraction", "_extract_one", 2),  # while photos are extracted
         ("desdis_match.stages.extraction", "features_from_arrays", 3),  # while features.h5 is written
         ("desdis_match.stages.matching", "matches_to_arrays", 9),  # while pairs are matched
         ("desdis_match.stages.matching", "matches_from_arrays", 4),  # while matches.h5 is written

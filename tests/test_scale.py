@@ -49,7 +49,7 @@ def remember(word: str) -> None:
 def state(_: int) -> tuple[list[str], int, str]:
     import torch
 
-    return started, torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+    return started, torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS", "")
 
 
 def picture(number: int) -> str:

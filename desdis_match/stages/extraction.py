@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ..descriptors import load_descriptor
+from ..devices import pick_device
 from ..errors import InputError
 from ..extract import ExtractConfig, Extractor
 from ..extract_auto import (
@@ -23,7 +26,7 @@ from ..extract_auto import (
 from ..images import UnreadableImage, list_images, read_gray, read_mask
 from ..orientation_auto import Turn, decide
 from ..progress import track
-from ..scale import run_shards
+from ..scale import run_shards, threads_of_a_worker
 from ..shards import (
     Arrays,
     ShardFolder,
@@ -93,11 +96,7 @@ def extract(
     ]
     if len(jobs) < len(names):
         log.info("extract goes on: %d of %d images are done", len(names) - len(jobs), len(names))
-    workers = num_workers(run, len(jobs), MIN_PARALLEL_IMAGES)
-    results = run_shards(
-        _extract_one, jobs, executor if workers > 1 else None, workers, name=lambda job: job.name
-    )
-    for job, result in track(results, "extract", len(jobs), "photos"):
+    for job, result in _run_jobs(_extract_one, jobs, "extract", run, executor):
         shards.save(keys[job.name], result)
     shards.done()
     usable, unusable, probes = [], {}, {}
@@ -143,14 +142,23 @@ def _turn_photos(
         for name, key in turned.items()
         if key not in finished
     ]
-    workers = num_workers(run, len(jobs), MIN_PARALLEL_IMAGES)
-    results = run_shards(
-        _turn_one, jobs, executor if workers > 1 else None, workers, name=lambda job: job.name
-    )
-    for job, result in track(results, "turn", len(jobs), "photos"):
+    for job, result in _run_jobs(_turn_one, jobs, "turn", run, executor):
         shards.save(turned[job.name], result)
     shards.done()
     return turned
+
+
+def _run_jobs(
+    function: Callable[[Job], Arrays], jobs: list[Job], label: str, run: RunConfig, executor: Executor | None
+) -> Iterator[tuple[Job, Arrays]]:
+    """(job, its result) in the order of `jobs`, in processes or, where they do not pay, in this one."""
+    workers = num_workers(run, len(jobs), MIN_PARALLEL_IMAGES)
+    alone = workers == 1 and pick_device(run.device).type == "cpu"
+    with threads_of_a_worker(alone):
+        results = run_shards(
+            function, jobs, executor if workers > 1 else None, workers, name=lambda job: job.name
+        )
+        yield from track(results, label, len(jobs), "photos")
 
 
 @dataclass(frozen=True)
@@ -188,6 +196,9 @@ class _TurnJob:
     key: str
     turn: Turn
     device: str
+
+
+Job = TypeVar("Job", _ExtractJob, _TurnJob)
 
 
 def _turn_one(job: _TurnJob) -> Arrays:
