@@ -14,8 +14,8 @@ from ..store import FeatureFile
 
 log = logging.getLogger(__name__)
 
-MAX_EXHAUSTIVE = 150
-"""Images up to which every pair is matched: 11,175 pairs, about half an hour on two cores."""
+MAX_EXHAUSTIVE = 300
+"""Images up to which every pair is matched: 44,850 pairs of 37 ms (8000 keypoints, two cores)."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PairsConfig:
     """Which images are matched with which."""
 
     pairs: Literal["auto", "exhaustive", "sequential"] = "auto"
-    """auto: exhaustive up to 150 images, sequential beyond."""
+    """auto: exhaustive up to 300 images, sequential beyond."""
     overlap: int = 10
     """Sequential pairs: each image with this many that follow it by name, and with those 16, 32, ... on."""
     loop: bool = False
