@@ -290,3 +290,16 @@ def test_the_command_fails_when_nothing_is_localized(photographed, capsys):
 def test_the_command_names_what_is_missing(photographed, capsys):
     assert command(photographed, "--model", photographed) == 2
     assert "no readable COLMAP model" in capsys.readouterr().err
+
+
+def test_a_photo_on_its_side_is_found_at_the_same_place(photographed):
+    folder = photographed / "on its side"
+    folder.mkdir(exist_ok=True)
+    upright = cv2.imread(str(next((photographed / "new photos").glob("ü*"))))
+    cv2.imwrite(str(folder / "upright.png"), upright)
+    cv2.imwrite(str(folder / "turned.png"), cv2.rotate(upright, cv2.ROTATE_90_CLOCKWISE))
+    arguments = ["--queries", folder, "--output", photographed / "localized on its side"]
+    assert command(photographed, *arguments) == 0
+    table = json.loads((photographed / "localized on its side/poses.json").read_text(encoding="utf-8"))
+    assert table["upright.png"]["localized"] and table["turned.png"]["localized"]
+    assert table["turned.png"]["inliers"] > 0.7 * table["upright.png"]["inliers"]
