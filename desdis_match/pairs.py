@@ -6,12 +6,12 @@ positions) take their place in it as functions that are given what they need.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 
 from .errors import InputError
+from .files import atomic_path
 
 Pair = tuple[str, str]
 
@@ -86,9 +86,6 @@ def pairs_from_file(path: str | Path, names: Iterable[str] | None = None) -> lis
     return list(found.values())
 
 
-read_pairs = pairs_from_file
-
-
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> Path:
     """Write `a b` lines to a temporary file and rename it; raises InputError for a name with a line break."""
     path = Path(path)
@@ -97,9 +94,8 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> Path:
         if any(c in name for name in (name0, name1) for c in "\r\n"):
             raise InputError(f"the pair {name0!r}, {name1!r} has a line break in a name; rename the image")
         lines.append(f"{name0} {name1}\n")
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(lines), encoding="utf-8")
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
     return path
 
 

@@ -8,9 +8,8 @@ report.html and colmap.log. The same command again goes on where a killed run wa
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -27,16 +26,13 @@ from .match import MatchConfig
 from .options import parse
 from .progress import set_verbosity
 from .report import ImageReport, Report, StageUsage, print_report, versions
-from .scale import local_executor
 from .stages import (
-    MIN_PARALLEL_IMAGES,
     PairsConfig,
     RunConfig,
     extract,
     make_folder,
     map_images,
     match,
-    num_workers,
     pairs,
     unusable_images,
 )
@@ -83,7 +79,7 @@ def reconstruct(config: ReconstructConfig) -> ReconstructResult:
     Raises InputError for wrong input, and NoModelError when no model forms: the report is written all the
     same, and the message says which stage starved.
     """
-    names = list_images(config.images)
+    list_images(config.images)  # a wrong folder is an error before anything is written
     output = config.output or default_output(config.images)
     make_folder(output)
     features, listed, matches = output / "features.h5", output / "pairs.txt", output / "matches.h5"
@@ -94,23 +90,21 @@ def reconstruct(config: ReconstructConfig) -> ReconstructResult:
         so_far.update(settings)
         return usage.of(name, so_far)
 
-    with shared_workers(config.run, len(names)) as executor:
-        inputs = {"masks": config.masks, "keypoints": config.keypoints}
-        with stage("extract", extract=asdict(config.extract), **inputs):
-            extract(
-                config.images,
-                features,
-                config.extract,
-                masks=config.masks,
-                keypoints=config.keypoints,
-                run=config.run,
-                overwrite=True,
-                executor=executor,
-            )
-        with stage("pairs", pairs=asdict(config.pairs)):
-            pairs(features, listed, config.pairs)
-        with stage("match", match=asdict(config.match)):
-            match(features, listed, matches, config.match, run=config.run, overwrite=True)
+    inputs = {"masks": config.masks, "keypoints": config.keypoints}
+    with stage("extract", extract=asdict(config.extract), **inputs):
+        extract(
+            config.images,
+            features,
+            config.extract,
+            masks=config.masks,
+            keypoints=config.keypoints,
+            run=config.run,
+            overwrite=True,
+        )
+    with stage("pairs", pairs=asdict(config.pairs)):
+        pairs(features, listed, config.pairs)
+    with stage("match", match=asdict(config.match)):
+        match(features, listed, matches, config.match, run=config.run, overwrite=True)
     with stage("map", map=asdict(config.map)):
         sparse = map_images(config.images, features, matches, output, config.map, overwrite=True)
     models = read_models(sparse)
@@ -128,17 +122,6 @@ def default_output(images: Path) -> Path:
     """DIR-model beside the photos' folder DIR."""
     images = images.resolve()
     return images.with_name(f"{images.name}-model")
-
-
-@contextmanager
-def shared_workers(run: RunConfig, num_images: int) -> Iterator[Executor | None]:
-    """One pool of processes for extraction and matching; None where one process does the work."""
-    workers = num_workers(run, num_images, MIN_PARALLEL_IMAGES)
-    if workers == 1:
-        yield None
-        return
-    with local_executor(workers) as executor:
-        yield executor
 
 
 def make_report(

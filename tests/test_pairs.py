@@ -10,7 +10,6 @@ from desdis_match.pairs import (
     REUSE,
     exhaustive_pairs,
     pairs_from_file,
-    read_pairs,
     reuse_order,
     sequential_pairs,
     write_pairs,
@@ -86,7 +85,7 @@ NAMES = [
 
 def test_any_names_survive_a_round_trip(tmp_path):
     pairs = exhaustive_pairs(NAMES[:7])
-    assert read_pairs(write_pairs(tmp_path / "pairs.txt", pairs), NAMES[:7]) == pairs
+    assert pairs_from_file(write_pairs(tmp_path / "pairs.txt", pairs), NAMES[:7]) == pairs
     assert not list(tmp_path.glob("*.tmp"))
 
 

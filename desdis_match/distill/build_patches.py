@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..alignment import AlignConfig
 from ..errors import InputError, NoModelError
 from ..progress import track
 from .patchfile import write_patch_file
@@ -26,7 +27,7 @@ Float = NDArray[np.float64]
 
 SAME_PLACE = 0.15
 """Points nearer to each other than this share of their patches' radius may be one: never negatives."""
-KEYPOINT_TOLERANCE = 2.01
+KEYPOINT_TOLERANCE = AlignConfig.max_shift + 0.01
 """How far, in pixels, a keypoint may lie from where the model has it: alignment of tracks moves it."""
 
 
