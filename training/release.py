@@ -3,7 +3,8 @@
 Reconstructs every set of photos and cuts the patches of its points, adds single photos under synthetic views
 and PhotoTour Notre Dame, and trains desdis-WIDTH from scratch with the preset `release`. Every part that is
 there already is kept, and the training goes on where it was: the same command again continues.
-Nothing of Strecha, Oxford or HPatches goes in; two photo sets are only scored on.
+Nothing of Strecha, Oxford or HPatches goes in; two photo sets are only scored on. training/cards.py writes
+the model cards of what was copied into desdis_match/weights.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import tyro
 from desdis_match.cli import run
 from desdis_match.distill.build_patches import BuildPatchesConfig, build_patches
 from desdis_match.distill.config import TrainConfig
+from desdis_match.distill.patchfile import write_patch_file
 from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.train import train
+from desdis_match.distill.warps import read_photos
 from desdis_match.errors import DesDisError
+from desdis_match.extract import ExtractConfig
 
 LICENCES = {
     "reichstag": "Image Matching Challenge, via borglab/gtsfm (BSD repository)",
-    "lund": "mapillary/OpenSfM (BSD)",
     "monstree": "alicevision/dataset_monstree, none stated",
     "stitch": "BoofCV-Data (CC BY 4.0)",
     "chair": "BoofCV-Data (CC BY 4.0)",
@@ -40,12 +43,17 @@ LICENCES = {
     "piazza_san_marco": "Shiaoming/ALIKED (BSD repository)",
     "st_pauls": "Shiaoming/ALIKED (BSD repository)",
     "barn": "borglab/gtsfm (BSD repository)",
+    "single_photos": "glue-factory (Apache-2.0 repository)",
 }
-"""Photo sets of several views, as their sources state."""
+"""Licences of the photo sets, as their sources state them. Of lund no model worth cutting forms."""
 SCORED = ("statue", "et")
 """Sets that are never trained on; the checkpoint is chosen on them and on held-back points."""
+KEYPOINTS = ExtractConfig(detector="dog+hessian", max_keypoints=4000)
+"""Of these the photo sets are reconstructed: both detectors, so that patches of both are trained on."""
 SINGLE = "single_photos"
-"""The set of unrelated photos."""
+"""The set of unrelated photos: each is matched with synthetic views of itself."""
+POINTS_A_PHOTO = 400
+"""Of that set."""
 
 logger = logging.getLogger("release")
 
@@ -68,36 +76,47 @@ class Arguments:
     """Overrides of the preset."""
 
 
-def built(photos: Path, name: str, folder: Path) -> Path | None:
-    """The set's patch file; None, with the reason in the log, when its photos give no model."""
+def build(photos: Path, name: str, folder: Path) -> None:
+    """Cut the patches of a set where that is not done; in the log why, when its photos give no model."""
     path = folder / f"{name}.h5"
-    if not path.is_file():
-        try:
-            made = build_patches(
-                BuildPatchesConfig(images=photos / name, output=path, licence=LICENCES[name])
-            )
-        except DesDisError as error:
-            logger.warning("%s is left out: %s", name, error)
-            return None
+    if path.is_file():
+        return
+    if name == SINGLE:
+        made = read_photos(photos / name, points=POINTS_A_PHOTO)
+        write_patch_file(path, replace(made, licences=(LICENCES[name],)), {"points": str(POINTS_A_PHOTO)})
+        return
+    try:
+        made = build_patches(
+            BuildPatchesConfig(photos / name, path, licence=LICENCES[name], extract=KEYPOINTS)
+        )
         logger.info("%s: %d patches of %d points", name, len(made), made.num_points)
-    return path
+    except DesDisError as error:
+        logger.warning("%s is left out: %s", name, error)
+
+
+def release_sources(notredame: Path, patches: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Sources to train on and sources only scored on, of the sets whose patches are built."""
+    built_sets = [name for name in LICENCES if (patches / f"{name}.h5").is_file()]
+    training = [f"patches:{patches / name}.h5" for name in built_sets if name not in SCORED]
+    training.append(f"phototour:{notredame},doubt=4")
+    return tuple(training), tuple(f"patches:{patches / name}.h5" for name in built_sets if name in SCORED)
 
 
 def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, args=argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    files = {name: built(arguments.photos, name, arguments.output / "patches") for name in LICENCES}
+    patches = arguments.output / "patches"
+    for name in LICENCES:
+        build(arguments.photos, name, patches)
     if arguments.patches_only:
         return 0
-    sources = [f"patches:{path}" for name, path in files.items() if path and name not in SCORED]
-    sources += [f"photos:{arguments.photos / SINGLE}", f"phototour:{arguments.notredame},doubt=4"]
-    scored = [f"patches:{files[name]}" for name in SCORED if files[name]]
+    sources, scored = release_sources(arguments.notredame, patches)
     preset = arguments.config
     config = replace(
         preset,
-        data=replace(preset.data, sources=tuple(sources), scored=tuple(scored)),
+        data=replace(preset.data, sources=sources, scored=scored),
         student=replace(preset.student, width=arguments.width),
-        teacher=replace(preset.teacher, names=arguments.teachers),
+        teacher=replace(preset.teacher, names=arguments.teachers, cache=arguments.output),
     )
     result = train(config, arguments.output / f"desdis-{arguments.width}")
     print(f"{result.last}: {result.scores}")

@@ -24,9 +24,11 @@ COLUMNS = {
     "map_hard": "mAP, hard",
     "ap_oxford": "AP Oxford",
     "ap_dogman": "AP v_dogman",
+    "ap_heldback_dog": "AP, DoG",
+    "ap_heldback_hessian": "AP, Hessian",
 }
 PERCENT = {"fpr95": 100.0}
-PLOTTED = ("map_hard", "ap_oxford")
+PLOTTED = ("map_hard", "ap_oxford", "ap_heldback_dog")
 
 
 def cell(row: RowSummary, key: str) -> str:
@@ -37,18 +39,23 @@ def cell(row: RowSummary, key: str) -> str:
 
 
 def table(rows: list[RowSummary]) -> str:
-    lines = ["| run | seeds | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
+    keys = list(rows[0].mean)
+    lines = [
+        "| run | seeds | " + " | ".join(COLUMNS[key] for key in keys) + " |",
+        "|---" * (len(keys) + 2) + "|",
+    ]
     lines += [
-        f"| {row.row} | {row.seeds} | " + " | ".join(cell(row, key) for key in COLUMNS) + " |" for row in rows
+        f"| {row.row} | {row.seeds} | " + " | ".join(cell(row, key) for key in keys) + " |" for row in rows
     ]
     return "\n".join(lines)
 
 
 def plot(rows: list[RowSummary], path: Path) -> None:
+    plotted = [key for key in PLOTTED if key in rows[0].mean]
     figure, axes = plt.subplots(
-        1, len(PLOTTED), figsize=(10, 0.8 + 0.28 * len(rows)), sharey=True, squeeze=False
+        1, len(plotted), figsize=(10, 0.8 + 0.28 * len(rows)), sharey=True, squeeze=False
     )
-    for axis, key in zip(axes[0], PLOTTED, strict=True):
+    for axis, key in zip(axes[0], plotted, strict=True):
         means = [row.mean[key] for row in rows]
         errors = [row.deviation[key] if row.seeds > 1 else 0.0 for row in rows]
         axis.barh([row.row for row in rows], means, xerr=errors, color="tab:blue", alpha=0.8)
@@ -67,7 +74,7 @@ def main() -> None:
     text = report.read_text(encoding="utf-8")
     for name in re.findall(r"<!-- table (\S+) -->", text):
         lines = read_log(HERE / "logs" / f"{name}.jsonl")
-        rows = summarize(lines, tuple(COLUMNS))
+        rows = summarize(lines, [key for key in COLUMNS if lines and key in lines[0]])
         made = table(rows) if rows else "(no run yet)"
         if rows:
             plot(rows, HERE / "plots" / f"{name}.png")

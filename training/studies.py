@@ -14,16 +14,22 @@ from typing import Literal
 
 import torch
 import tyro
+from heldback import sequences
+from release import release_sources
 
 from desdis_match.cli import run
 from desdis_match.distill.config import DataConfig, OptimConfig, StudentConfig, TeacherConfig, TrainConfig
 from desdis_match.distill.datasets import load_sources
-from desdis_match.distill.objective import LossConfig
+from desdis_match.distill.patchset import split
 from desdis_match.distill.planar import read_planar
+from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.record import read_log
 from desdis_match.distill.study import EARLIER, StudyData, StudyRun, add_line, run_study, scores_of
 
 HERE = Path(__file__).resolve().parent
+FEW_POINTS = 0.1
+"""Share of the points that `equal-weight` trains on at small scale: few enough for a teacher to learn all
+that they can teach."""
 BASELINES = ("rootsift", "DesDis-8", "DesDis-16", "DesDis-32", "HardTFeat")
 
 
@@ -36,6 +42,8 @@ class Arguments:
     """small: short runs for two CPU cores. full: long ones for a GPU."""
     data: Path = Path("../shared/data")
     """Folder with patches_notredame, homographies and weights."""
+    patches: Path = Path("out/release/patches")
+    """recipe: the patch files that release.py built."""
     work: Path = Path("out/studies")
     """Folder for checkpoints and weights of the runs."""
     share: tuple[int, int] = (0, 1)
@@ -50,7 +58,6 @@ def base(scale: str, cache: Path) -> TrainConfig:
         data=DataConfig(sources=("phototour:patches_notredame",)),
         student=StudentConfig(width=8),
         teacher=TeacherConfig(cache=cache),
-        loss=LossConfig(regularizer_weight=10.0, negatives="all"),
         optim=OptimConfig(lr=5e-3),
         batch=256 if small else 1024,
         steps=300 if small else 20000,
@@ -69,73 +76,71 @@ def ablation(start: TrainConfig, weights: Path) -> list[StudyRun]:
         config = replace(taught, seed=seed, loss=replace(taught.loss, **loss))
         return StudyRun(name, replace(config, teacher=replace(config.teacher, **(teacher or {}))))
 
-    runs = [
-        row("cosine squared all, weight 10"),
-        row("no regularizer", teacher={"names": ()}),
-        row("weight 100", regularizer_weight=100.0),
-        row("no triplet loss", weight=0.0),
+    runs = []
+    for seed in (0, 1, 2):
+        runs += [row("default", seed), row("no regularizer", seed, teacher={"names": ()})]
+    return [
+        *runs,
+        row("weight 1", regularizer_weight=1.0),
+        row("weight 10", regularizer_weight=10.0),
         row("weight 30", regularizer_weight=30.0),
-        row("teacher sees plain patches", teacher={"sees": "plain"}),
-        row("weight 3", regularizer_weight=3.0),
-        row("hardest negatives, weight 3", negatives="hardest", regularizer_weight=3.0),
-        row("hardest negatives, weight 10", negatives="hardest"),
-        row("distance", measure="distance"),
-        row("absolute, weight 3", form="absolute", regularizer_weight=3.0),
-        row("absolute, weight 10", form="absolute"),
-        row("distance absolute, weight 3", measure="distance", form="absolute", regularizer_weight=3.0),
-        row(
-            "distance absolute, hardest, weight 1",
-            measure="distance",
-            form="absolute",
-            negatives="hardest",
-            regularizer_weight=1.0,
-        ),
+        row("distance, weight 1", measure="distance", regularizer_weight=1.0),
+        row("distance, weight 3", measure="distance"),
+        row("absolute, weight 1", form="absolute", regularizer_weight=1.0),
+        row("absolute, weight 3", form="absolute"),
+        row("distance absolute, weight 1", measure="distance", form="absolute", regularizer_weight=1.0),
+        row("all negatives, weight 3", negatives="all"),
+        row("all negatives, weight 10", negatives="all", regularizer_weight=10.0),
+        row("all negatives, weight 30", negatives="all", regularizer_weight=30.0),
+        row("no triplet loss, all, weight 30", negatives="all", regularizer_weight=30.0, weight=0.0),
         row("linear to zero", schedule="linear"),
         row("cosine to zero", schedule="cosine"),
+        row("teacher sees plain patches", teacher={"sees": "plain"}),
         row("sosnet", kind="sosnet"),
+        row("sosnet, no regularizer", kind="sosnet", teacher={"names": ()}),
         row("hynet", kind="hynet", margin=1.2),
+        row("hynet, no regularizer", kind="hynet", margin=1.2, teacher={"names": ()}),
     ]
-    for seed in (1, 2):
-        runs += [
-            row("cosine squared all, weight 10", seed),
-            row("no regularizer", seed, teacher={"names": ()}),
-            row("weight 100", seed, regularizer_weight=100.0),
-            row("no triplet loss", seed, weight=0.0),
-        ]
-    return runs
 
 
-def recipe(start: TrainConfig, weights: Path) -> list[StudyRun]:
-    """Learning rate, batch, augmentation: what learns fastest in a short run with a teacher."""
-    taught = replace(
-        start,
-        teacher=replace(start.teacher, names=(str(weights / "desdis/DesDis-32.pth"),)),
-        loss=replace(start.loss, negatives="hardest", regularizer_weight=3.0),
+def recipe(small: bool, data: Path) -> list[StudyRun]:
+    """Teacher, loss and augmentation for the weights that are released, on their data."""
+    preset = PRESETS["release"][1]
+    start = replace(
+        preset,
+        augment=PRESETS["short"][1].augment,
+        student=StudentConfig(width=8),
+        teacher=TeacherConfig(names=(str(data / "weights/desdis/DesDis-32.pth"),)),
+        steps=600 if small else 20000,
+        validate_every=10**9,
+        threads=1 if small else 0,
+        tensorboard=not small,
     )
-    augment = taught.augment
+    augment = start.augment
     shapes = {name: getattr(augment, name) for name in ("rotation", "zoom", "shift", "shear")}
+    half, more, twice = ({name: by * value for name, value in shapes.items()} for by in (0.5, 1.5, 2.0))
     shares = ("light_share", "blur_share", "noise_share", "jpeg_share")
-    half = {name: value / 2 for name, value in shapes.items()}
-    twice = {name: value * 2 for name, value in shapes.items()}
-    no_light = dict.fromkeys(shares, 0.0)
+    often = {name: 3 * getattr(augment, name) for name in shares}
 
-    def row(name: str, seed: int = 0, optim: dict | None = None, **changes: object) -> StudyRun:
-        config = replace(taught, seed=seed, optim=replace(taught.optim, **(optim or {})), **changes)
-        return StudyRun(name, config)
+    def row(name: str, **changes: object) -> StudyRun:
+        return StudyRun(name, replace(start, **changes))
 
     return [
-        row("learning rate 0.01", optim={"lr": 0.01}),
-        row("learning rate 0.002", optim={"lr": 0.002}),
+        row("default"),
+        row("no teacher", teacher=TeacherConfig()),
+        row("teacher sees plain patches", teacher=replace(start.teacher, sees="plain")),
+        row("light three times as often", augment=replace(augment, **often)),
+        row("hynet", loss=replace(start.loss, kind="hynet", margin=1.2)),
         row("half the geometry", augment=replace(augment, **half)),
-        row("geometry only", augment=replace(augment, **no_light)),
-        row("batch 128, 600 steps", batch=128, steps=600),
-        row("half the geometry, no light", augment=replace(augment, **half, **no_light)),
-        row("learning rate 0.02", optim={"lr": 0.02}),
-        row("twice the geometry", augment=replace(augment, **twice)),
-        row("batch 512, 150 steps", batch=512, steps=150),
-        row("sgd, learning rate 1", optim={"kind": "sgd", "lr": 1.0}),
-        row("average of weights, 0.98", optim={"ema": 0.98}),
-        row("hardest negatives, weight 3"),
+        row("learning rate 0.005", optim=replace(start.optim, lr=0.005)),
+        row("batch 256, 1200 steps", batch=256, steps=1200),
+        row("that light, 1.5 times the geometry", augment=replace(augment, **often, **more)),
+        row("that light, twice the geometry", augment=replace(augment, **often, **twice)),
+        row(
+            "that light, 1.5 times the geometry, hynet",
+            augment=replace(augment, **often, **more),
+            loss=replace(start.loss, kind="hynet", margin=1.2),
+        ),
     ]
 
 
@@ -167,8 +172,8 @@ def light_weight(start: TrainConfig, weights: Path) -> list[StudyRun]:
 def equal_weight(start: TrainConfig) -> list[StudyRun]:
     """A teacher by the triplet loss alone; its DesDis student; the teacher trained on as long without it."""
     runs = []
-    for kind in ("hardnet", "sosnet"):
-        for seed in (0, 1, 2):
+    for seed in (0, 1, 2):
+        for kind in ("hardnet", "sosnet"):
             alone = replace(start, seed=seed, steps=2 * start.steps, loss=replace(start.loss, kind=kind))
             teacher = StudyRun(f"{kind}, teacher", alone)
             taught = replace(alone, teacher=replace(start.teacher, names=(EARLIER,)))
@@ -198,28 +203,42 @@ def baselines(arguments: Arguments, data: StudyData, log: Path) -> None:
             add_line(log, {"name": name, "row": name, **scores_of(files.get(name, name), data)})
 
 
+def study_data(arguments: Arguments) -> StudyData:
+    """Patches to train and score on, and planar sequences."""
+    if arguments.study == "recipe":
+        photos, notredame = arguments.data / "photos", arguments.data / "patches_notredame"
+        sources, scored = release_sources(notredame, arguments.patches)
+        training, held = load_sources(sources, PRESETS["release"][1].data.held_back, scored)
+        folders = sequences(photos, arguments.work / "heldback")
+        planar = {kind: read_planar(folders, arguments.work, kind) for kind in ("dog", "hessian")}
+        return StudyData(training, held, {f"heldback_{kind}": pairs for kind, pairs in planar.items()})
+    training, held = load_sources([f"phototour:{arguments.data / 'patches_notredame'},doubt=4"], 0.2)
+    if arguments.study == "equal-weight" and arguments.scale == "small":
+        training, _ = split(training, 1 - FEW_POINTS)
+    scenes = arguments.data / "homographies"
+    return StudyData(
+        training,
+        held,
+        {
+            "oxford": read_planar(sorted((scenes / "oxford_affine").iterdir()), arguments.work),
+            "dogman": read_planar([scenes / "hpatches/v_dogman"], arguments.work),
+        },
+    )
+
+
 def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, args=argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
     work, weights = arguments.work / arguments.scale, arguments.data / "weights"
-    training, held = load_sources([f"phototour:{arguments.data / 'patches_notredame'},doubt=4"], 0.2)
-    planar = arguments.data / "homographies"
-    data = StudyData(
-        training,
-        held,
-        {
-            "oxford": read_planar(sorted((planar / "oxford_affine").iterdir()), work),
-            "dogman": read_planar([planar / "hpatches/v_dogman"], work),
-        },
-    )
+    data = study_data(arguments)
     start = base(arguments.scale, work)
     if arguments.study == "baselines":
         baselines(arguments, data, HERE / "logs" / "baselines.jsonl")
         return 0
     runs = {
         "ablation": lambda: ablation(start, weights),
-        "recipe": lambda: recipe(start, weights),
+        "recipe": lambda: recipe(arguments.scale == "small", arguments.data),
         "light-weight": lambda: light_weight(start, weights),
         "equal-weight": lambda: equal_weight(start),
     }[arguments.study]()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..alignment import AlignConfig
 from ..errors import InputError, NoModelError
+from ..extract import ExtractConfig
 from ..progress import track
 from .patchfile import write_patch_file
 from .patchset import PatchSet, make_patch_set
@@ -59,6 +60,8 @@ class BuildPatchesConfig:
     """Largest difference of direction between two observations of a point, degrees."""
     licence: str = "that of the photos"
     """Recorded in the file and in the header of weights trained on it."""
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
+    """Keypoints, where the photos are reconstructed here."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def _reconstructed(config: BuildPatchesConfig) -> tuple[Path, Path]:
     from ..reconstruct import ReconstructConfig, reconstruct
 
     folder = config.output.with_name(config.output.stem + "-model")
-    result = reconstruct(ReconstructConfig(images=config.images, output=folder))
+    result = reconstruct(ReconstructConfig(images=config.images, output=folder, extract=config.extract))
     if not result.models:
         raise NoModelError(f"no model of {config.images} formed, so there are no points to cut patches of")
     return folder / "sparse" / "0", folder / "features.h5"

@@ -7,7 +7,7 @@ position, scale and angle as a detector makes it. The picture may be a photo or 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +60,19 @@ class WarpConfig:
     """A point whose patch has a smaller standard deviation (grey levels of 255) is left out."""
 
 
-def read_photos(folder: str | Path, config: WarpConfig | None = None, seed: int = 0) -> PatchSet:
-    """Patches around DoG keypoints of every photo below `folder`, seen again under synthetic views.
+def read_photos(
+    folder: str | Path, config: WarpConfig | None = None, seed: int = 0, points: int = 0
+) -> PatchSet:
+    """Patches around keypoints of every photo below `folder`, seen again under synthetic views.
 
-    Unreadable photos are left out; InputError when none remains.
+    `points` a photo instead of the configuration's, if above 0. Unreadable photos are left out; InputError
+    when none remains.
     """
     from ..images import list_images, read_gray
 
     config = config or WarpConfig()
+    if points > 0:
+        config = replace(config, points=points)
     parts: list[tuple[Gray, NDArray[np.int64]]] = []
     folder = Path(folder)
     for name in track(list_images(folder), f"warping {folder.name}"):
@@ -140,14 +145,14 @@ def random_frames(shape: tuple[int, ...], config: WarpConfig, rng: np.random.Gen
 
 
 def detected_frames(pixels: NDArray[np.float32], config: WarpConfig, rng: np.random.Generator) -> Float:
-    """(P, 2, 3) frames of the network's patch at random DoG keypoints, thinned as `random_frames`.
+    """(P, 2, 3) frames of the network's patch at random keypoints, thinned as `random_frames`.
 
     pixels: (h, w) in [0, 1]. The radius is the detector's, not `config.radius`.
     """
     from ..detectors import DetectorConfig, detect
     from ..patches import FRAME_SCALE, scaled_lafs
 
-    found = detect(pixels, DetectorConfig(max_keypoints=10 * config.points))
+    found = detect(pixels, DetectorConfig(detector="dog+hessian", max_keypoints=10 * config.points))
     chosen = rng.permutation(len(found))[: 3 * config.points]
     frames = scaled_lafs(found.lafs, FRAME_SCALE).double().numpy()[chosen]
     return _thinned(frames)[: config.points]

@@ -1,0 +1,70 @@
+"""The weights in the package are what their model cards say."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from desdis_match.descriptors import DEFAULT_DESCRIPTOR, load_descriptor, read_weights
+from desdis_match.descriptors.registry import NAMES, packaged_folder
+from desdis_match.detectors import DetectorConfig
+from desdis_match.evaluate.contenders import RunConfig
+from desdis_match.evaluate.homographies import HomographyConfig, evaluate_homographies
+
+CARDS = sorted((Path(__file__).parents[1] / "training" / "cards").glob("*.md"))
+FILES = sorted(packaged_folder().glob("desdis-*.safetensors"))
+
+
+def head(card: Path) -> dict[str, str]:
+    """The lines `name: value` between the card's two lines of dashes."""
+    lines = card.read_text(encoding="utf-8").split("---\n")[1].splitlines()
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def test_every_file_has_a_card_and_every_card_a_file():
+    assert FILES
+    assert [path.stem for path in FILES] == [card.stem for card in CARDS]
+    assert all(path.stem in NAMES for path in FILES)
+    assert sum(path.stat().st_size for path in packaged_folder().iterdir()) < 8e6
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
+def test_the_file_is_the_card_s(card: Path):
+    path = packaged_folder() / f"{card.stem}.safetensors"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == head(card)["sha256"]
+    _, header = read_weights(path)
+    assert header["architecture"]["width"] == int(card.stem.rpartition("-")[2])
+    assert len(header["data"]) > 1 and header["licence_of_data"] and header["teacher"]
+    text = card.read_text(encoding="utf-8")
+    assert all(source.rpartition(":")[2] in text for source in header["data"])
+    for name in ("oxford", "hpatches", "strecha", "fountain", "entry"):
+        assert not any(name in source.lower() for source in header["data"])
+
+
+@pytest.mark.parametrize("name", [path.stem for path in FILES])
+def test_they_load_without_a_network(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DESDIS_MATCH_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: pytest.fail("went to the network"))
+    described = load_descriptor(name)(torch.rand(5, 1, 32, 32))
+    assert described.shape == (5, 128)
+    torch.testing.assert_close(described.norm(dim=1), torch.ones(5))
+    assert not (tmp_path / "empty").exists()
+
+
+def test_the_default_is_in_the_package():
+    assert packaged_folder() / f"{DEFAULT_DESCRIPTOR}.safetensors" in FILES
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
+def test_ap_is_the_card_s(card: Path, shared_data: Path):
+    stated = head(card)
+    data_set, sequence = stated["sequence"].split("/")
+    config = HomographyConfig(
+        (shared_data / "homographies" / data_set,),
+        only=(sequence,),
+        detection=DetectorConfig(max_keypoints=2048, orientation="dominant"),
+        run=RunConfig(descriptors=(card.stem,), no_cache=True),
+    )
+    found = evaluate_homographies(config).content["summary"][data_set][card.stem]["AP"]
+    assert found == pytest.approx(float(stated["ap"]), abs=0.005)

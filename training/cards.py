@@ -1,0 +1,154 @@
+"""Model cards of the weights in the package: python training/cards.py.
+
+Writes training/cards/NAME.md for every desdis_match/weights/NAME.safetensors of a descriptor, from the file's
+header, the log of its training (training/logs/release/NAME.jsonl), the licences in release.py and the
+evaluation in eval/results; and training/plots/release.png, the curves of all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from release import LICENCES, SCORED
+
+from desdis_match.descriptors import read_weights
+from desdis_match.descriptors.registry import packaged_folder
+from desdis_match.distill.presets import PRESETS
+from desdis_match.distill.record import read_log
+
+HERE = Path(__file__).resolve().parent
+TEMPLATE = HERE / "card.template.md"
+RESULTS = HERE.parent / "eval" / "results"
+LOGS = HERE / "logs" / "release"
+SEQUENCE = ("oxford_affine", "boat")
+"""The sequence whose AP stands in the card's head, for a test to measure again."""
+BATCH = PRESETS["release"][1].batch
+COLUMNS = ("verification AUC", "matching mAP", "AP, Oxford", "AP, v_dogman")
+
+
+def evaluated() -> dict[str, tuple[float, ...]]:
+    """Label -> its scores in the order of COLUMNS, from eval/results."""
+    patches = json.loads((RESULTS / "hpatches.json").read_text())["descriptors"]
+    images = json.loads((RESULTS / "homographies.json").read_text())["summary"]
+    scores = {}
+    for label, one in patches.items():
+        auc = [value for kind in one["verification"]["balanced_auc"].values() for value in kind.values()]
+        scores[label] = (
+            sum(auc) / len(auc),
+            one["matching"]["mAP"]["mean"],
+            images["oxford_affine"][label]["AP"],
+            images["v_dogman"][label]["AP"],
+        )
+    return scores
+
+
+def sequence_ap(label: str) -> float:
+    """Mean AP of a descriptor on SEQUENCE in eval/results."""
+    pairs = json.loads((RESULTS / "homographies.json").read_text())["pairs"][label]
+    found = [pair["average_precision"] for pair in pairs if (pair["dataset"], pair["sequence"]) == SEQUENCE]
+    return sum(found) / len(found)
+
+
+def score_table(name: str) -> str:
+    """Its scores beside those of the authors' network of the same width and of RootSIFT."""
+    scores = evaluated()
+    rows = {
+        f"**{name}, ours**": scores[name],
+        f"{name}, the authors'": scores.get(name.replace("desdis", "DesDis")),
+        "rootsift": scores["rootsift"],
+    }
+    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---" + "|---:" * len(COLUMNS) + "|"]
+    lines += [
+        f"| {label} | " + " | ".join(f"{value:.4f}" for value in row) + " |"
+        for label, row in rows.items()
+        if row
+    ]
+    return "\n".join(lines)
+
+
+def data_table(header: dict[str, Any]) -> str:
+    """Sources of the training patches with their licences."""
+    lines = ["| patches of | licence, as its source states it |", "|---|---|"]
+    for source in header["data"]:
+        name = source.rpartition(":")[2]
+        notredame = "PhotoTour Notre Dame via marioavdullaj/SIFT, none stated"
+        lines.append(f"| {name} | {LICENCES.get(name, notredame)} |")
+    return "\n".join(lines)
+
+
+def card(path: Path) -> str:
+    """A model card as Markdown; its head is machine-readable."""
+    name = path.stem
+    _, header = read_weights(path)
+    config = header["config"]
+    optim, loss, scores = config["optim"], config["loss"], header["scores"]
+    return TEMPLATE.read_text(encoding="utf-8").format(
+        name=name,
+        file=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sequence="/".join(SEQUENCE),
+        ap=sequence_ap(name),
+        width=config["student"]["width"],
+        dim=config["student"]["dim"],
+        version=header["version"],
+        size=path.stat().st_size,
+        steps=header["steps"],
+        batch=config["batch"],
+        pairs=header["steps"] * config["batch"],
+        minutes=read_log(LOGS / f"{name}.jsonl")[-1]["seconds"] / 60,
+        optimizer=f"{optim['kind']}, peak learning rate {optim['lr']}, {optim['decay']} decay",
+        loss=loss["kind"],
+        weight=loss["regularizer_weight"],
+        teachers=", ".join(header["teacher"]) or "none",
+        data=data_table(header),
+        scored=", ".join(SCORED),
+        fpr95=100 * scores["fpr95"],
+        map=scores["map"],
+        map_hard=scores["map_hard"],
+        table=score_table(name),
+    )
+
+
+def curves(names: list[str], path: Path) -> None:
+    """Held-back scores over the pairs seen, all networks."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
+    for name in names:
+        lines = [line for line in read_log(LOGS / f"{name}.jsonl") if "map_hard" in line]
+        for axis, key in zip(axes, ("map", "map_hard"), strict=True):
+            axis.plot(
+                [line["step"] * BATCH / 1e6 for line in lines], [line[key] for line in lines], label=name
+            )
+    for axis, title in zip(axes, ("matching mAP", "with a detector's errors"), strict=True):
+        axis.set_title(title)
+        axis.set_xlabel("million pairs")
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def width(path: Path) -> int:
+    """The number in desdis-NUMBER.safetensors."""
+    return int(path.stem.rpartition("-")[2])
+
+
+def main() -> None:
+    files = sorted(
+        packaged_folder().glob("desdis-*.safetensors"), key=lambda path: (len(path.stem), path.stem)
+    )
+    (HERE / "cards").mkdir(exist_ok=True)
+    for path in files:
+        (HERE / "cards" / f"{path.stem}.md").write_text(card(path), encoding="utf-8")
+    curves([path.stem for path in files], HERE / "plots" / "release.png")
+
+
+if __name__ == "__main__":
+    main()
