@@ -2,17 +2,28 @@
 
     python eval/descriptors.py        # from the project's root, with the development data in ../shared/data
 
-Writes eval/results/hpatches.* and eval/results/homographies.*. Stopped, it goes on where it was.
+desdis-N are the weights of this package, DesDis-N the authors'. Writes eval/results/hpatches.* and
+eval/results/homographies.*, and front.png: accuracy against speed, with the rates that
+eval/benchmark_describe.py stored. Stopped, it goes on where it was.
 """
 
+import json
 from pathlib import Path
 
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from desdis_match.descriptors.registry import packaged_folder
 from desdis_match.evaluate.__main__ import main
 
 data = Path("../shared/data")
 results = Path("eval/results")
+ours = sorted((path.stem for path in packaged_folder().glob("desdis-*")), key=lambda name: (len(name), name))
 weights = [f"{data}/weights/desdis/DesDis-{width}.pth" for width in (8, 16, 24, 32)]
 weights += [f"{data}/weights/tfeat/tfeat-liberty.params", f"{data}/weights/affnet/HardTFeat.pth", "rootsift"]
+weights = [*ours, *weights]
 
 
 def outputs(name: str) -> list[str]:
@@ -28,3 +39,21 @@ scenes = ["--root", f"{data}/homographies/oxford_affine", f"{data}/homographies/
 keypoints = ["--detector", "dog", "--orientation", "dominant", "--max-keypoints", "2048"]
 whole = ["--local-features", "opencv-sift", f"aliked:{data}/weights/aliked/aliked-n16rot.pth"]
 main(["homographies", *scenes, *keypoints, *whole, "--descriptors", *weights, *outputs("homographies")])
+
+rates = json.loads((results / "describe.json").read_text())["patches_per_second"]
+matching = json.loads((results / "hpatches.json").read_text())["descriptors"]
+images = json.loads((results / "homographies.json").read_text())["summary"]["oxford_affine"]
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
+families = {"ours": ours, "the authors'": [f"DesDis-{width}" for width in (8, 16, 24, 32)]}
+families |= {name: [name] for name in ("HardTFeat", "tfeat-liberty", "rootsift")}
+for family, names in families.items():
+    kinds = [name.lower().replace("tfeat-liberty", "tfeat") for name in names]
+    rate = [rates.get(f"{kind}, onnxruntime", rates.get(kind)) for kind in kinds]
+    axes[0].plot(rate, [images[name]["AP"] for name in names], "o-", label=family)
+    axes[1].plot(rate, [matching[name]["matching"]["mAP"]["mean"] for name in names], "o-", label=family)
+for axis, title in zip(axes, ("AP, Oxford", "matching mAP, HPatches' patches"), strict=True):
+    axis.set(xscale="log", xlabel="patches a second", ylabel=title)
+    axis.grid(alpha=0.3)
+axes[0].legend()
+figure.tight_layout()
+figure.savefig(results / "front.png", dpi=110, metadata={"Software": None})

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from desdis_match.descriptors import (
-    DEFAULT_DESCRIPTOR,
     DesDis,
     load_descriptor,
     load_network,
@@ -61,13 +60,6 @@ def published(site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> DesDis
     sha256 = hashlib.sha256((folder / "DesDis-8.pth").read_bytes()).hexdigest()
     monkeypatch.setitem(DOWNLOADS, "desdis-8", Download(f"{address}/DesDis-8.pth", sha256))
     return network
-
-
-def test_the_default_needs_no_network(bare: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: pytest.fail("went to the network"))
-    describe = load_descriptor()
-    assert describe.name == DEFAULT_DESCRIPTOR
-    assert describe(torch.rand(2, 1, 32, 32)).shape == (2, describe.dim)
 
 
 def test_weights_are_downloaded_once_into_the_cache(site, bare: Path, monkeypatch: pytest.MonkeyPatch):

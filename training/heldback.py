@@ -2,8 +2,8 @@
 
 Every photo of release.py's SCORED sets gives a sequence in HPatches' layout: the photo and five views of it
 under random homographies, with other light, blur, noise and JPEG. On them choices are made that must not look
-at HPatches or Oxford: `--descriptors` are scored with the AP of DoG and of Hessian keypoints, and with `--tune`
-by the scale of the patch's frame and by the threshold of the ratio test (tables in training/logs/tune.json).
+at HPatches or Oxford: `--descriptors` are scored with the AP of DoG and of Hessian keypoints, with `--tune`
+also by the scale of the patch's frame and by the threshold of the ratio test (in training/logs/tune.json).
 """
 
 from __future__ import annotations

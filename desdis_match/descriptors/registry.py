@@ -17,7 +17,7 @@ from .rootsift import RootSIFT
 from .teachers import KORNIA_NETWORKS, kornia_network, module_by_import_path
 from .weights import fingerprint, read_checkpoint, read_weights
 
-DEFAULT_DESCRIPTOR = "rootsift"
+DEFAULT_DESCRIPTOR = "desdis-16"
 """What every stage takes when nobody says otherwise."""
 
 ROOTSIFT_VERSION = "rootsift-kornia-32-1"

@@ -35,7 +35,7 @@ SHORT = TrainConfig(
     optim=OptimConfig(lr=1e-2),
     validate_every=900,
 )
-"""desdis-16 from scratch in less than twenty minutes on two cores; say where the patches are (--data.sources)."""
+"""desdis-16 from scratch, a quarter of an hour on two cores; --data.sources says where the patches are."""
 
 RELEASE = TrainConfig(
     data=DataConfig(sources=(), held_back=0.05),
