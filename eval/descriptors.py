@@ -53,7 +53,9 @@ for family, names in families.items():
     axes[1].plot(rate, [matching[name]["matching"]["mAP"]["mean"] for name in names], "o-", label=family)
 for axis, title in zip(axes, ("AP, Oxford", "matching mAP, HPatches' patches"), strict=True):
     axis.set(xscale="log", xlabel="patches a second", ylabel=title)
+    axis.set_xticks([20_000, 50_000, 100_000, 200_000], ["20,000", "50,000", "100,000", "200,000"])
+    axis.minorticks_off()
     axis.grid(alpha=0.3)
-axes[0].legend()
+axes[1].legend(loc="lower right")
 figure.tight_layout()
 figure.savefig(results / "front.png", dpi=110, metadata={"Software": None})
