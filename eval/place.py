@@ -1,15 +1,16 @@
-"""How exactly a keypoint is placed: rendered blobs and corners at known subpixel positions.
+"""How exactly a keypoint is placed: rendered blobs and squares at known subpixel positions.
 
     python eval/place.py [--count 200]
 
-Writes eval/results/place.json and place.md. A blob is a Gaussian, a crossing where four squares of a
-chessboard meet: the Hessian finds it as a saddle. Each is rendered at random subpixel positions, in several
-sizes, contrasts, levels of brightness and noise. Bias is the length of the mean error, spread the root mean
-square of the rest along one axis, both in pixels.
+Writes eval/results/place.json and place.md. A blob is a Gaussian, a square has sharp edges and corners (one
+corner alone has no size and so no keypoint). Each is rendered at random subpixel positions, in
+several sizes, contrasts, levels of brightness and noise. Bias is the length of the mean error, spread the
+root mean square of the rest along one axis, both in pixels; none where nothing was found.
 """
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +34,15 @@ def blob(x: float, y: float, size: float) -> Image:
     return np.outer(down, across) * np.pi * size**2 / 2
 
 
-def crossing(x: float, y: float, size: float) -> Image:
-    """Two by two squares of side 2 `size`, light and dark, that meet at (x, y), under a blur of 0.7."""
+def square(x: float, y: float, size: float) -> Image:
+    """A square of half side 1.5 `size` around (x, y), under a blur of 0.7."""
     place = np.arange(SIDE)
 
     def step(at: float) -> Image:
         return (erf((place - at) / (np.sqrt(2) * 0.7)) + 1) / 2
 
-    across, down = (2 * step(at) - step(at - 2 * size) - step(at + 2 * size) for at in (x, y))
-    return np.outer(down, across) / 2
+    across, down = (step(at - 1.5 * size) - step(at + 1.5 * size) for at in (x, y))
+    return np.outer(down, across)
 
 
 def case(shape: str, detector: str, size: float, contrast: float, level: float, noise: float) -> dict:
@@ -50,7 +51,7 @@ def case(shape: str, detector: str, size: float, contrast: float, level: float, 
     errors, missed = [], 0
     for _ in range(arguments.count):
         x, y = SIDE / 2 + rng.uniform(-0.5, 0.5, 2)
-        image = level + contrast * (blob if shape == "blob" else crossing)(x, y, size)
+        image = level + contrast * (blob if shape == "blob" else square)(x, y, size)
         image = np.clip(image + rng.normal(0, noise, image.shape), 0, 1).astype(np.float32)
         found = detect(image, DetectorConfig(detector=detector, max_keypoints=50)).lafs[:, :, 2].numpy()
         away = found - (x, y)
@@ -60,14 +61,14 @@ def case(shape: str, detector: str, size: float, contrast: float, level: float, 
         else:
             missed += 1
     found = np.array(errors).reshape(-1, 2)
-    bias = float(np.linalg.norm(found.mean(axis=0))) if len(found) else float("nan")
-    spread = float(np.sqrt(found.var(axis=0).mean())) if len(found) else float("nan")
+    bias = float(np.linalg.norm(found.mean(axis=0))) if len(found) else None
+    spread = float(np.sqrt(found.var(axis=0).mean())) if len(found) else None
     row = {"shape": shape, "detector": detector, "size": size, "contrast": contrast, "level": level}
     return row | {"noise": noise, "bias": bias, "spread": spread, "missed": missed}
 
 
 rows = []
-for shape, detector in (("blob", "dog"), ("blob", "hessian"), ("crossing", "hessian")):
+for shape, detector in product(("blob", "square"), ("dog", "hessian")):
     settings = [(size, 0.4, 0.3, 0.0) for size in (1.5, 2.0, 3.0, 5.0, 8.0)]
     settings += [(3.0, contrast, level, 0.0) for contrast, level in ((0.05, 0.3), (0.2, 0.05), (0.2, 0.75))]
     settings += [(3.0, -0.3, 0.6, 0.0)] + [(3.0, 0.4, 0.3, noise) for noise in (0.01, 0.03)]
@@ -78,8 +79,8 @@ for shape, detector in (("blob", "dog"), ("blob", "hessian"), ("crossing", "hess
 keys = ("shape", "detector", "size", "contrast", "level", "noise", "bias", "spread", "missed")
 table = ["| " + " | ".join(keys) + " |", "|---|---|" + "---:|" * (len(keys) - 2)]
 for row in rows:
-    shown = {**row, "bias": f"{row['bias']:.4f}", "spread": f"{row['spread']:.4f}"}
-    table.append("| " + " | ".join(str(shown[key]) for key in keys) + " |")
+    shown = {key: f"{row[key]:.4f}" if row[key] is not None else "none" for key in ("bias", "spread")}
+    table.append("| " + " | ".join(str({**row, **shown}[key]) for key in keys) + " |")
 text = f"# Place\n\nPixels; {arguments.count} positions a row.\n\n" + "\n".join(table)
 (RESULTS / "place.md").write_text(text + "\n\nMade by `python eval/place.py`.\n")
 (RESULTS / "place.json").write_text(json.dumps(rows, indent=1) + "\n")
