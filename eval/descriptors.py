@@ -56,6 +56,6 @@ for axis, title in zip(axes, ("AP, Oxford", "matching mAP, HPatches' patches"), 
     axis.set_xticks([20_000, 50_000, 100_000, 200_000], ["20,000", "50,000", "100,000", "200,000"])
     axis.minorticks_off()
     axis.grid(alpha=0.3)
-axes[1].legend(loc="lower right")
+axes[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 figure.tight_layout()
 figure.savefig(results / "front.png", dpi=110, metadata={"Software": None})

@@ -1,6 +1,6 @@
 """How exactly a keypoint is placed: rendered blobs and squares at known subpixel positions.
 
-    python eval/place.py [--count 200]
+    python eval/place.py [--count 50]
 
 Writes eval/results/place.json and place.md. A blob is a Gaussian, a square has sharp edges and corners (one
 corner alone has no size and so no keypoint). Each is rendered at random subpixel positions, in
@@ -23,7 +23,7 @@ RESULTS = Path("eval/results")
 Image = np.ndarray
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--count", type=int, default=100, help="positions of each case")
+parser.add_argument("--count", type=int, default=50, help="positions of each case")
 arguments = parser.parse_args()
 
 

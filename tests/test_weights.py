@@ -52,8 +52,12 @@ def test_they_load_without_a_network(name: str, tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "empty").exists()
 
 
-def test_the_default_is_in_the_package():
-    assert packaged_folder() / f"{DEFAULT_DESCRIPTOR}.safetensors" in FILES
+def test_the_default_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DESDIS_MATCH_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *a, **k: pytest.fail("went to the network"))
+    describe = load_descriptor()
+    assert describe.name == DEFAULT_DESCRIPTOR
+    assert describe(torch.rand(2, 1, 32, 32)).shape == (2, describe.dim)
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)

@@ -20,7 +20,6 @@ from release import LICENCES, SCORED
 
 from desdis_match.descriptors import read_weights
 from desdis_match.descriptors.registry import packaged_folder
-from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.record import read_log
 
 HERE = Path(__file__).resolve().parent
@@ -29,7 +28,6 @@ RESULTS = HERE.parent / "eval" / "results"
 LOGS = HERE / "logs" / "release"
 SEQUENCE = ("oxford_affine", "boat")
 """The sequence whose AP stands in the card's head, for a test to measure again."""
-BATCH = PRESETS["release"][1].batch
 COLUMNS = ("verification AUC", "matching mAP", "AP, Oxford", "AP, v_dogman")
 
 
@@ -47,6 +45,11 @@ def evaluated() -> dict[str, tuple[float, ...]]:
             images["v_dogman"][label]["AP"],
         )
     return scores
+
+
+def number(path: Path) -> int:
+    """The number in desdis-NUMBER.safetensors."""
+    return int(path.stem.rpartition("-")[2])
 
 
 def sequence_ap(label: str) -> float:
@@ -116,15 +119,15 @@ def card(path: Path) -> str:
     )
 
 
-def curves(names: list[str], path: Path) -> None:
+def curves(files: list[Path], path: Path) -> None:
     """Held-back scores over the pairs seen, all networks."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
-    for name in names:
-        lines = [line for line in read_log(LOGS / f"{name}.jsonl") if "map_hard" in line]
+    for weights in files:
+        batch = read_weights(weights)[1]["config"]["batch"]
+        lines = [line for line in read_log(LOGS / f"{weights.stem}.jsonl") if "map_hard" in line]
+        pairs = [line["step"] * batch / 1e6 for line in lines]
         for axis, key in zip(axes, ("map", "map_hard"), strict=True):
-            axis.plot(
-                [line["step"] * BATCH / 1e6 for line in lines], [line[key] for line in lines], label=name
-            )
+            axis.plot(pairs, [line[key] for line in lines], label=weights.stem)
     for axis, title in zip(axes, ("matching mAP", "with a detector's errors"), strict=True):
         axis.set_title(title)
         axis.set_xlabel("million pairs")
@@ -135,19 +138,12 @@ def curves(names: list[str], path: Path) -> None:
     plt.close(figure)
 
 
-def width(path: Path) -> int:
-    """The number in desdis-NUMBER.safetensors."""
-    return int(path.stem.rpartition("-")[2])
-
-
 def main() -> None:
-    files = sorted(
-        packaged_folder().glob("desdis-*.safetensors"), key=lambda path: (len(path.stem), path.stem)
-    )
+    files = sorted(packaged_folder().glob("desdis-*.safetensors"), key=number)
     (HERE / "cards").mkdir(exist_ok=True)
     for path in files:
         (HERE / "cards" / f"{path.stem}.md").write_text(card(path), encoding="utf-8")
-    curves([path.stem for path in files], HERE / "plots" / "release.png")
+    curves(files, HERE / "plots" / "release.png")
 
 
 if __name__ == "__main__":

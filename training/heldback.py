@@ -20,7 +20,7 @@ from release import SCORED
 
 from desdis_match.cli import run
 from desdis_match.descriptors import load_descriptor
-from desdis_match.distill.planar import planar_ap, read_planar
+from desdis_match.distill.planar import PlanarPairs, planar_ap, read_planar
 from desdis_match.distill.warps import WarpConfig, random_homography
 from desdis_match.evaluate.contenders import RunConfig
 from desdis_match.evaluate.homographies import HomographyConfig, evaluate_homographies
@@ -29,6 +29,7 @@ from desdis_match.images import list_images
 LONG_SIDE = 800
 """Of the photos, pixels."""
 VIEWS = 5
+DETECTORS = ("dog", "hessian")
 FRAME_SCALES = (9.0, 10.5, 12.0, 14.0, 16.0)
 RATIOS = (0.8, 0.85, 0.9, 0.95, 1.0)
 TUNED = ("AP", "correct", "MMA@3", "opencv AUC@3px", "opencv AUC@5px")
@@ -85,13 +86,19 @@ def sequences(photos: Path, output: Path) -> list[Path]:
     return folders
 
 
+def planar_sets(photos: Path, output: Path, keypoints: int = 1024) -> dict[str, PlanarPairs]:
+    """The sequences' keypoints and patches by detector."""
+    folders = sequences(photos, output)
+    return {detector: read_planar(folders, output, detector, keypoints) for detector in DETECTORS}
+
+
 def tune(folders: Path, descriptor: str) -> dict[str, dict[str, dict[str, float]]]:
     """Scores of a descriptor by frame scale, and by ratio at the frame scale that is the package's."""
     start = HomographyConfig((folders,), run=RunConfig(descriptors=(descriptor,)))
     settings = {f"frame scale {scale:g}": replace(start, frame_scale=scale) for scale in FRAME_SCALES}
     settings |= {f"ratio {ratio:g}": replace(start, matcher="mnn+ratio", ratio=ratio) for ratio in RATIOS}
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for detector in ("dog", "hessian"):
+    for detector in DETECTORS:
         for name, config in settings.items():
             detection = replace(config.detection, detector=detector, orientation="auto")
             result = evaluate_homographies(replace(config, detection=detection))
@@ -103,11 +110,7 @@ def tune(folders: Path, descriptor: str) -> dict[str, dict[str, dict[str, float]
 
 def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, args=argv)
-    folders = sequences(arguments.photos, arguments.output)
-    sets = {
-        detector: read_planar(folders, arguments.output, detector, arguments.keypoints)
-        for detector in ("dog", "hessian")
-    }
+    sets = planar_sets(arguments.photos, arguments.output, arguments.keypoints)
     for name in arguments.descriptors:
         describe = load_descriptor(name)
         print(name, *(f"{detector} {planar_ap(describe, pairs):.4f}" for detector, pairs in sets.items()))

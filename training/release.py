@@ -23,7 +23,7 @@ from desdis_match.distill.config import TrainConfig
 from desdis_match.distill.patchfile import write_patch_file
 from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.train import train
-from desdis_match.distill.warps import read_photos
+from desdis_match.distill.warps import WarpConfig, read_photos
 from desdis_match.errors import DesDisError
 from desdis_match.extract import ExtractConfig
 
@@ -82,7 +82,7 @@ def build(photos: Path, name: str, folder: Path) -> None:
     if path.is_file():
         return
     if name == SINGLE:
-        made = read_photos(photos / name, points=POINTS_A_PHOTO)
+        made = read_photos(photos / name, WarpConfig(points=POINTS_A_PHOTO))
         write_patch_file(path, replace(made, licences=(LICENCES[name],)), {"points": str(POINTS_A_PHOTO)})
         return
     try:

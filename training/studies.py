@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 import tyro
-from heldback import sequences
+from heldback import planar_sets
 from release import release_sources
 
 from desdis_match.cli import run
@@ -28,8 +28,7 @@ from desdis_match.distill.study import EARLIER, StudyData, StudyRun, add_line, r
 
 HERE = Path(__file__).resolve().parent
 FEW_POINTS = 0.1
-"""Share of the points that `equal-weight` trains on at small scale: few enough for a teacher to learn all
-that they can teach."""
+"""Share of the points that `equal-weight` trains on at small scale, to bring a teacher nearer to its end."""
 BASELINES = ("rootsift", "DesDis-8", "DesDis-16", "DesDis-32", "HardTFeat")
 
 
@@ -203,8 +202,7 @@ def study_data(arguments: Arguments) -> StudyData:
         photos, notredame = arguments.data / "photos", arguments.data / "patches_notredame"
         sources, scored = release_sources(notredame, arguments.patches)
         training, held = load_sources(sources, PRESETS["release"][1].data.held_back, scored)
-        folders = sequences(photos, arguments.work / "heldback")
-        planar = {kind: read_planar(folders, arguments.work, kind) for kind in ("dog", "hessian")}
+        planar = planar_sets(photos, arguments.work / "heldback")
         return StudyData(training, held, {f"heldback_{kind}": pairs for kind, pairs in planar.items()})
     training, held = load_sources([f"phototour:{arguments.data / 'patches_notredame'},doubt=4"], 0.2)
     if arguments.study == "equal-weight" and arguments.scale == "small":

@@ -120,9 +120,8 @@ def resample(stored: Tensor, affine: Tensor, context: Tensor) -> Tensor:
     theta = (affine / context.to(affine)[:, None, None])[:, None, None]  # (N, 1, 1, 2, 3)
     steps = (torch.arange(PATCH_SIZE, device=affine.device) + 0.5) * (2 / PATCH_SIZE) - 1
     along, down = steps[:, None], steps[:, None, None]
-    grid = along * theta[..., 0] + (
-        down * theta[..., 1] + theta[..., 2]
-    )  # three times as fast as affine_grid
+    # By broadcasting, three times as fast as F.affine_grid.
+    grid = along * theta[..., 0] + (down * theta[..., 1] + theta[..., 2])
     pixels = stored[:, None].float()
     sampled = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return sampled.div_(255)

@@ -53,6 +53,6 @@ RELEASE = TrainConfig(
 PRESETS: dict[str, tuple[str, TrainConfig]] = {
     "quick": ("desdis-8 on generated textures, no data needed, a minute", QUICK),
     "short": ("desdis-16 by a teacher on your patches, a quarter of an hour on two cores", SHORT),
-    "release": ("long training with a live teacher, for weights to keep", RELEASE),
+    "release": ("the recipe of the weights in the package, with a teacher of plain patches", RELEASE),
 }
 """Name -> what it is, configuration."""

@@ -7,7 +7,7 @@ position, scale and angle as a detector makes it. The picture may be a photo or 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,19 +60,14 @@ class WarpConfig:
     """A point whose patch has a smaller standard deviation (grey levels of 255) is left out."""
 
 
-def read_photos(
-    folder: str | Path, config: WarpConfig | None = None, seed: int = 0, points: int = 0
-) -> PatchSet:
+def read_photos(folder: str | Path, config: WarpConfig | None = None, seed: int = 0) -> PatchSet:
     """Patches around keypoints of every photo below `folder`, seen again under synthetic views.
 
-    `points` a photo instead of the configuration's, if above 0. Unreadable photos are left out; InputError
-    when none remains.
+    Unreadable photos are left out; InputError when none remains.
     """
     from ..images import list_images, read_gray
 
     config = config or WarpConfig()
-    if points > 0:
-        config = replace(config, points=points)
     parts: list[tuple[Gray, NDArray[np.int64]]] = []
     folder = Path(folder)
     for name in track(list_images(folder), f"warping {folder.name}"):

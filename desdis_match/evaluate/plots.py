@@ -15,6 +15,9 @@ from .results import PLOT_FORMATS, Chart
 INSIDE = 4
 """Series up to which the legend lies in the chart; more would hide it."""
 
+COLOURS = 10
+"""Series that matplotlib's own colours tell apart; more take a map of twenty."""
+
 
 def draw_charts(charts: Sequence[Chart], file_format: str = "png") -> bytes:
     """All charts on one page, two a row, as the bytes of a file."""
@@ -41,7 +44,11 @@ def draw_charts(charts: Sequence[Chart], file_format: str = "png") -> bytes:
 
 def draw(axes: Any, chart: Chart) -> None:
     """One chart into matplotlib axes."""
+    from matplotlib import colormaps
     from matplotlib.ticker import LogLocator, NullFormatter
+
+    if len(chart.series) > COLOURS:
+        axes.set_prop_cycle(color=colormaps["tab20"].colors)
 
     if chart.kind == "bars":
         names = list(dict.fromkeys(str(x) for s in chart.series for x in s.x))
