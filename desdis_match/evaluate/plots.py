@@ -48,7 +48,7 @@ def draw(axes: Any, chart: Chart) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     if len(chart.series) > COLOURS:
-        axes.set_prop_cycle(color=colormaps["tab20"].colors)
+        axes.set_prop_cycle(color=[colormaps["tab20"](i) for i in range(20)])
 
     if chart.kind == "bars":
         names = list(dict.fromkeys(str(x) for s in chart.series for x in s.x))
