@@ -168,6 +168,20 @@ def test_every_patch_and_point_can_be_drawn():
     assert np.array_equal(again.anchors, drawn[7].anchors)
 
 
+def test_a_batch_of_stretches_takes_neighbours_and_reaches_every_point():
+    data = a_set(np.repeat(np.arange(1000), 2))
+    drawn = [draw_pairs(data, 128, np.random.default_rng(seed), stretch=100) for seed in range(60)]
+    for pairs in drawn:
+        points = np.sort(data.points[pairs.anchors])
+        assert len(points) == len(np.unique(points)) <= 128
+        gaps = np.diff(points)
+        assert (gaps > 100).sum() <= 3  # 128 pairs and some to spare from four stretches of 64
+        assert np.median(gaps) <= 3  # of all points alike: about 8
+    assert len(np.unique(np.concatenate([data.points[pairs.anchors] for pairs in drawn]))) > 950
+    whole = draw_pairs(a_set([0, 0, 5, 5, 9, 9]), 3, np.random.default_rng(0), stretch=100)
+    assert len(whole.anchors) == 3  # a stretch longer than the data is all of it
+
+
 def test_unknown_sources_are_refused():
     for spec, said in (
         ("liberty", "no patch source"),

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from desdis_match.distill.config import TrainConfig
+from desdis_match.distill.config import TeacherConfig, TrainConfig
 from desdis_match.distill.planar import PlanarPairs, planar_ap
-from desdis_match.distill.study import StudyRun, _of_share, folder_name, summarize
+from desdis_match.distill.study import (
+    EARLIER,
+    StudyRun,
+    _of_share,
+    _with_earlier,
+    folder_name,
+    summarize,
+)
 
 
 def test_rows_are_means_over_seeds():
@@ -45,3 +52,14 @@ def test_planar_ap_by_hand():
 
     # Ranked: wrong, right, right of two partners: precision 0, 1/2, 2/3 at recall 0, 1/2, 1 (trapezoids).
     assert planar_ap(by_shade, data) == pytest.approx(0.5 * (0 + 0.5) / 2 + 0.5 * (0.5 + 2 / 3) / 2, abs=1e-6)
+
+
+def test_weights_of_an_earlier_run_stand_in_for_its_name():
+    config = TrainConfig()
+    taught = dataclasses.replace(config, teacher=TeacherConfig(names=("desdis-32", EARLIER)))
+    found = _with_earlier(taught, "old.safetensors")
+    assert found.teacher.names == ("desdis-32", "old.safetensors")
+    assert found.student.start == "scratch"
+    goes_on = dataclasses.replace(config, student=dataclasses.replace(config.student, start=EARLIER))
+    assert _with_earlier(goes_on, "old.safetensors").student.start == "old.safetensors"
+    assert _with_earlier(config, "old.safetensors") == config

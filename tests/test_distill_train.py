@@ -103,6 +103,18 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(
         }
 
 
+def test_a_teacher_without_weight_is_not_asked(tmp_path, data, teacher_file):
+    config = changed(
+        TINY, teacher={"names": (str(teacher_file),)}, student={"start": "teacher", "dim": 24}, steps=1
+    )
+    control = changed(config, loss={"regularizer_weight": 0.0})
+    assert loop.prepare(config, tmp_path / "taught", data).teacher is not None
+    assert loop.prepare(control, tmp_path / "alone", data).teacher is None
+    header = read_weights(train(control, tmp_path / "alone", data=data).last)[1]
+    assert header["teacher"] == []
+    assert header["architecture"]["width"] == 4  # the teacher's, where it starts
+
+
 def test_what_a_run_leaves_can_be_used_and_is_documented(tmp_path, data, teacher_file):
     result = train(changed(TINY, teacher={"names": (str(teacher_file),)}), tmp_path, data=data)
     network, header = read_weights(result.last)

@@ -20,6 +20,8 @@ from release import LICENCES, SCORED
 
 from desdis_match.descriptors import read_weights
 from desdis_match.descriptors.registry import packaged_folder
+from desdis_match.distill.config import TrainConfig, differences
+from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.record import read_log
 
 HERE = Path(__file__).resolve().parent
@@ -86,6 +88,24 @@ def data_table(header: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+NOT_OF_THE_COMMAND = ("data.sources", "data.scored", "student.width", "teacher.names", "steps")
+"""Fields that release.py's command says otherwise."""
+
+
+def command(config: dict[str, Any]) -> str:
+    """What makes these weights again: release.py with every option that differs from the preset."""
+    preset, defaults = PRESETS["release"][1].as_dict(), TrainConfig().as_dict()
+    words = [f"--width {config['student']['width']}", f"--steps {config['steps']}"]
+    for name in differences(preset, config):
+        if name not in NOT_OF_THE_COMMAND and not name.startswith("validate"):
+            group, _, field = name.rpartition(".")
+            fallback = (defaults[group] if group else defaults)[field]  # older than the option
+            value = (config[group] if group else config).get(field, fallback)
+            words.append(f"--{name.replace('_', '-')} {value}")
+    files = "--photos PHOTOS --notredame NOTREDAME --teachers DesDis-32.pth"
+    return f"python training/release.py {files} \\\n    " + " ".join(words)
+
+
 def card(path: Path) -> str:
     """A model card as Markdown; its head is machine-readable."""
     name = path.stem
@@ -98,6 +118,7 @@ def card(path: Path) -> str:
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         sequence="/".join(SEQUENCE),
         ap=sequence_ap(name),
+        command=command(config),
         width=config["student"]["width"],
         dim=config["student"]["dim"],
         version=header["version"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +19,10 @@ from heldback import planar_sets
 from release import release_sources
 
 from desdis_match.cli import run
+from desdis_match.distill.augment import NO_AUGMENTATION
 from desdis_match.distill.config import DataConfig, OptimConfig, StudentConfig, TeacherConfig, TrainConfig
 from desdis_match.distill.datasets import load_sources
+from desdis_match.distill.objective import LossConfig
 from desdis_match.distill.patchset import split
 from desdis_match.distill.planar import read_planar
 from desdis_match.distill.presets import PRESETS
@@ -28,7 +31,9 @@ from desdis_match.distill.study import EARLIER, StudyData, StudyRun, add_line, r
 
 HERE = Path(__file__).resolve().parent
 FEW_POINTS = 0.1
-"""Share of the points that `equal-weight` trains on at small scale, to bring a teacher nearer to its end."""
+"""Share of the points that `equal-weight` trains on at small scale, so that a teacher comes to its end."""
+ROUNDS = 4
+"""Of `equal-weight`: how often a teacher is trained on by the triplet loss alone before it teaches."""
 BASELINES = ("rootsift", "DesDis-8", "DesDis-16", "DesDis-32", "HardTFeat")
 
 
@@ -97,13 +102,20 @@ def ablation(start: TrainConfig, weights: Path) -> list[StudyRun]:
 
 
 def recipe(small: bool, data: Path) -> list[StudyRun]:
-    """Teacher, loss and augmentation for the weights that are released, on their data."""
+    """Teacher, loss, augmentation, batches and step for the weights that are released, on their data.
+
+    Rows "A, B" have what was chosen before: first the light and the teacher, then the loss and so on.
+    """
+    best, ours = str(data / "weights/desdis/DesDis-32.pth"), "desdis-32"
     preset = PRESETS["release"][1]
     start = replace(
         preset,
+        data=replace(preset.data, stretch=0),
         augment=PRESETS["short"][1].augment,
         student=StudentConfig(width=8),
-        teacher=TeacherConfig(names=(str(data / "weights/desdis/DesDis-32.pth"),)),
+        teacher=TeacherConfig(names=(best,)),
+        loss=LossConfig(),
+        optim=OptimConfig(lr=1e-2),
         steps=600 if small else 20000,
         validate_every=10**9,
         threads=1 if small else 0,
@@ -114,26 +126,35 @@ def recipe(small: bool, data: Path) -> list[StudyRun]:
     half, more, twice = ({name: by * value for name, value in shapes.items()} for by in (0.5, 1.5, 2.0))
     shares = ("light_share", "blur_share", "noise_share", "jpeg_share")
     often = {name: 3 * getattr(augment, name) for name in shares}
+    lit = replace(start, augment=replace(augment, **often), teacher=replace(start.teacher, sees="plain"))
+    sosnet = replace(lit, loss=LossConfig(kind="sosnet"))
+    whole = replace(sosnet, student=replace(lit.student, dropout=0.0))
+    near = replace(whole, data=replace(start.data, stretch=400))
+    fast = replace(near, optim=replace(start.optim, lr=2e-2))
 
-    def row(name: str, **changes: object) -> StudyRun:
-        return StudyRun(name, replace(start, **changes))
+    def row(name: str, config: TrainConfig = start, **changes: object) -> StudyRun:
+        return StudyRun(name, replace(config, **changes))
 
     return [
         row("default"),
         row("no teacher", teacher=TeacherConfig()),
-        row("teacher sees plain patches", teacher=replace(start.teacher, sees="plain")),
-        row("light three times as often", augment=replace(augment, **often)),
-        row("hynet", loss=replace(start.loss, kind="hynet", margin=1.2)),
+        row("teacher sees plain patches", teacher=lit.teacher),
+        row("light three times as often", augment=lit.augment),
+        row("hynet", loss=LossConfig(kind="hynet", margin=1.2)),
         row("half the geometry", augment=replace(augment, **half)),
-        row("learning rate 0.005", optim=replace(start.optim, lr=0.005)),
-        row("batch 256, 1200 steps", batch=256, steps=1200),
         row("that light, 1.5 times the geometry", augment=replace(augment, **often, **more)),
         row("that light, twice the geometry", augment=replace(augment, **often, **twice)),
-        row(
-            "that light, 1.5 times the geometry, hynet",
-            augment=replace(augment, **often, **more),
-            loss=replace(start.loss, kind="hynet", margin=1.2),
-        ),
+        row("A: that light, plain teacher", lit),
+        row("A, sosnet", sosnet),
+        row("B: A, sosnet, no dropout", whole),
+        row("B, also our desdis-32 as teacher", whole, teacher=replace(lit.teacher, names=(best, ours))),
+        row("C: B, stretches of 400 points", near),
+        row("C, stretches of 150", near, data=replace(start.data, stretch=150)),
+        row("C, regularizer's weight 10", near, loss=replace(near.loss, regularizer_weight=10.0)),
+        row("C, batch 1024, half the steps", near, batch=1024, steps=near.steps // 2),
+        row("D: C, learning rate 0.02", fast),
+        row("D, stretches of 1000", fast, data=replace(start.data, stretch=1000)),
+        row("D, 64 numbers", fast, student=replace(fast.student, dim=64)),
     ]
 
 
@@ -163,28 +184,29 @@ def light_weight(start: TrainConfig, weights: Path) -> list[StudyRun]:
 
 
 def equal_weight(start: TrainConfig) -> list[StudyRun]:
-    """A teacher by the triplet loss alone; its DesDis student; the teacher trained on as long without it."""
+    """A teacher by the triplet loss alone, in rounds; then its DesDis student, and one round more without it.
+
+    Every round has the same steps and schedule, batches of its own, and starts from the round before.
+    Flips and quarter turns are the only augmentation, as in the paper: so a teacher's training ends.
+    """
+    plain = replace(NO_AUGMENTATION, flips=True)
+    start = replace(start, steps=6 * start.steps, augment=plain)
     runs = []
-    for seed in (0, 1, 2):
-        for kind in ("hardnet", "sosnet"):
-            alone = replace(start, seed=seed, steps=2 * start.steps, loss=replace(start.loss, kind=kind))
-            teacher = StudyRun(f"{kind}, teacher", alone)
-            taught = replace(alone, teacher=replace(start.teacher, names=(EARLIER,)))
-            goes_on = replace(alone.student, start="teacher")
-            runs += [
-                teacher,
-                StudyRun(f"{kind}, student from the teacher", replace(taught, student=goes_on), teacher.name),
-                StudyRun(
-                    f"{kind}, control: teacher trained on",
-                    replace(
-                        taught,
-                        student=goes_on,
-                        loss=replace(alone.loss, regularizer_weight=0.0),
-                    ),
-                    teacher.name,
-                ),
-                StudyRun(f"{kind}, student from scratch", taught, teacher.name),
-            ]
+    for kind, seed in product(("hardnet", "sosnet"), range(3)):
+        alone = replace(start, loss=replace(start.loss, kind=kind))
+        on = replace(alone, student=replace(start.student, start=EARLIER))
+        taught = TeacherConfig(names=(EARLIER,), cache=start.teacher.cache)
+        first = StudyRun(f"{kind}, teacher, round 1", replace(alone, seed=seed))
+        chain = [first]
+        for number in range(2, ROUNDS + 1):
+            row = f"{kind}, teacher, round {number}"
+            chain.append(StudyRun(row, replace(on, seed=seed + 10 * (number - 1)), chain[-1].name))
+        last = replace(on, seed=seed + 10 * ROUNDS)
+        runs += [
+            *chain,
+            StudyRun(f"{kind}, control: round {ROUNDS + 1}", last, chain[-1].name),
+            StudyRun(f"{kind}, student from the teacher", replace(last, teacher=taught), chain[-1].name),
+        ]
     return runs
 
 

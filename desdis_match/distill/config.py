@@ -22,6 +22,9 @@ class DataConfig:
     """Share of each source's points (the last ones) that is not trained on but scored on."""
     scored: tuple[str, ...] = ()
     """Further sources, none of which is trained on: they join what is held back."""
+    stretch: int = 0
+    """Draw a batch from stretches of so many consecutive points, which lie in one photo or one part of a
+    scene and are harder to tell apart; 0: from all points alike."""
     galleries: int = 4
     """Sets of held-back pairs that a validation scores, at most."""
     gallery_size: int = 1000

@@ -17,6 +17,9 @@ from ..errors import InputError
 
 Int64 = NDArray[np.int64]
 
+NEIGHBOURS = 64
+"""Points that a batch takes from one stretch of consecutive points."""
+
 
 @dataclass(frozen=True)
 class PatchSet:
@@ -159,10 +162,20 @@ class Pairs:
     doubt: Int64  # (B,)
 
 
-def draw_pairs(data: PatchSet, count: int, rng: np.random.Generator) -> Pairs:
-    """`count` random pairs, no two of which may be one point; fewer if there are not enough."""
+def draw_pairs(data: PatchSet, count: int, rng: np.random.Generator, stretch: int = 0) -> Pairs:
+    """`count` random pairs, no two of which may be one point; fewer if there are not enough.
+
+    stretch: 0, or the length of stretches of consecutive points, from each of which `NEIGHBOURS` are drawn:
+    points of one photo or one part of a scene, which are harder to tell apart than points of all sources.
+    """
     wanted = min(data.num_points, count + count // 2 + 16)
-    chosen = rng.choice(data.num_points, wanted, replace=False, shuffle=True)
+    if 0 < stretch < data.num_points:
+        starts = rng.integers(0, data.num_points - stretch + 1, -(-wanted // NEIGHBOURS))
+        of_each = min(NEIGHBOURS, stretch)
+        drawn = [start + rng.choice(stretch, of_each, replace=False) for start in starts]
+        chosen = rng.permutation(np.unique(np.concatenate(drawn)))
+    else:
+        chosen = rng.choice(data.num_points, wanted, replace=False, shuffle=True)
     starts, counts = data.spans[chosen].T
     rows = data.order[starts]
     keep = _apart(data.groups[rows], data.doubt[rows])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from .augment import AugmentConfig
 from .config import DataConfig, OptimConfig, StudentConfig, TeacherConfig, TrainConfig
+from .objective import LossConfig
 
 QUICK = TrainConfig(
     data=DataConfig(sources=("textures:20",), galleries=2, gallery_size=300),
@@ -38,13 +39,14 @@ SHORT = TrainConfig(
 """desdis-16 from scratch, a quarter of an hour on two cores; --data.sources says where the patches are."""
 
 RELEASE = TrainConfig(
-    data=DataConfig(sources=(), held_back=0.05),
+    data=DataConfig(sources=(), held_back=0.05, stretch=1000),
     augment=replace(SHORT.augment, light_share=0.3, blur_share=0.3, noise_share=0.3, jpeg_share=0.15),
-    student=StudentConfig(width=32),
+    student=StudentConfig(width=32, dropout=0.0),
     teacher=TeacherConfig(names=("desdis-32",), sees="plain"),
+    loss=LossConfig(kind="sosnet"),
     batch=512,
     steps=6000,
-    optim=OptimConfig(lr=1e-2),
+    optim=OptimConfig(lr=2e-2),
     validate_every=500,
     threads=1,
 )

@@ -22,13 +22,13 @@ from .config import TrainConfig
 from .patchset import PatchSet
 from .planar import PlanarPairs, planar_ap
 from .record import read_log
-from .train import train
+from .train import LAST, train
 from .validate import galleries, score
 
 logger = logging.getLogger(__name__)
 
 EARLIER = "earlier run"
-"""Stands in `teacher.names` for the weights of the run named by `StudyRun.after`."""
+"""Stands in `teacher.names` or `student.start` for the weights of the run named by `StudyRun.after`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class StudyRun:
     """What is compared; runs of one row differ in the seed only."""
     config: TrainConfig
     after: str = ""
-    """Name of the run (row/seed) whose weights are the teacher, if `teacher.names` says EARLIER."""
+    """Name of the run (row/seed) whose weights stand where the configuration says EARLIER."""
 
     @property
     def name(self) -> str:
@@ -69,11 +69,7 @@ def run_study(
         if run.name in {line["name"] for line in read_log(log)}:
             continue
         folder = work / folder_name(run.name)
-        config = run.config
-        if EARLIER in config.teacher.names:
-            earlier = work / folder_name(run.after) / "last.safetensors"
-            names = tuple(str(earlier) if name == EARLIER else name for name in config.teacher.names)
-            config = replace(config, teacher=replace(config.teacher, names=names))
+        config = _with_earlier(run.config, str(work / folder_name(run.after) / LAST))
         start = time.process_time()
         result = train(config, folder, data=(data.training, data.held))
         line = {
@@ -88,6 +84,17 @@ def run_study(
         }
         add_line(log, line)
         logger.info("%s", line)
+
+
+def _with_earlier(config: TrainConfig, weights: str) -> TrainConfig:
+    """The configuration with `weights` where it says EARLIER."""
+    names = tuple(weights if name == EARLIER else name for name in config.teacher.names)
+    start = weights if config.student.start == EARLIER else config.student.start
+    return replace(
+        config,
+        teacher=replace(config.teacher, names=names),
+        student=replace(config.student, start=start),
+    )
 
 
 def scores_of(descriptor: str | Path, data: StudyData) -> dict[str, float]:

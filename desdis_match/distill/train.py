@@ -80,9 +80,8 @@ class Batches:
         return drawn
 
     def _draw(self, step: int) -> Pairs:
-        return draw_pairs(
-            self.data, self.config.batch, np.random.default_rng([self.config.seed, step, self.rank])
-        )
+        rng = np.random.default_rng([self.config.seed, step, self.rank])
+        return draw_pairs(self.data, self.config.batch, rng, self.config.data.stretch)
 
     def rows(self, pairs: Pairs) -> Tensor:
         """(2B,) rows of the set: anchors, then positives."""
@@ -147,7 +146,8 @@ def prepare(config: TrainConfig, output: Path, data: tuple[PatchSet, PatchSet] |
     training, held = data or load_sources(config.data.sources, config.data.held_back, config.data.scored)
     logger.info("%d patches of %d points to train on", len(training), training.num_points)
     names = config.teacher.names
-    teacher = load_teacher(names, fabric.device.type) if names else None
+    needed = names and config.loss.regularizer_weight
+    teacher = load_teacher(names, fabric.device.type) if needed else None
     network = build_student(config.student, names, config.seed)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Run(config, output, fabric, network, teacher, training, held)
