@@ -79,12 +79,25 @@ def add_photos(
 
     output: folder of an earlier reconstruct. images: its photo folder, grown, or a folder of new photos only.
     fix_poses: the poses that are there stay exactly as they are.
-    Raises InputError when `output` holds no model of ours or `images` no new photo.
+    Raises InputError when `output` holds no model of ours, `images` no new photo, or another run is at work.
     """
-    output, work = Path(output), Path(output) / ".add"
-    if (work / "ready").is_file():
-        return _put_in_place(output, work)
+    output = Path(output)
     settings = _read_settings(output)
+    with stages.alone_in(output):
+        if (output / ".add" / "ready").is_file():
+            return _put_in_place(output, output / ".add")
+        return _add(output, images, settings, masks, run, fix_poses)
+
+
+def _add(
+    output: Path,
+    images: Path,
+    settings: _Settings,
+    masks: Path | None,
+    run: stages.RunConfig | None,
+    fix_poses: bool,
+) -> AddResult:
+    work = output / ".add"
     names = list_images(images)
     with FeatureFile(output / "features.h5") as features:
         old = features.names()

@@ -29,6 +29,7 @@ from .report import ImageReport, Report, StageUsage, print_report, versions
 from .stages import (
     PairsConfig,
     RunConfig,
+    alone_in,
     extract,
     make_folder,
     map_images,
@@ -76,12 +77,17 @@ class ReconstructResult:
 def reconstruct(config: ReconstructConfig) -> ReconstructResult:
     """Run all stages, or what of them is not done yet.
 
-    Raises InputError for wrong input, and NoModelError when no model forms: the report is written all the
-    same, and the message says which stage starved.
+    Raises InputError for wrong input or an output folder in which another run is at work, and NoModelError
+    when no model forms: the report is written all the same, and the message says which stage starved.
     """
     list_images(config.images)  # a wrong folder is an error before anything is written
     output = config.output or default_output(config.images)
     make_folder(output)
+    with alone_in(output):
+        return _reconstruct(config, output)
+
+
+def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
     features, listed, matches = output / "features.h5", output / "pairs.txt", output / "matches.h5"
     usage = StageUsage(output / ".usage.json")
     so_far: dict[str, object] = {}

@@ -17,7 +17,7 @@ import pytest
 from desdis_match.errors import InputError, NoModelError
 from desdis_match.extract import ExtractConfig
 from desdis_match.reconstruct import ReconstructConfig, reconstruct
-from desdis_match.stages import RunConfig
+from desdis_match.stages import RunConfig, alone_in
 from desdis_match.store import FeatureFile
 
 OPTIONS = ["--max-keypoints", "800", "--workers", "1", "--descriptor", "rootsift"]
@@ -137,7 +137,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_files(
     # SQLite counts a file's transactions in its header; everything else is the same.
     assert sql(output / "database.db") == sql(undisturbed / "database.db")
     hidden = {path.name for path in output.iterdir() if path.name.startswith(".")}
-    assert hidden == {".usage.json"}, "nothing half-written is left"
+    assert hidden == {".usage.json", ".lock"}, "nothing half-written is left"
 
 
 def test_a_changed_option_redoes_only_what_depends_on_it(
@@ -231,6 +231,15 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(
     error = capfd.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
+
+
+def test_a_second_run_into_the_same_folder_is_refused(scene_folder: Path, tmp_path: Path):
+    with alone_in(tmp_path):
+        with pytest.raises(InputError, match=r"another run is at work in .*; wait until it has ended, or"):
+            reconstruct(ReconstructConfig(scene_folder / "images", tmp_path))
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    with alone_in(tmp_path):
+        pass  # the first has ended
 
 
 def test_an_unknown_flag_exits_with_2():

@@ -10,12 +10,13 @@ from .extraction import MIN_PARALLEL_IMAGES, extract, unusable_images
 from .mapping import map_images
 from .matching import match
 from .pairing import PairsConfig, choose_pairs, pairs
-from .resume import RunConfig, fingerprint, make_folder, num_workers
+from .resume import RunConfig, alone_in, fingerprint, make_folder, num_workers
 
 __all__ = [
     "MIN_PARALLEL_IMAGES",
     "PairsConfig",
     "RunConfig",
+    "alone_in",
     "choose_pairs",
     "extract",
     "fingerprint",

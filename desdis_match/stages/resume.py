@@ -6,10 +6,13 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ..devices import pick_device
 from ..errors import InputError
@@ -98,6 +101,25 @@ def make_folder(path: Path) -> None:
         raise InputError(
             f"the output folder {path} cannot be written ({error.strerror}); give another with --output"
         ) from error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep a second run out of an output folder while this one writes to it: the second gets an InputError.
+
+    The lock is the operating system's, so a killed run leaves none.
+    """
+    lock = FileLock(folder / ".lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"another run is at work in {folder}; wait until it has ended, or give another --output"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def num_workers(run: RunConfig, num_items: int, worthwhile: int) -> int:
