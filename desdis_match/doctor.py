@@ -19,7 +19,7 @@ from . import __version__
 from .descriptors import DEFAULT_DESCRIPTOR, DesDis, load_descriptor
 from .descriptors.download import cache_folder
 from .descriptors.engine import OnnxEngine, TorchEngine
-from .descriptors.registry import DOWNLOADS, packaged_folder
+from .descriptors.registry import DOWNLOADS, PACKAGED, packaged_folder
 from .descriptors.teachers import KORNIA_NETWORKS
 from .devices import pick_device
 from .extract import ExtractConfig, extract_image
@@ -116,10 +116,12 @@ def find_devices() -> dict[str, str]:
 def find_weights() -> dict[str, str]:
     """By descriptor: where its weights are, or that they are fetched at first use."""
     found = {"rootsift": "needs none"}
+    for name in PACKAGED:
+        path = packaged_folder() / f"{name}.safetensors"
+        found[name] = str(path) if path.is_file() else f"{path} is missing: install the package again"
     for name, source in DOWNLOADS.items():
-        places = (packaged_folder() / f"{name}.safetensors", cache_folder() / source.file_name)
-        there = next((str(place) for place in places if place.is_file()), None)
-        found[name] = there or "downloaded at first use"
+        path = cache_folder() / source.file_name
+        found[name] = str(path) if path.is_file() else "downloaded at first use"
     found |= {name: "Kornia downloads it at first use" for name in KORNIA_NETWORKS}
     found[DEFAULT_DESCRIPTOR] += " (default)"
     return found

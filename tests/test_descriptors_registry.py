@@ -53,36 +53,39 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def published(site: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> DesDis:
-    """Put a checkpoint in the authors' form on the site, as desdis-8."""
+    """Put a checkpoint in the authors' form on the site, as authors-desdis-8."""
     folder, address = site
     network = DesDis(8).eval()
     torch.save(network.state_dict(), folder / "DesDis-8.pth")
     sha256 = hashlib.sha256((folder / "DesDis-8.pth").read_bytes()).hexdigest()
-    monkeypatch.setitem(DOWNLOADS, "desdis-8", Download(f"{address}/DesDis-8.pth", sha256))
+    monkeypatch.setitem(DOWNLOADS, "authors-desdis-8", Download(f"{address}/DesDis-8.pth", sha256))
     return network
 
 
 def test_weights_are_downloaded_once_into_the_cache(site, bare: Path, monkeypatch: pytest.MonkeyPatch):
     network = published(site, monkeypatch)
     patches = torch.rand(3, 1, 32, 32)
-    assert torch.allclose(load_descriptor("desdis-8")(patches), network(patches), atol=1e-5)
+    assert torch.allclose(load_descriptor("authors-desdis-8")(patches), network(patches), atol=1e-5)
     assert [path.name for path in bare.iterdir()] == ["DesDis-8.pth"]
     (site[0] / "DesDis-8.pth").unlink()  # from now on the site has it no more
-    assert load_descriptor("desdis-8").fingerprint == fingerprint(network)
+    assert load_descriptor("authors-desdis-8").fingerprint == fingerprint(network)
 
 
-def test_weights_in_the_package_come_first(site, bare: Path, monkeypatch: pytest.MonkeyPatch):
-    published(site, monkeypatch)
+def test_our_weights_and_the_authors_have_names_of_their_own(site, bare: Path, monkeypatch):
+    authors = published(site, monkeypatch)
     ours = DesDis(8, dim=64)
     save_weights(bare.parent / "package" / "desdis-8.safetensors", ours, {})
     assert load_descriptor("desdis-8").fingerprint == fingerprint(ours)
     assert not bare.exists()
+    assert load_descriptor("authors-desdis-8").fingerprint == fingerprint(authors)
+    with pytest.raises(InputError, match=r"there is no weight file .*desdis-16\.safetensors"):
+        load_descriptor("desdis-16")
 
 
 def test_without_a_network_the_file_and_its_place_are_named(bare: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(DOWNLOADS, "desdis-8", Download("http://127.0.0.1:9/w/DesDis-8.pth", "0" * 64))
+    monkeypatch.setitem(DOWNLOADS, "authors-desdis-8", Download("http://127.0.0.1:9/w/DesDis-8.pth", "0" * 64))
     with pytest.raises(InputError) as error:
-        load_descriptor("desdis-8")
+        load_descriptor("authors-desdis-8")
     assert "http://127.0.0.1:9/w/DesDis-8.pth" in str(error.value)
     assert str(bare / "DesDis-8.pth") in str(error.value)
 
@@ -91,12 +94,12 @@ def test_other_bytes_than_the_published_ones_are_refused(site, bare: Path, monke
     published(site, monkeypatch)
     (site[0] / "DesDis-8.pth").write_bytes(b"<html>come back later</html>")
     with pytest.raises(InputError, match=r"is not the published DesDis-8\.pth"):
-        load_descriptor("desdis-8")
+        load_descriptor("authors-desdis-8")
     assert not list(bare.parent.glob("cache/*"))
     bare.mkdir()
     (bare / "DesDis-8.pth").write_bytes(b"half of i")
     with pytest.raises(InputError, match="delete it and run again"):
-        load_descriptor("desdis-8")
+        load_descriptor("authors-desdis-8")
 
 
 def test_a_download_that_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

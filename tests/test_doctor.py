@@ -28,10 +28,11 @@ def test_report_for_machines(capsys):
 def test_weights_in_the_cache_are_found(tmp_path, monkeypatch):
     monkeypatch.setenv("DESDIS_MATCH_CACHE", str(tmp_path))
     monkeypatch.setattr(doctor, "packaged_folder", lambda: tmp_path / "none")
-    assert doctor.find_weights()["desdis-8"].startswith("downloaded at first use")
-    file = tmp_path / DOWNLOADS["desdis-8"].file_name
+    assert "install the package again" in doctor.find_weights()["desdis-8"]
+    assert doctor.find_weights()["authors-desdis-8"].startswith("downloaded at first use")
+    file = tmp_path / DOWNLOADS["authors-desdis-8"].file_name
     file.touch()
-    assert doctor.find_weights()["desdis-8"].startswith(str(file))
+    assert doctor.find_weights()["authors-desdis-8"].startswith(str(file))
     assert doctor.find_weights()[DEFAULT_DESCRIPTOR].endswith("(default)")
 
 

@@ -102,8 +102,7 @@ def command(config: dict[str, Any]) -> str:
             fallback = (defaults[group] if group else defaults)[field]  # older than the option
             value = (config[group] if group else config).get(field, fallback)
             words.append(f"--{name.replace('_', '-')} {value}")
-    files = "--photos PHOTOS --notredame NOTREDAME --teachers DesDis-32.pth"
-    return f"python training/release.py {files} \\\n    " + " ".join(words)
+    return "python training/release.py --photos PHOTOS --notredame NOTREDAME \\\n    " + " ".join(words)
 
 
 def card(path: Path) -> str:

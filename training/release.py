@@ -1,4 +1,4 @@
-"""Our own weights: python training/release.py --photos DIR --notredame DIR --teachers FILE... [--width 8].
+"""Our own weights: python training/release.py --photos DIR --notredame DIR [--width 8].
 
 Reconstructs every set of photos and cuts the patches of its points, adds single photos under synthetic views
 and PhotoTour Notre Dame, and trains desdis-WIDTH from scratch with the preset `release`. Every part that is
@@ -66,7 +66,7 @@ class Arguments:
     """Folder with a folder a photo set."""
     notredame: Path
     """PhotoTour Notre Dame with the reconstructed ids."""
-    teachers: tuple[str, ...] = ("desdis-32",)
+    teachers: tuple[str, ...] = ("authors-desdis-32",)
     """Descriptor names or weight files; several are averaged."""
     width: int = 8
     output: Path = Path("out/release")

@@ -154,6 +154,7 @@ def recipe(small: bool, data: Path) -> list[StudyRun]:
         row("C, batch 1024, half the steps", near, batch=1024, steps=near.steps // 2),
         row("D: C, learning rate 0.02", fast),
         row("D, stretches of 1000", fast, data=replace(start.data, stretch=1000)),
+        row("D, stretches of 3000", fast, data=replace(start.data, stretch=3000)),
         row("D, 64 numbers", fast, student=replace(fast.student, dim=64)),
     ]
 

@@ -40,8 +40,11 @@ class Download:
         return self.url.rsplit("/", 1)[-1]
 
 
+PACKAGED = ("desdis-8", "desdis-16", "desdis-24", "desdis-32")
+"""Our own networks, whose weights are in the package."""
+
 DOWNLOADS: dict[str, Download] = {
-    f"desdis-{width}": Download(f"{AUTHORS_SITE}/DesDis-{width}.pth", sha256)
+    f"authors-desdis-{width}": Download(f"{AUTHORS_SITE}/DesDis-{width}.pth", sha256)
     for width, sha256 in {
         8: "b6761e9f63b0e3af0973353b00066213d7c698e490ec906ffc188997a96b77b5",
         16: "714b21738cbb0ce9c3131e75b20cc4a05b0bf4c26cb52a71559012e3be2517c3",
@@ -49,9 +52,9 @@ DOWNLOADS: dict[str, Download] = {
         32: "51182e79f973f572e5ac5280ce4f220f3f7a24bea9c9ddd727adef01847c2a0d",
     }.items()
 }
-"""The authors' networks (MIT licence), for names that have no weights in the package."""
+"""The authors' networks (MIT licence)."""
 
-NAMES: tuple[str, ...] = ("rootsift", *DOWNLOADS, *KORNIA_NETWORKS)
+NAMES: tuple[str, ...] = ("rootsift", *PACKAGED, *DOWNLOADS, *KORNIA_NETWORKS)
 """Every name that `load_descriptor` takes, besides paths and `package.module:name`."""
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".params")
@@ -84,8 +87,10 @@ def load_network(name_or_path: str | Path) -> nn.Module:
     name = str(name_or_path)
     if name == "rootsift":
         return RootSIFT().eval()
-    if name in DOWNLOADS:
-        path = find_weights(name)
+    if name in PACKAGED:
+        path = packaged_folder() / f"{name}.safetensors"
+    elif name in DOWNLOADS:
+        path = downloaded_weights(name)
     elif name in KORNIA_NETWORKS:
         return kornia_network(name)
     elif Path(name).suffix in (".safetensors", *CHECKPOINT_SUFFIXES):
@@ -105,15 +110,12 @@ def packaged_folder() -> Path:
     return Path(__file__).resolve().parents[1] / "weights"
 
 
-def find_weights(name: str) -> Path:
-    """The weight file of a name in DOWNLOADS: in the package, else in the cache, else downloaded into it.
+def downloaded_weights(name: str) -> Path:
+    """The weight file of a name in DOWNLOADS: in the cache, else downloaded into it.
 
     InputError when there is none and no network, naming the file to fetch and where to put it; InputError too
     when the cached file is not the published one.
     """
-    packaged = packaged_folder() / f"{name}.safetensors"
-    if packaged.is_file():
-        return packaged
     source = DOWNLOADS[name]
     cached = cache_folder() / source.file_name
     if not cached.is_file():

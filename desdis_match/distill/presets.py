@@ -42,7 +42,7 @@ RELEASE = TrainConfig(
     data=DataConfig(sources=(), held_back=0.05, stretch=1000),
     augment=replace(SHORT.augment, light_share=0.3, blur_share=0.3, noise_share=0.3, jpeg_share=0.15),
     student=StudentConfig(width=32, dropout=0.0),
-    teacher=TeacherConfig(names=("desdis-32",), sees="plain"),
+    teacher=TeacherConfig(names=("authors-desdis-32",), sees="plain"),
     loss=LossConfig(kind="sosnet"),
     batch=512,
     steps=6000,
