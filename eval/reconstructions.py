@@ -33,7 +33,11 @@ equal = ["--sift-keypoints", "5100", "--max-size", "1600", "--max-keypoints", "8
 outputs = [f"--json={results}/sfm-equal.json", f"--markdown={results}/sfm-equal.md"]
 main(["sfm", *scenes, "--descriptors", descriptors[1], "--pycolmap-sift", *equal, *outputs])
 
-ours = ["--descriptors", "desdis-8", "desdis-16", "desdis-32", "rootsift", "--max-size", "1600"]
-for detector, name in (("dog", "sfm-ours"), ("hessian", "sfm-ours-hessian")):
+ours = ["--descriptors", *(f"desdis-{width}" for width in (8, 16, 32)), "rootsift", "--max-size", "1600"]
+for detector, name, intrinsics in (
+    ("dog", "sfm-ours", ("self", "given")),
+    ("hessian", "sfm-ours-hessian", ("self",)),
+):
+    options = ["--intrinsics", *intrinsics, "--max-keypoints", "8000", "--detector", detector]
     outputs = [f"--json={results}/{name}.json", f"--markdown={results}/{name}.md"]
-    main(["sfm", *scenes, *ours, "--max-keypoints", "8000", "--detector", detector, *outputs])
+    main(["sfm", *scenes, *ours, *options, *outputs])

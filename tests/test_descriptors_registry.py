@@ -83,7 +83,9 @@ def test_our_weights_and_the_authors_have_names_of_their_own(site, bare: Path, m
 
 
 def test_without_a_network_the_file_and_its_place_are_named(bare: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(DOWNLOADS, "authors-desdis-8", Download("http://127.0.0.1:9/w/DesDis-8.pth", "0" * 64))
+    monkeypatch.setitem(
+        DOWNLOADS, "authors-desdis-8", Download("http://127.0.0.1:9/w/DesDis-8.pth", "0" * 64)
+    )
     with pytest.raises(InputError) as error:
         load_descriptor("authors-desdis-8")
     assert "http://127.0.0.1:9/w/DesDis-8.pth" in str(error.value)

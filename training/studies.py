@@ -32,8 +32,8 @@ from desdis_match.distill.study import EARLIER, StudyData, StudyRun, add_line, r
 HERE = Path(__file__).resolve().parent
 FEW_POINTS = 0.1
 """Share of the points that `equal-weight` trains on at small scale, so that a teacher comes to its end."""
-ROUNDS = 4
-"""Of `equal-weight`: how often a teacher is trained on by the triplet loss alone before it teaches."""
+TAUGHT = (4, 6)
+"""Of `equal-weight`: the rounds of a teacher's training after which it teaches a student."""
 BASELINES = ("rootsift", "DesDis-8", "DesDis-16", "DesDis-32", "HardTFeat")
 
 
@@ -185,29 +185,31 @@ def light_weight(start: TrainConfig, weights: Path) -> list[StudyRun]:
 
 
 def equal_weight(start: TrainConfig) -> list[StudyRun]:
-    """A teacher by the triplet loss alone, in rounds; then its DesDis student, and one round more without it.
+    """A teacher by the triplet loss alone, in rounds, and DesDis students of two of its rounds.
 
-    Every round has the same steps and schedule, batches of its own, and starts from the round before.
-    Flips and quarter turns are the only augmentation, as in the paper: so a teacher's training ends.
+    Every round has the same steps and schedule, batches of its own, and starts from the round before. So does
+    a student: the teacher's next round is its control, the same without the regularizer. Flips and quarter
+    turns are the only augmentation, as in the paper: so a teacher's training ends.
     """
     plain = replace(NO_AUGMENTATION, flips=True)
     start = replace(start, steps=6 * start.steps, augment=plain)
     runs = []
     for kind, seed in product(("hardnet", "sosnet"), range(3)):
         alone = replace(start, loss=replace(start.loss, kind=kind))
-        on = replace(alone, student=replace(start.student, start=EARLIER))
-        taught = TeacherConfig(names=(EARLIER,), cache=start.teacher.cache)
-        first = StudyRun(f"{kind}, teacher, round 1", replace(alone, seed=seed))
-        chain = [first]
-        for number in range(2, ROUNDS + 1):
-            row = f"{kind}, teacher, round {number}"
-            chain.append(StudyRun(row, replace(on, seed=seed + 10 * (number - 1)), chain[-1].name))
-        last = replace(on, seed=seed + 10 * ROUNDS)
-        runs += [
-            *chain,
-            StudyRun(f"{kind}, control: round {ROUNDS + 1}", last, chain[-1].name),
-            StudyRun(f"{kind}, student from the teacher", replace(last, teacher=taught), chain[-1].name),
-        ]
+        earlier = ""
+        for number in range(1, max(TAUGHT) + 2):
+            config = replace(alone, seed=seed + 10 * (number - 1))
+            if earlier:
+                config = replace(config, student=replace(start.student, start=EARLIER))
+            if number - 1 in TAUGHT:
+                teacher = replace(start.teacher, names=(EARLIER,))
+                runs.append(
+                    StudyRun(
+                        f"{kind}, student of round {number - 1}", replace(config, teacher=teacher), earlier
+                    )
+                )
+            runs.append(StudyRun(f"{kind}, teacher, round {number}", config, earlier))
+            earlier = runs[-1].name
     return runs
 
 
