@@ -159,12 +159,12 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.G
 def _on_share(
     patches: Tensor, share: float, generator: torch.Generator, change: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Apply `change` to a random share of the patches."""
+    """Apply `change` to a random share of the patches, in place."""
     if share <= 0:
         return patches
     chosen = torch.rand(len(patches), generator=generator, device=generator.device) < share
     rows = chosen.nonzero()[:, 0]
-    return patches.index_copy(0, rows, change(patches[rows])) if len(rows) else patches
+    return patches.index_copy_(0, rows, change(patches[rows])) if len(rows) else patches
 
 
 def _relight(patches: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
