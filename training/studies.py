@@ -131,6 +131,7 @@ def recipe(small: bool, data: Path) -> list[StudyRun]:
     whole = replace(sosnet, student=replace(lit.student, dropout=0.0))
     near = replace(whole, data=replace(start.data, stretch=400))
     fast = replace(near, optim=replace(start.optim, lr=2e-2))
+    wide = replace(fast, data=replace(start.data, stretch=1000))
 
     def row(name: str, config: TrainConfig = start, **changes: object) -> StudyRun:
         return StudyRun(name, replace(config, **changes))
@@ -153,9 +154,12 @@ def recipe(small: bool, data: Path) -> list[StudyRun]:
         row("C, regularizer's weight 10", near, loss=replace(near.loss, regularizer_weight=10.0)),
         row("C, batch 1024, half the steps", near, batch=1024, steps=near.steps // 2),
         row("D: C, learning rate 0.02", fast),
-        row("D, stretches of 1000", fast, data=replace(start.data, stretch=1000)),
         row("D, stretches of 3000", fast, data=replace(start.data, stretch=3000)),
         row("D, 64 numbers", fast, student=replace(fast.student, dim=64)),
+        row("E: D, stretches of 1000", wide),
+        row("E, no teacher", wide, teacher=TeacherConfig()),
+        row("E, live teacher", wide, teacher=start.teacher),
+        row("E, half the geometry", wide, augment=replace(lit.augment, **half)),
     ]
 
 
