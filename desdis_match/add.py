@@ -81,23 +81,24 @@ def add_photos(
     fix_poses: the poses that are there stay exactly as they are.
     Raises InputError when `output` holds no model of ours, `images` no new photo, or another run is at work.
     """
-    output = Path(output)
-    settings = _read_settings(output)
+    output, work = Path(output), Path(output) / ".add"
+    ready = (work / "ready").is_file()  # a killed run's: while it is put in place, a model may be missing
+    settings = None if ready else _read_settings(output)
     with stages.alone_in(output):
-        if (output / ".add" / "ready").is_file():
-            return _put_in_place(output, output / ".add")
-        return _add(output, images, settings, masks, run, fix_poses)
+        if settings is None:
+            return _put_in_place(output, work)
+        return _add(output, work, images, settings, masks, run, fix_poses)
 
 
 def _add(
     output: Path,
+    work: Path,
     images: Path,
     settings: _Settings,
     masks: Path | None,
     run: stages.RunConfig | None,
     fix_poses: bool,
 ) -> AddResult:
-    work = output / ".add"
     names = list_images(images)
     with FeatureFile(output / "features.h5") as features:
         old = features.names()

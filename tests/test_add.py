@@ -126,6 +126,23 @@ def test_a_kill_anywhere_is_made_good_by_the_same_command(
     assert not (grown / "out" / ".add").exists()
 
 
+def test_a_kill_while_models_change_places_is_made_good(grown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = add.os.replace
+
+    def killed_at_new_models(source, target):
+        if Path(target) == grown / "out" / "sparse":
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(add.os, "replace", killed_at_new_models)
+        add_photos(grown / "out", grown / "photos", run=ONE)
+    assert not (grown / "out" / "sparse").exists()
+    result = add_photos(grown / "out", grown / "photos", run=ONE)
+    assert (result.before.num_registered, result.after.num_registered) == (5, 6)
+    assert not (grown / "out" / ".add").exists()
+
+
 def test_a_photo_of_something_else_is_left_out_with_the_reason(grown: Path, capsys) -> None:
     (grown / "photos" / "later on" / "ü 1.jpg").unlink()
     noise = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (300, 400), np.uint8), (0, 0), 2)
