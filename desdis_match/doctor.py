@@ -19,7 +19,7 @@ from . import __version__
 from .descriptors import DEFAULT_DESCRIPTOR, DesDis, load_descriptor
 from .descriptors.download import cache_folder
 from .descriptors.engine import OnnxEngine, TorchEngine
-from .descriptors.registry import DOWNLOADS, PACKAGED, packaged_folder
+from .descriptors.registry import DOWNLOADS, PACKAGED, packaged_weights
 from .descriptors.teachers import KORNIA_NETWORKS
 from .devices import pick_device
 from .extract import ExtractConfig, extract_image
@@ -117,7 +117,7 @@ def find_weights() -> dict[str, str]:
     """By descriptor: where its weights are, or that they are fetched at first use."""
     found = {"rootsift": "needs none"}
     for name in PACKAGED:
-        path = packaged_folder() / f"{name}.safetensors"
+        path = packaged_weights(name)
         found[name] = str(path) if path.is_file() else f"{path} is missing: install the package again"
     for name, source in DOWNLOADS.items():
         path = cache_folder() / source.file_name

@@ -15,15 +15,14 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from desdis_match.descriptors.registry import packaged_folder
+from desdis_match.descriptors.registry import PACKAGED
 from desdis_match.evaluate.__main__ import main
 
 data = Path("../shared/data")
 results = Path("eval/results")
-ours = sorted((path.stem for path in packaged_folder().glob("desdis-*")), key=lambda name: (len(name), name))
 weights = [f"{data}/weights/desdis/DesDis-{width}.pth" for width in (8, 16, 24, 32)]
 weights += [f"{data}/weights/tfeat/tfeat-liberty.params", f"{data}/weights/affnet/HardTFeat.pth", "rootsift"]
-weights = [*ours, *weights]
+weights = [*PACKAGED, *weights]
 
 
 def outputs(name: str) -> list[str]:
@@ -44,7 +43,7 @@ rates = json.loads((results / "describe.json").read_text())["patches_per_second"
 matching = json.loads((results / "hpatches.json").read_text())["descriptors"]
 images = json.loads((results / "homographies.json").read_text())["summary"]["oxford_affine"]
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
-families = {"ours": ours, "the authors'": [f"DesDis-{width}" for width in (8, 16, 24, 32)]}
+families = {"ours": PACKAGED, "the authors'": [f"DesDis-{width}" for width in (8, 16, 24, 32)]}
 families |= {name: [name] for name in ("HardTFeat", "tfeat-liberty", "rootsift")}
 for family, names in families.items():
     kinds = [name.lower().replace("tfeat-liberty", "tfeat") for name in names]

@@ -9,6 +9,7 @@ in the cache folder. Stopped, it goes on where it was.
 
 from pathlib import Path
 
+from desdis_match.descriptors.registry import PACKAGED
 from desdis_match.evaluate.__main__ import main
 
 data = Path("../shared/data")
@@ -33,7 +34,7 @@ equal = ["--sift-keypoints", "5100", "--max-size", "1600", "--max-keypoints", "8
 outputs = [f"--json={results}/sfm-equal.json", f"--markdown={results}/sfm-equal.md"]
 main(["sfm", *scenes, "--descriptors", descriptors[1], "--pycolmap-sift", *equal, *outputs])
 
-ours = ["--descriptors", *(f"desdis-{width}" for width in (8, 16, 32)), "rootsift", "--max-size", "1600"]
+ours = ["--descriptors", *PACKAGED, "rootsift", "--max-size", "1600"]
 for detector, name, intrinsics in (
     ("dog", "sfm-ours", ("self", "given")),
     ("hessian", "sfm-ours-hessian", ("self",)),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from desdis_match import doctor
-from desdis_match.descriptors import DEFAULT_DESCRIPTOR
+from desdis_match.descriptors import DEFAULT_DESCRIPTOR, registry
 from desdis_match.descriptors.registry import DOWNLOADS
 
 
@@ -27,7 +27,7 @@ def test_report_for_machines(capsys):
 
 def test_weights_in_the_cache_are_found(tmp_path, monkeypatch):
     monkeypatch.setenv("DESDIS_MATCH_CACHE", str(tmp_path))
-    monkeypatch.setattr(doctor, "packaged_folder", lambda: tmp_path / "none")
+    monkeypatch.setattr(registry, "packaged_folder", lambda: tmp_path / "none")
     assert "install the package again" in doctor.find_weights()["desdis-8"]
     assert doctor.find_weights()["authors-desdis-8"].startswith("downloaded at first use")
     file = tmp_path / DOWNLOADS["authors-desdis-8"].file_name

@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 from release import LICENCES, SCORED
 
 from desdis_match.descriptors import read_weights
-from desdis_match.descriptors.registry import packaged_folder
+from desdis_match.descriptors.registry import PACKAGED, packaged_weights
 from desdis_match.distill.config import TrainConfig, differences
 from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.record import read_log
@@ -47,11 +47,6 @@ def evaluated() -> dict[str, tuple[float, ...]]:
             images["v_dogman"][label]["AP"],
         )
     return scores
-
-
-def number(path: Path) -> int:
-    """The number in desdis-NUMBER.safetensors."""
-    return int(path.stem.rpartition("-")[2])
 
 
 def sequence_ap(label: str) -> float:
@@ -88,8 +83,15 @@ def data_table(header: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-NOT_OF_THE_COMMAND = ("data.sources", "data.scored", "student.width", "teacher.names", "steps")
-"""Fields that release.py's command says otherwise."""
+NOT_OF_THE_COMMAND = (
+    "data.sources",
+    "data.scored",
+    "student.width",
+    "teacher.names",
+    "steps",
+    "validate_every",
+)
+"""Fields that release.py's command says otherwise, or that leave the weights as they are."""
 
 
 def command(config: dict[str, Any]) -> str:
@@ -97,7 +99,7 @@ def command(config: dict[str, Any]) -> str:
     preset, defaults = PRESETS["release"][1].as_dict(), TrainConfig().as_dict()
     words = [f"--width {config['student']['width']}", f"--steps {config['steps']}"]
     for name in differences(preset, config):
-        if name not in NOT_OF_THE_COMMAND and not name.startswith("validate"):
+        if name not in NOT_OF_THE_COMMAND:
             group, _, field = name.rpartition(".")
             fallback = (defaults[group] if group else defaults)[field]  # older than the option
             value = (config[group] if group else config).get(field, fallback)
@@ -159,7 +161,7 @@ def curves(files: list[Path], path: Path) -> None:
 
 
 def main() -> None:
-    files = sorted(packaged_folder().glob("desdis-*.safetensors"), key=number)
+    files = [packaged_weights(name) for name in PACKAGED]
     (HERE / "cards").mkdir(exist_ok=True)
     for path in files:
         (HERE / "cards" / f"{path.stem}.md").write_text(card(path), encoding="utf-8")

@@ -88,7 +88,7 @@ def load_network(name_or_path: str | Path) -> nn.Module:
     if name == "rootsift":
         return RootSIFT().eval()
     if name in PACKAGED:
-        path = packaged_folder() / f"{name}.safetensors"
+        path = packaged_weights(name)
     elif name in DOWNLOADS:
         path = downloaded_weights(name)
     elif name in KORNIA_NETWORKS:
@@ -108,6 +108,11 @@ def load_network(name_or_path: str | Path) -> nn.Module:
 def packaged_folder() -> Path:
     """Where the wheel carries weights."""
     return Path(__file__).resolve().parents[1] / "weights"
+
+
+def packaged_weights(name: str) -> Path:
+    """Where the weight file of a name in PACKAGED lies."""
+    return packaged_folder() / f"{name}.safetensors"
 
 
 def downloaded_weights(name: str) -> Path:
