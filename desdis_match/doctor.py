@@ -192,6 +192,7 @@ def print_tables(tables: dict[str, dict[str, str]]) -> None:
     """Aligned, a heading each; colours only on a terminal."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
     for title, rows in tables.items():
@@ -199,7 +200,7 @@ def print_tables(tables: dict[str, dict[str, str]]) -> None:
         table.add_column(style="cyan", min_width=18)
         table.add_column(overflow="fold")
         for name, text in rows.items():
-            table.add_row(name, text)
+            table.add_row(name, Text(text))  # as it is: square brackets are no markup
         console.print(title.capitalize(), style="bold")
         console.print(table)
 

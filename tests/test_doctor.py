@@ -52,3 +52,8 @@ def test_a_bad_result_fails(change, monkeypatch, capsys):
     monkeypatch.setattr(doctor, "self_test", lambda device: doctor.SelfTest(**{**good, **change}))
     assert doctor.main([]) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+def test_square_brackets_are_printed(capsys):
+    doctor.print_tables({"versions": {"plotly": "not installed (pip install 'desdis-match[notebooks]')"}})
+    assert "'desdis-match[notebooks]'" in capsys.readouterr().out
