@@ -14,6 +14,7 @@ from desdis_match.distill.augment import (
     augment_patches,
     jpeg,
     plain_patches,
+    random_shapes,
     resample,
 )
 
@@ -122,3 +123,26 @@ def test_a_seed_repeats_and_another_differs():
     )
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
+
+
+def test_tilt_stretches_in_every_direction_and_keeps_the_area():
+    """The stretch is symmetric, of determinant 1, of the asked size, and no direction is preferred."""
+    shapes = random_shapes(20000, only(tilt=0.3), generator()).double()
+    assert torch.allclose(torch.linalg.det(shapes), torch.ones(20000, dtype=torch.float64), atol=1e-5)
+    assert torch.allclose(shapes, shapes.mT, atol=1e-6)
+    values, vectors = torch.linalg.eigh(shapes)
+    stretch = values[:, 1].log2()
+    assert stretch.square().mean().sqrt() == pytest.approx(0.3 * 2**0.5, rel=0.02)
+    direction = torch.atan2(vectors[:, 1, 1], vectors[:, 0, 1])
+    for times in (2, 4):  # a direction has no sign; neither the axes nor the diagonals are preferred
+        assert torch.exp(1j * times * direction).mean().abs() < 0.03
+
+
+def test_no_tilt_draws_nothing():
+    """Runs of before there was a tilt repeat to the bit."""
+    drawn = generator()
+    random_shapes(5, only(rotation=0.1), drawn)
+    without = generator()
+    for count in (5, 5, 10):  # angle, zoom, shear
+        torch.randn(count, generator=without)
+    assert torch.equal(torch.rand(3, generator=drawn), torch.rand(3, generator=without))

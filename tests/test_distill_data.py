@@ -240,8 +240,8 @@ def test_photos_are_cut_at_keypoints(tmp_path):
 def test_views_without_change_are_the_picture_itself():
     """No rotation, zoom, tilt, error or light: all patches of a point are equal."""
     still = WarpConfig(
-        points=40, rotation=0, zoom=0, tilt=0, perspective=0, error_shift=0, error_zoom=0, error_rotation=0,
-        gamma=0, gain=0, blur=0,
+        points=40, rotation=0, zoom=0, tilt=(0, 0), perspective=0, error_shift=0, error_zoom=0,
+        error_rotation=0, gamma=0, gain=0, blur=0,
     )  # fmt: skip
     rng = np.random.default_rng(0)
     picture = cv2.GaussianBlur(noise(300, 400), (0, 0), 3) * 4

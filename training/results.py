@@ -24,11 +24,13 @@ COLUMNS = {
     "map_hard": "mAP, hard",
     "ap_oxford": "AP Oxford",
     "ap_dogman": "AP v_dogman",
-    "ap_heldback_dog": "AP, DoG",
-    "ap_heldback_hessian": "AP, Hessian",
+    "ap_mixed_dog": "AP, DoG",
+    "ap_mixed_hessian": "AP, Hessian",
+    "ap_aslant_dog": "AP aslant, DoG",
+    "ap_aslant_hessian": "AP aslant, Hessian",
 }
 PERCENT = {"fpr95": 100.0}
-PLOTTED = ("map_hard", "ap_oxford", "ap_heldback_dog")
+PLOTTED = ("map_hard", "ap_oxford", "ap_mixed_dog", "ap_aslant_dog")
 
 
 def cell(row: RowSummary, key: str) -> str:

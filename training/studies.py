@@ -41,13 +41,15 @@ BASELINES = ("rootsift", "DesDis-8", "DesDis-16", "DesDis-32", "HardTFeat")
 class Arguments:
     """Run a study, or what of it is not in its log yet."""
 
-    study: tyro.conf.Positional[Literal["equal-weight", "light-weight", "ablation", "recipe", "baselines"]]
+    study: tyro.conf.Positional[
+        Literal["equal-weight", "light-weight", "ablation", "recipe", "aslant", "baselines"]
+    ]
     scale: Literal["small", "full"] = "small"
     """small: short runs for two CPU cores. full: long ones for a GPU."""
     data: Path = Path("../shared/data")
     """Folder with patches_notredame, homographies and weights."""
     patches: Path = Path("out/release/patches")
-    """recipe: the patch files that release.py built."""
+    """recipe, aslant: the patch files that release.py built."""
     work: Path = Path("out/studies")
     """Folder for checkpoints and weights of the runs."""
     share: tuple[int, int] = (0, 1)
@@ -163,6 +165,39 @@ def recipe(small: bool, data: Path) -> list[StudyRun]:
     ]
 
 
+def aslant(small: bool, data: Path) -> list[StudyRun]:
+    """Augmentation for surfaces seen aslant, from the recipe of study `recipe` ("E") on."""
+    preset = PRESETS["release"][1]
+    start = replace(
+        preset,
+        student=replace(preset.student, width=8),
+        teacher=replace(preset.teacher, names=(str(data / "weights/desdis/DesDis-32.pth"),)),
+        steps=600 if small else 20000,
+        validate_every=10**9,
+        threads=1 if small else 0,
+        tensorboard=not small,
+    )
+    seldom = PRESETS["short"][1].augment
+    lit = replace(seldom, light_share=0.3, blur_share=0.3, noise_share=0.3, jpeg_share=0.15)
+    tilted = replace(start, augment=replace(lit, shear=0.0, tilt=0.22))
+
+    def row(name: str, config: TrainConfig = tilted, **augment: float) -> StudyRun:
+        return StudyRun(name, replace(config, augment=replace(config.augment, **augment)))
+
+    return [
+        row("E: shear 0.1", replace(start, augment=lit)),
+        row("shear 0.2", replace(start, augment=lit), shear=0.2),
+        row("tilt 0.14", tilt=0.14),
+        row("F: tilt 0.22", tilted),
+        row("tilt 0.29", tilt=0.29),
+        row("tilt 0.43", tilt=0.43),
+        row("F, rotation and zoom 0.1", rotation=0.1, zoom=0.1),
+        row("F, live teacher", replace(tilted, teacher=replace(start.teacher, sees="augmented"))),
+        row("F, light a third as often", replace(tilted, augment=replace(seldom, shear=0.0, tilt=0.22))),
+        row("G: F, light two thirds as often", start),
+    ]
+
+
 def light_weight(start: TrainConfig, weights: Path) -> list[StudyRun]:
     """DesDis-8/16/24/32 with and without the regularizer, and teachers of different strength."""
     best = str(weights / "desdis/DesDis-32.pth")
@@ -227,12 +262,11 @@ def baselines(arguments: Arguments, data: StudyData, log: Path) -> None:
 
 def study_data(arguments: Arguments) -> StudyData:
     """Patches to train and score on, and planar sequences."""
-    if arguments.study == "recipe":
+    if arguments.study in ("recipe", "aslant"):
         photos, notredame = arguments.data / "photos", arguments.data / "patches_notredame"
         sources, scored = release_sources(notredame, arguments.patches)
         training, held = load_sources(sources, PRESETS["release"][1].data.held_back, scored)
-        planar = planar_sets(photos, arguments.work / "heldback")
-        return StudyData(training, held, {f"heldback_{kind}": pairs for kind, pairs in planar.items()})
+        return StudyData(training, held, planar_sets(photos, arguments.work / "heldback"))
     training, held = load_sources([f"phototour:{arguments.data / 'patches_notredame'},doubt=4"], 0.2)
     if arguments.study == "equal-weight" and arguments.scale == "small":
         training, _ = split(training, 1 - FEW_POINTS)
@@ -260,6 +294,7 @@ def main(argv: list[str]) -> int:
     runs = {
         "ablation": lambda: ablation(start, weights),
         "recipe": lambda: recipe(arguments.scale == "small", arguments.data),
+        "aslant": lambda: aslant(arguments.scale == "small", arguments.data),
         "light-weight": lambda: light_weight(start, weights),
         "equal-weight": lambda: equal_weight(start),
     }[arguments.study]()

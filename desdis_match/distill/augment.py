@@ -30,6 +30,9 @@ class AugmentConfig:
     """Standard deviation of the displacement, in half sides of the patch."""
     shear: float = 0.08
     """Standard deviation of the shear along each axis."""
+    tilt: float = 0.0
+    """Standard deviation of the log2 stretch along the patch's axes, and of that along its diagonals: a
+    surface seen aslant from any side. Shear alone never stretches along the axes."""
     flips: bool = True
     """Mirror and quarter turns, the same for both patches of a pair."""
     gamma: float = 0.25
@@ -128,7 +131,7 @@ def resample(stored: Tensor, affine: Tensor, context: Tensor) -> Tensor:
 
 
 def random_shapes(count: int, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """(N, 2, 2): rotation @ shear x zoom of each patch."""
+    """(N, 2, 2): rotation @ shear @ tilt x zoom of each patch."""
     angle = config.rotation * _normal((count,), generator)
     zoom = 2 ** (config.zoom * _normal((count,), generator))
     across, down = config.shear * _normal((2, count), generator)
@@ -136,7 +139,17 @@ def random_shapes(count: int, config: AugmentConfig, generator: torch.Generator)
     turn = torch.stack([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
     one = torch.ones_like(angle)
     shear = torch.stack([one, across, down, one + across * down], dim=1).view(-1, 2, 2)
-    return zoom[:, None, None] * (turn @ shear)
+    shape = zoom[:, None, None] * (turn @ shear)
+    return shape @ _stretches(count, config.tilt, generator) if config.tilt > 0 else shape
+
+
+def _stretches(count: int, tilt: float, generator: torch.Generator) -> Tensor:
+    """(N, 2, 2): symmetric, of determinant 1, the exponential of ((axes, diagonals), (diagonals, -axes))."""
+    axes, diagonals = math.log(2) * tilt * _normal((2, count), generator)
+    size = torch.hypot(axes, diagonals)
+    cosh, per_size = size.cosh(), size.sinh() / size.clamp_min(1e-9)
+    rows = [cosh + per_size * axes, per_size * diagonals, per_size * diagonals, cosh - per_size * axes]
+    return torch.stack(rows, dim=1).view(-1, 2, 2)
 
 
 def _flips_and_turns(count: int, generator: torch.Generator) -> Tensor:

@@ -40,7 +40,15 @@ SHORT = TrainConfig(
 
 RELEASE = TrainConfig(
     data=DataConfig(sources=(), held_back=0.05, stretch=1000),
-    augment=replace(SHORT.augment, light_share=0.3, blur_share=0.3, noise_share=0.3, jpeg_share=0.15),
+    augment=replace(
+        SHORT.augment,
+        shear=0.0,
+        tilt=0.22,
+        light_share=0.2,
+        blur_share=0.2,
+        noise_share=0.2,
+        jpeg_share=0.1,
+    ),
     student=StudentConfig(width=32, dropout=0.0),
     teacher=TeacherConfig(names=("authors-desdis-32",), sees="plain"),
     loss=LossConfig(kind="sosnet"),

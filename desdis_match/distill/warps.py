@@ -40,8 +40,8 @@ class WarpConfig:
     """Standard deviation of a view's rotation, radians."""
     zoom: float = 0.35
     """Standard deviation of a view's log2 zoom."""
-    tilt: float = 0.5
-    """Largest log2 stretch along a random direction."""
+    tilt: tuple[float, float] = (0.0, 0.5)
+    """Smallest and largest log2 stretch along a random direction."""
     perspective: float = 0.25
     """Largest change of zoom from the middle to the border of the picture."""
     error_shift: float = 0.05
@@ -164,7 +164,7 @@ def _thinned(frames: Float) -> Float:
 def random_homography(width: int, height: int, config: WarpConfig, rng: np.random.Generator) -> Float:
     """view_from_picture, (3, 3), about the picture's centre."""
     angle, direction = rng.normal(0, config.rotation), rng.uniform(0, np.pi)
-    zoom, tilt = 2 ** rng.normal(0, config.zoom), 2 ** rng.uniform(0, config.tilt)
+    zoom, tilt = 2 ** rng.normal(0, config.zoom), 2 ** rng.uniform(*config.tilt)
     stretch = _turn(direction) @ np.diag([tilt**-0.5, tilt**0.5]) @ _turn(-direction)
     inner = np.eye(3)
     inner[:2, :2] = zoom * _turn(angle) @ stretch
