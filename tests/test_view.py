@@ -11,12 +11,13 @@ import pycolmap
 import pytest
 from browser import Browser, find_browser
 
-from desdis_match import view
+from desdis_match import viewpage
 from desdis_match.errors import InputError
 from desdis_match.store import write_features, write_matches
 from desdis_match.types import Features, Matches
-from desdis_match.view import build_page, main, write_report_page
+from desdis_match.view import main, write_report_page
 from desdis_match.viewdata import Model, PairCounts, PairMatches, Pose, RunFolder, read_run
+from desdis_match.viewpage import build_page
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ def test_the_same_run_gives_the_same_page(out, page, tmp_path):
 
 def test_too_much_is_thinned_out_and_said(out, monkeypatch):
     for name, value in (("MAX_POINTS", 50), ("MAX_KEYPOINTS", 600), ("MAX_PAIRS", 4), ("MAX_MATCHES", 80)):
-        monkeypatch.setattr(view, name, value)
+        monkeypatch.setattr(viewpage, name, value)
     meta, data = blocks(build_page(read_run(out), None, "t"))
     total = int(meta["model"]["points"])
     assert len(data["points"]) == 50 * 12 and f"50 of {total:,} points are shown." in meta["notes"]
