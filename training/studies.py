@@ -190,7 +190,6 @@ def aslant(small: bool, data: Path) -> list[StudyRun]:
         row("tilt 0.14", tilt=0.14),
         row("F: tilt 0.22", tilted),
         row("tilt 0.29", tilt=0.29),
-        row("tilt 0.43", tilt=0.43),
         row("F, rotation and zoom 0.1", rotation=0.1, zoom=0.1),
         row("F, live teacher", replace(tilted, teacher=replace(start.teacher, sees="augmented"))),
         row("F, light a third as often", replace(tilted, augment=replace(seldom, shear=0.0, tilt=0.22))),
