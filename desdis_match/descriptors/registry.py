@@ -40,7 +40,7 @@ class Download:
         return self.url.rsplit("/", 1)[-1]
 
 
-PACKAGED = ("desdis-8", "desdis-16", "desdis-32")
+PACKAGED = ("desdis-8", "desdis-16", "desdis-24", "desdis-32")
 """Our own networks, whose weights are in the package."""
 
 DOWNLOADS: dict[str, Download] = {
