@@ -66,9 +66,10 @@ def make_sequence(kind: str, photo: Path, folder: Path, seed: int) -> None:
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     folder.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(folder / "1.png"), image)
-    rng = np.random.default_rng([seed, KINDS[kind][0]])
+    part_of_seed, make_view = KINDS[kind]
+    rng = np.random.default_rng([seed, part_of_seed])
     for view in range(1, VIEWS + 1):
-        seen, matrix = KINDS[kind][1](image, view, rng)
+        seen, matrix = make_view(image, view, rng)
         cv2.imwrite(str(folder / f"{view + 1}.png"), seen)
         np.savetxt(folder / f"H_1_{view + 1}", matrix / matrix[2, 2])
 

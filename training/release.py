@@ -52,7 +52,7 @@ KEYPOINTS = ExtractConfig(detector="dog+hessian", max_keypoints=4000)
 """Of these the photo sets are reconstructed: both detectors, so that patches of both are trained on."""
 SINGLE = "single_photos"
 """The set of unrelated photos: each is matched with synthetic views of itself."""
-VIEWS = WarpConfig(points=400, tilt=(0.0, 1.5), perspective=0.3)
+WARPS = WarpConfig(points=400, tilt=(0.0, 1.5), perspective=0.3)
 """Of that set's photos: up to nearly three times as long in one direction as in the other."""
 
 logger = logging.getLogger("release")
@@ -82,8 +82,8 @@ def build(photos: Path, name: str, folder: Path) -> None:
     if path.is_file():
         return
     if name == SINGLE:
-        made = read_photos(photos / name, VIEWS)
-        views = {"points": str(VIEWS.points), "tilt": str(VIEWS.tilt[1])}
+        made = read_photos(photos / name, WARPS)
+        views = {"points": str(WARPS.points), "tilt": str(WARPS.tilt[1])}
         write_patch_file(path, replace(made, licences=(LICENCES[name],)), views)
         return
     try:

@@ -19,7 +19,7 @@ from heldback import planar_sets
 from release import release_sources
 
 from desdis_match.cli import run
-from desdis_match.distill.augment import NO_AUGMENTATION
+from desdis_match.distill.augment import NO_AUGMENTATION, AugmentConfig
 from desdis_match.distill.config import DataConfig, OptimConfig, StudentConfig, TeacherConfig, TrainConfig
 from desdis_match.distill.datasets import load_sources
 from desdis_match.distill.objective import LossConfig
@@ -103,34 +103,49 @@ def ablation(start: TrainConfig, weights: Path) -> list[StudyRun]:
     ]
 
 
-def recipe(small: bool, data: Path) -> list[StudyRun]:
-    """Teacher, loss, augmentation, batches and step for the weights that are released, on their data.
-
-    Rows "A, B" have what was chosen before: first the light and the teacher, then the loss and so on.
-    """
-    best, ours = str(data / "weights/desdis/DesDis-32.pth"), "desdis-32"
+def trial(small: bool, data: Path) -> TrainConfig:
+    """Preset `release` as a short run of desdis-8."""
     preset = PRESETS["release"][1]
-    start = replace(
+    return replace(
         preset,
-        data=replace(preset.data, stretch=0),
-        augment=PRESETS["short"][1].augment,
-        student=StudentConfig(width=8),
-        teacher=TeacherConfig(names=(best,)),
-        loss=LossConfig(),
-        optim=OptimConfig(lr=1e-2),
+        student=replace(preset.student, width=8),
+        teacher=replace(preset.teacher, names=(str(data / "weights/desdis/DesDis-32.pth"),)),
         steps=600 if small else 20000,
         validate_every=10**9,
         threads=1 if small else 0,
         tensorboard=not small,
     )
+
+
+def lit(augment: AugmentConfig, times: float) -> AugmentConfig:
+    """The same with light, blur, noise and JPEG so many times as often."""
+    shares = ("light_share", "blur_share", "noise_share", "jpeg_share")
+    return replace(augment, **{name: times * getattr(augment, name) for name in shares})
+
+
+def recipe(small: bool, data: Path) -> list[StudyRun]:
+    """Teacher, loss, augmentation, batches and step for the weights that are released, on their data.
+
+    Rows "A, B" have what was chosen before: first the light and the teacher, then the loss and so on.
+    """
+    final = trial(small, data)
+    (best,), ours = final.teacher.names, "desdis-32"
+    start = replace(
+        final,
+        data=replace(final.data, stretch=0),
+        augment=PRESETS["short"][1].augment,
+        student=StudentConfig(width=8),
+        teacher=TeacherConfig(names=(best,)),
+        loss=LossConfig(),
+        optim=OptimConfig(lr=1e-2),
+    )
     augment = start.augment
     shapes = {name: getattr(augment, name) for name in ("rotation", "zoom", "shift", "shear")}
     half, more, twice = ({name: by * value for name, value in shapes.items()} for by in (0.5, 1.5, 2.0))
-    shares = ("light_share", "blur_share", "noise_share", "jpeg_share")
-    often = {name: 3 * getattr(augment, name) for name in shares}
-    lit = replace(start, augment=replace(augment, **often), teacher=replace(start.teacher, sees="plain"))
-    sosnet = replace(lit, loss=LossConfig(kind="sosnet"))
-    whole = replace(sosnet, student=replace(lit.student, dropout=0.0))
+    often = lit(augment, 3)
+    plain = replace(start, augment=often, teacher=replace(start.teacher, sees="plain"))
+    sosnet = replace(plain, loss=LossConfig(kind="sosnet"))
+    whole = replace(sosnet, student=replace(plain.student, dropout=0.0))
     near = replace(whole, data=replace(start.data, stretch=400))
     fast = replace(near, optim=replace(start.optim, lr=2e-2))
     wide = replace(fast, data=replace(start.data, stretch=1000))
@@ -141,16 +156,16 @@ def recipe(small: bool, data: Path) -> list[StudyRun]:
     return [
         row("default"),
         row("no teacher", teacher=TeacherConfig()),
-        row("teacher sees plain patches", teacher=lit.teacher),
-        row("light three times as often", augment=lit.augment),
+        row("teacher sees plain patches", teacher=plain.teacher),
+        row("light three times as often", augment=often),
         row("hynet", loss=LossConfig(kind="hynet", margin=1.2)),
         row("half the geometry", augment=replace(augment, **half)),
-        row("that light, 1.5 times the geometry", augment=replace(augment, **often, **more)),
-        row("that light, twice the geometry", augment=replace(augment, **often, **twice)),
-        row("A: that light, plain teacher", lit),
+        row("that light, 1.5 times the geometry", augment=replace(often, **more)),
+        row("that light, twice the geometry", augment=replace(often, **twice)),
+        row("A: that light, plain teacher", plain),
         row("A, sosnet", sosnet),
         row("B: A, sosnet, no dropout", whole),
-        row("B, also our desdis-32 as teacher", whole, teacher=replace(lit.teacher, names=(best, ours))),
+        row("B, also our desdis-32 as teacher", whole, teacher=replace(plain.teacher, names=(best, ours))),
         row("C: B, stretches of 400 points", near),
         row("C, stretches of 150", near, data=replace(start.data, stretch=150)),
         row("C, regularizer's weight 10", near, loss=replace(near.loss, regularizer_weight=10.0)),
@@ -161,32 +176,23 @@ def recipe(small: bool, data: Path) -> list[StudyRun]:
         row("E: D, stretches of 1000", wide),
         row("E, no teacher", wide, teacher=TeacherConfig()),
         row("E, live teacher", wide, teacher=start.teacher),
-        row("E, half the geometry", wide, augment=replace(lit.augment, **half)),
+        row("E, half the geometry", wide, augment=replace(often, **half)),
     ]
 
 
 def aslant(small: bool, data: Path) -> list[StudyRun]:
     """Augmentation for surfaces seen aslant, from the recipe of study `recipe` ("E") on."""
-    preset = PRESETS["release"][1]
-    start = replace(
-        preset,
-        student=replace(preset.student, width=8),
-        teacher=replace(preset.teacher, names=(str(data / "weights/desdis/DesDis-32.pth"),)),
-        steps=600 if small else 20000,
-        validate_every=10**9,
-        threads=1 if small else 0,
-        tensorboard=not small,
-    )
+    start = trial(small, data)
     seldom = PRESETS["short"][1].augment
-    lit = replace(seldom, light_share=0.3, blur_share=0.3, noise_share=0.3, jpeg_share=0.15)
-    tilted = replace(start, augment=replace(lit, shear=0.0, tilt=0.22))
+    sheared = replace(start, augment=lit(seldom, 3))
+    tilted = replace(start, augment=replace(sheared.augment, shear=0.0, tilt=0.22))
 
     def row(name: str, config: TrainConfig = tilted, **augment: float) -> StudyRun:
         return StudyRun(name, replace(config, augment=replace(config.augment, **augment)))
 
     return [
-        row("E: shear 0.1", replace(start, augment=lit)),
-        row("shear 0.2", replace(start, augment=lit), shear=0.2),
+        row("E: shear 0.1", sheared),
+        row("shear 0.2", sheared, shear=0.2),
         row("tilt 0.14", tilt=0.14),
         row("F: tilt 0.22", tilted),
         row("tilt 0.29", tilt=0.29),
