@@ -275,7 +275,18 @@ def read_model(folder: Path) -> pycolmap.Reconstruction:
     try:
         return pycolmap.Reconstruction(folder)
     except (RuntimeError, ValueError, IndexError) as error:
-        raise InputError(f"{folder} holds no readable COLMAP model: {error}") from error
+        why = _lacks(Path(folder)) or str(error)
+        raise InputError(f"{folder} holds no readable COLMAP model: {why}") from error
+
+
+def _lacks(folder: Path) -> str:
+    """What a folder lacks to be a model's, and where one may be instead; empty when its files are there."""
+    if not folder.is_dir():
+        return "there is no such folder"
+    if any((folder / f"cameras.{end}").is_file() for end in ("bin", "txt")):
+        return ""
+    inside = [model for sparse in (folder, folder / "sparse") for model in model_folders(sparse)]
+    return "it has no cameras.bin or cameras.txt" + (f"; did you mean {inside[0]}?" if inside else "")
 
 
 def read_models(sparse: Path) -> list[pycolmap.Reconstruction]:

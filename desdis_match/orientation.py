@@ -42,6 +42,12 @@ BLUR_STEPS = 1.8
 MARGIN = 4
 """Points beyond the grid that the blur sees; 2.2 of its sigmas."""
 
+HISTOGRAM_SIDE = GRID + 2 * MARGIN
+"""Side of the patch that a histogram is taken from, points..."""
+
+HISTOGRAM_RADIUS = 0.5 * STEP * HISTOGRAM_SIDE
+"""...and half of it in keypoint sigmas."""
+
 CHUNK = 2000
 """Frames at a time, which bounds the memory to some 50 MB."""
 
@@ -80,8 +86,31 @@ ORIENTATIONS: dict[str, Orientation] = {
 
 def gradient_histograms(pyramid: PatchPyramid, lafs: Tensor) -> Tensor:
     """Smoothed gradient histograms (N, BINS) of frames (N, 2, 3); bin b is centred on 2 pi b / BINS."""
-    parts = [_histograms(pyramid, rows) for rows in lafs.split(CHUNK)]
+    parts = [
+        patch_histograms(pyramid.sample(scaled_lafs(rows, HISTOGRAM_RADIUS), HISTOGRAM_SIDE)[:, 0])
+        for rows in lafs.split(CHUNK)
+    ]
     return torch.cat(parts) if parts else lafs.new_zeros(0, BINS)
+
+
+def patch_histograms(patches: Tensor) -> Tensor:
+    """Smoothed gradient histograms (N, BINS) of patches (N, HISTOGRAM_SIDE, HISTOGRAM_SIDE) of
+    HISTOGRAM_RADIUS."""
+    blur, slope, window = (table.to(patches) for table in _tables())
+    # Two small matrices do the blur, the derivative and the crop at once: gx = blur P slope^T, gy = slope P
+    # blur^T.
+    gx = blur @ (patches @ slope.T)
+    gy = slope @ (patches @ blur.T)
+    magnitude = (torch.hypot(gx, gy) * window).flatten(1)
+    place = torch.atan2(gy, gx).flatten(1) * (BINS / (2.0 * math.pi))
+    lower = place.floor()
+    share = place - lower
+    lower = lower.long() % BINS
+    histogram = patches.new_zeros(len(patches), BINS)
+    histogram.scatter_add_(1, lower, magnitude * (1.0 - share))
+    histogram.scatter_add_(1, (lower + 1) % BINS, magnitude * share)
+    near, far = histogram.roll(1, 1) + histogram.roll(-1, 1), histogram.roll(2, 1) + histogram.roll(-2, 1)
+    return (6.0 * histogram + 4.0 * near + far) / 16.0
 
 
 def histogram_peaks(histograms: Tensor, max_peaks: int) -> tuple[Tensor, Tensor]:
@@ -111,30 +140,10 @@ def _by_peaks(pyramid: PatchPyramid, lafs: Tensor, max_peaks: int) -> tuple[Tens
     return rotated_lafs(lafs[rows], -angles), rows
 
 
-def _histograms(pyramid: PatchPyramid, lafs: Tensor) -> Tensor:
-    side = GRID + 2 * MARGIN
-    patches = pyramid.sample(scaled_lafs(lafs, 0.5 * STEP * side), side)[:, 0]
-    blur, slope, window = (table.to(patches) for table in _tables())
-    # Two small matrices do the blur, the derivative and the crop at once: gx = blur P slope^T, gy = slope P
-    # blur^T.
-    gx = blur @ (patches @ slope.T)
-    gy = slope @ (patches @ blur.T)
-    magnitude = (torch.hypot(gx, gy) * window).flatten(1)
-    place = torch.atan2(gy, gx).flatten(1) * (BINS / (2.0 * math.pi))
-    lower = place.floor()
-    share = place - lower
-    lower = lower.long() % BINS
-    histogram = patches.new_zeros(len(lafs), BINS)
-    histogram.scatter_add_(1, lower, magnitude * (1.0 - share))
-    histogram.scatter_add_(1, (lower + 1) % BINS, magnitude * share)
-    near, far = histogram.roll(1, 1) + histogram.roll(-1, 1), histogram.roll(2, 1) + histogram.roll(-2, 1)
-    return (6.0 * histogram + 4.0 * near + far) / 16.0
-
-
 @lru_cache(1)
 def _tables() -> tuple[Tensor, Tensor, Tensor]:
-    """Gaussian blur and its derivative (GRID, GRID + 2 MARGIN), and the window (GRID, GRID)."""
-    offset = torch.arange(GRID + 2 * MARGIN, dtype=torch.float64) - MARGIN - torch.arange(GRID)[:, None]
+    """Gaussian blur and its derivative (GRID, HISTOGRAM_SIDE), and the window (GRID, GRID)."""
+    offset = torch.arange(HISTOGRAM_SIDE, dtype=torch.float64) - MARGIN - torch.arange(GRID)[:, None]
     kernel = torch.exp(-0.5 * (offset / BLUR_STEPS) ** 2) * (offset.abs() <= MARGIN)
     blur = kernel / kernel.sum(1, keepdim=True)
     slope = blur * offset / BLUR_STEPS**2

@@ -2,9 +2,10 @@
 
     python eval/descriptors.py        # from the project's root, with the development data in ../shared/data
 
-desdis-N are the weights of this package, DesDis-N the authors'. Writes eval/results/hpatches.* and
-eval/results/homographies.*, and front.png: accuracy against speed, with the rates that
-eval/benchmark_describe.py stored. Stopped, it goes on where it was.
+desdis-N are the weights of this package, DesDis-N the authors'. Writes eval/results/hpatches.*, homographies.*
+(orientation `auto`, the package's default), homographies-dominant.* (a frame along each keypoint's strongest
+gradient), and front.png: accuracy against speed, with the rates that eval/benchmark_describe.py stored.
+Stopped, it goes on where it was.
 """
 
 import json
@@ -35,9 +36,11 @@ lists = ["--root", patches, "--tasks", f"{patches}/tasks", "--split", "demo"]
 main(["hpatches", *lists, "--descriptors", *weights, *outputs("hpatches")])
 
 scenes = ["--root", f"{data}/homographies/oxford_affine", f"{data}/homographies/hpatches/v_dogman"]
-keypoints = ["--detector", "dog", "--orientation", "dominant", "--max-keypoints", "2048"]
+keypoints = ["--detector", "dog", "--max-keypoints", "2048"]
 whole = ["--local-features", "opencv-sift", f"aliked:{data}/weights/aliked/aliked-n16rot.pth"]
-main(["homographies", *scenes, *keypoints, *whole, "--descriptors", *weights, *outputs("homographies")])
+compared = [*scenes, *keypoints, *whole, "--descriptors", *weights]
+main(["homographies", *compared, "--orientation", "auto", *outputs("homographies")])
+main(["homographies", *compared, "--orientation", "dominant", *outputs("homographies-dominant")])
 
 rates = json.loads((results / "describe.json").read_text())["patches_per_second"]
 matching = json.loads((results / "hpatches.json").read_text())["descriptors"]

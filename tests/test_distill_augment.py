@@ -1,6 +1,7 @@
 """Augmentation: what it leaves unchanged, what it does by hand-computed values, that a seed repeats it."""
 
 import dataclasses
+import math
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from desdis_match.distill.augment import (
     AugmentConfig,
     augment_pairs,
     augment_patches,
+    dominant_angles,
     jpeg,
     plain_patches,
     random_shapes,
@@ -72,6 +74,69 @@ def test_flips_are_common_to_a_pair_and_all_eight_occur():
         assert len(matching) == 1
         seen.update(matching)
     assert seen == set(range(8))
+
+
+def test_turns_of_a_batch_are_common_to_its_pairs():
+    """A batch shows one quarter turn, mirrored left to right or not; many batches show all eight."""
+    stored = picture()[None].expand(128, 64, 64)
+    plain = plain_patches(stored[:1], torch.ones(1))[0, 0]
+    seen = set()
+    for seed in range(40):
+        found = augment_pairs(stored, torch.ones(128), only(flips=True, turns="batch"), generator(seed))
+        assert torch.allclose(found[:64], found[64:], atol=1e-6)
+        turned = [(k, m) for k in range(4) for m in (0, 1)]
+        shown = {
+            (k, m)
+            for k, m in turned
+            if any(
+                torch.allclose(one, torch.rot90(plain.flip(1) if m else plain, k), atol=1e-5)
+                for one in found[:64, 0]
+            )
+        }
+        assert len({k for k, _ in shown}) == 1 and len(shown) == 2
+        seen |= shown
+    assert len(seen) == 8
+
+
+def ramps(angles: torch.Tensor, side: int = 64) -> torch.Tensor:
+    """(N, side, side) patches whose grey value grows along each angle, y down."""
+    step = torch.linspace(-1, 1, side)
+    along = angles.cos()[:, None, None] * step + angles.sin()[:, None, None] * step[:, None]
+    return (127 + 80 * along).round().to(torch.uint8)
+
+
+def test_dominant_angles_of_ramps_and_of_their_points():
+    angles = torch.linspace(-3, 3, 30)
+    found = dominant_angles(ramps(angles), torch.full((30,), 1.5), torch.arange(30))
+    apart = (found - angles + math.pi) % (2 * math.pi) - math.pi
+    assert apart.abs().max() < 0.02
+    # Two patches of a point share its angle: that of the two that agree, not of the third.
+    stored = ramps(torch.tensor([0.5, 0.5, 2.5, 1.5]))
+    shared = dominant_angles(stored, torch.ones(4), torch.tensor([7, 7, 7, 3]))
+    assert torch.allclose(shared, torch.tensor([0.5, 0.5, 0.5, 1.5]), atol=0.02)
+
+
+@pytest.mark.parametrize("flips", [True, False])
+def test_pairs_turned_by_angles_show_these_directions_along_x(flips):
+    angles = torch.linspace(-3, 3, 30)
+    stored, context = ramps(angles).repeat(2, 1, 1), torch.full((60,), 1.5)
+    for patches in (
+        augment_pairs(stored, context, only(flips=flips), generator(), angles.repeat(2)),
+        plain_patches(stored, context, angles.repeat(2)),
+    ):
+        down, across = (patches[:, 0].diff(dim=dim).mean(dim=(1, 2)) for dim in (1, 2))
+        assert (down.abs() < 0.02 * across).all()
+        assert (across > 0).all()
+
+
+def test_half_of_the_pairs_turned_by_angles_are_mirrored_across_x():
+    stored = picture()[None].expand(128, 64, 64)
+    found = augment_pairs(stored, torch.ones(128), only(flips=True), generator(), torch.zeros(128))
+    plain = plain_patches(stored[:1], torch.ones(1))[0, 0]
+    kept = torch.tensor([torch.allclose(one, plain, atol=1e-5) for one in found[:, 0]])
+    mirrored = torch.tensor([torch.allclose(one, plain.flip(0), atol=1e-5) for one in found[:, 0]])
+    assert (kept ^ mirrored).all() and torch.equal(kept[:64], kept[64:])
+    assert 16 < int(kept[:64].sum()) < 48
 
 
 def test_geometry_moves_a_dot_as_it_should():

@@ -12,6 +12,7 @@ from torch import nn
 from desdis_match.cli import run
 from desdis_match.descriptors import DesDis, load_descriptor, read_weights, save_weights
 from desdis_match.distill import train as loop
+from desdis_match.distill.augment import plain_patches
 from desdis_match.distill.command import main
 from desdis_match.distill.config import (
     DataConfig,
@@ -75,6 +76,7 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(
 ):
     config = changed(
         TINY,
+        augment={"dominant": 0.5},
         optim={"kind": kind, "lr": 0.01},
         teacher={"names": (str(teacher_file),), "sees": sees},
         checkpoint_minutes=0.0,
@@ -227,6 +229,27 @@ def test_plain_descriptors_are_kept_and_belong_to_their_patches(tmp_path, data, 
     assert len(describe_plain(teacher, data[1], tmp_path, "cpu")) == len(data[1])
     kept.write_bytes(kept.read_bytes()[:100])
     assert torch.equal(describe_plain(teacher, data[0], tmp_path, "cpu"), first)
+
+
+def test_turned_batches_and_the_teacher_s_descriptors_of_them(tmp_path, data, teacher_file):
+    config = changed(
+        TINY, augment={"dominant": 0.5}, teacher={"names": (str(teacher_file),), "sees": "plain"}
+    )
+    made = loop.prepare(config, tmp_path, data)
+    turned = [made.batches.turned(step) for step in range(400)]
+    assert 150 < sum(turned) < 250
+    assert not any(loop.prepare(TINY, tmp_path, data).batches.turned(step) for step in range(100))
+    assert set(made.known) == {False, True}
+    rows = made.batches.rows(made.batches.pairs(0))
+    for step in (turned.index(False), turned.index(True)):
+        known = made.known[turned[step]][rows]
+        anchors, positives = known.chunk(2)
+        found = made._teacher_cosines(made.batches.patches(rows, step), rows, step)
+        assert torch.equal(found, (anchors @ positives.T).clamp(-1, 1))
+    stored, context, angles = made.batches.stored, made.batches.context, made.batches.angles
+    expected = made.teacher(plain_patches(stored[rows], context[rows], angles[rows]))
+    assert torch.allclose(made.known[True][rows], expected, atol=1e-3)  # kept in half precision
+    assert not torch.allclose(made.known[True], made.known[False], atol=1e-2)
 
 
 def test_students_start_where_they_are_told(teacher_file):

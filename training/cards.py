@@ -1,8 +1,8 @@
 """Model cards of the weights in the package: python training/cards.py.
 
 Writes training/cards/NAME.md for every desdis_match/weights/NAME.safetensors of a descriptor, from the file's
-header, the log of its training (training/logs/release/NAME.jsonl), the licences in release.py and the
-evaluation in eval/results; and training/plots/release.png, the curves of all of them.
+header, the logs of its training (training/logs/release/NAME.jsonl, of the first run NAME-first.jsonl), the
+licences in release.py and the evaluation in eval/results; and training/plots/release.png, all their curves.
 """
 
 from __future__ import annotations
@@ -30,28 +30,39 @@ RESULTS = HERE.parent / "eval" / "results"
 LOGS = HERE / "logs" / "release"
 SEQUENCE = ("oxford_affine", "boat")
 """The sequence whose AP stands in the card's head, for a test to measure again."""
-COLUMNS = ("verification AUC", "matching mAP", "AP, Oxford", "AP, v_dogman")
+COLUMNS = (
+    "verification AUC",
+    "matching mAP",
+    "AP, Oxford",
+    "AP, v_dogman",
+    "dominant: AP, Oxford",
+    "AP, v_dogman",
+)
+
+
+def result(name: str) -> dict[str, Any]:
+    """A file of eval/results."""
+    return dict(json.loads((RESULTS / f"{name}.json").read_text()))
 
 
 def evaluated() -> dict[str, tuple[float, ...]]:
     """Label -> its scores in the order of COLUMNS, from eval/results."""
-    patches = json.loads((RESULTS / "hpatches.json").read_text())["descriptors"]
-    images = json.loads((RESULTS / "homographies.json").read_text())["summary"]
+    patches = result("hpatches")["descriptors"]
+    images = [result(name)["summary"] for name in ("homographies", "homographies-dominant")]
     scores = {}
     for label, one in patches.items():
         auc = [value for kind in one["verification"]["balanced_auc"].values() for value in kind.values()]
         scores[label] = (
             sum(auc) / len(auc),
             one["matching"]["mAP"]["mean"],
-            images["oxford_affine"][label]["AP"],
-            images["v_dogman"][label]["AP"],
+            *(of[scenes][label]["AP"] for of in images for scenes in ("oxford_affine", "v_dogman")),
         )
     return scores
 
 
 def sequence_ap(label: str) -> float:
-    """Mean AP of a descriptor on SEQUENCE in eval/results."""
-    pairs = json.loads((RESULTS / "homographies.json").read_text())["pairs"][label]
+    """Mean AP of a descriptor on SEQUENCE in eval/results, dominant orientation."""
+    pairs = result("homographies-dominant")["pairs"][label]
     found = [pair["average_precision"] for pair in pairs if (pair["dataset"], pair["sequence"]) == SEQUENCE]
     return sum(found) / len(found)
 
@@ -87,17 +98,26 @@ NOT_OF_THE_COMMAND = (
     "data.sources",
     "data.scored",
     "student.width",
+    "student.start",
     "teacher.names",
     "steps",
+    "seed",
     "validate_every",
 )
 """Fields that release.py's command says otherwise, or that leave the weights as they are."""
 
 
-def command(config: dict[str, Any]) -> str:
+def logs(name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Lines of its first run and of the run itself."""
+    first, own = (read_log(LOGS / f"{name}{end}.jsonl") for end in ("-first", ""))
+    return first, own
+
+
+def command(name: str, config: dict[str, Any]) -> str:
     """What makes these weights again: release.py with every option that differs from the preset."""
     preset, defaults = PRESETS["release"][1].as_dict(), TrainConfig().as_dict()
-    words = [f"--width {config['student']['width']}", f"--steps {config['steps']}"]
+    words = [f"--width {config['student']['width']}"]
+    words += [f"--first {logs(name)[0][-1]['step']}", f"--steps {config['steps']}"]
     for name in differences(preset, config):
         if name not in NOT_OF_THE_COMMAND:
             group, _, field = name.rpartition(".")
@@ -113,21 +133,24 @@ def card(path: Path) -> str:
     _, header = read_weights(path)
     config = header["config"]
     optim, loss, scores = config["optim"], config["loss"], header["scores"]
+    runs = logs(name)
+    steps = [run[-1]["step"] for run in runs]
     return TEMPLATE.read_text(encoding="utf-8").format(
         name=name,
         file=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         sequence="/".join(SEQUENCE),
         ap=sequence_ap(name),
-        command=command(config),
+        command=command(name, config),
         width=config["student"]["width"],
         dim=config["student"]["dim"],
         version=header["version"],
         size=path.stat().st_size,
-        steps=header["steps"],
+        first=steps[0],
+        steps=steps[1],
         batch=config["batch"],
-        pairs=header["steps"] * config["batch"],
-        minutes=read_log(LOGS / f"{name}.jsonl")[-1]["seconds"] / 60,
+        pairs=sum(steps) * config["batch"],
+        minutes=sum(run[-1]["seconds"] for run in runs) / 60,
         optimizer=f"{optim['kind']}, peak learning rate {optim['lr']}, {optim['decay']} decay",
         loss=loss["kind"],
         weight=loss["regularizer_weight"],
@@ -146,10 +169,13 @@ def curves(files: list[Path], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
     for weights in files:
         batch = read_weights(weights)[1]["config"]["batch"]
-        lines = [line for line in read_log(LOGS / f"{weights.stem}.jsonl") if "map_hard" in line]
-        pairs = [line["step"] * batch / 1e6 for line in lines]
+        first, own = logs(weights.stem)
+        gone = first[-1]["step"]
+        scored = [(line["step"], line) for line in first if "map_hard" in line]
+        scored += [(gone + line["step"], line) for line in own if "map_hard" in line]
+        pairs = [step * batch / 1e6 for step, _ in scored]
         for axis, key in zip(axes, ("map", "map_hard"), strict=True):
-            axis.plot(pairs, [line[key] for line in lines], label=weights.stem)
+            axis.plot(pairs, [line[key] for _, line in scored], label=weights.stem)
     for axis, title in zip(axes, ("matching mAP", "with a detector's errors"), strict=True):
         axis.set_title(title)
         axis.set_xlabel("million pairs")

@@ -127,12 +127,16 @@ def sequences(kind: str, photos: Path, output: Path) -> list[Path]:
 
 
 def planar_sets(photos: Path, output: Path, keypoints: int = 1024) -> dict[str, PlanarPairs]:
-    """KIND_DETECTOR -> keypoints and patches of those sequences."""
+    """KIND_DETECTOR -> keypoints and patches of those sequences, upright; KIND_dominant -> of DoG turned."""
     folders = {kind: sequences(kind, photos, output) for kind in KINDS}
-    return {
+    sets = {
         f"{kind}_{detector}": read_planar(folders[kind], output, detector, keypoints)
         for kind, detector in product(KINDS, DETECTORS)
     }
+    turned = {
+        f"{kind}_dominant": read_planar(folders[kind], output, "dog", keypoints, "dominant") for kind in KINDS
+    }
+    return sets | turned
 
 
 def tune(folders: Path, descriptor: str) -> dict[str, dict[str, dict[str, float]]]:

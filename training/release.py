@@ -13,7 +13,7 @@ import logging
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -54,6 +54,8 @@ SINGLE = "single_photos"
 """The set of unrelated photos: each is matched with synthetic views of itself."""
 WARPS = WarpConfig(points=400, tilt=(0.0, 1.5), perspective=0.3)
 """Of that set's photos: up to nearly three times as long in one direction as in the other."""
+FIRST: dict[str, Any] = {"turns": "pair", "dominant": 0.0}
+"""What the augmentation of a first run differs in: preset `release` as it was when its weights were made."""
 
 logger = logging.getLogger("release")
 
@@ -69,6 +71,9 @@ class Arguments:
     teachers: tuple[str, ...] = ("authors-desdis-32",)
     """Descriptor names or weight files; several are averaged."""
     width: int = 8
+    first: int = 0
+    """Steps of a first run, on batches turned by quarters alone (FIRST): the training starts from its
+    weights. 0: from scratch."""
     output: Path = Path("out/release")
     patches_only: bool = False
     """Stop when the patches are built."""
@@ -119,7 +124,15 @@ def main(argv: list[str]) -> int:
         student=replace(preset.student, width=arguments.width),
         teacher=replace(preset.teacher, names=arguments.teachers, cache=arguments.output),
     )
-    result = train(config, arguments.output / f"desdis-{arguments.width}")
+    name = f"desdis-{arguments.width}"
+    if arguments.first:
+        augment = replace(config.augment, **FIRST)
+        first = train(
+            replace(config, steps=arguments.first, augment=augment), arguments.output / f"{name}-first"
+        )
+        student = replace(config.student, start=str(first.last))
+        config = replace(config, student=student, seed=config.seed + 1)  # other batches
+    result = train(config, arguments.output / name)
     print(f"{result.last}: {result.scores}")
     return 0
 

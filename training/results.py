@@ -28,9 +28,11 @@ COLUMNS = {
     "ap_mixed_hessian": "AP, Hessian",
     "ap_aslant_dog": "AP aslant, DoG",
     "ap_aslant_hessian": "AP aslant, Hessian",
+    "ap_mixed_dominant": "AP, DoG turned",
+    "ap_aslant_dominant": "AP aslant, DoG turned",
 }
 PERCENT = {"fpr95": 100.0}
-PLOTTED = ("map_hard", "ap_oxford", "ap_mixed_dog", "ap_aslant_dog")
+PLOTTED = ("map_hard", "ap_oxford", "ap_mixed_dog", "ap_aslant_dog", "ap_mixed_dominant")
 
 
 def cell(row: RowSummary, key: str) -> str:

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -42,14 +42,14 @@ class Arguments:
     """Run a study, or what of it is not in its log yet."""
 
     study: tyro.conf.Positional[
-        Literal["equal-weight", "light-weight", "ablation", "recipe", "aslant", "baselines"]
+        Literal["equal-weight", "light-weight", "ablation", "recipe", "aslant", "turned", "baselines"]
     ]
     scale: Literal["small", "full"] = "small"
     """small: short runs for two CPU cores. full: long ones for a GPU."""
     data: Path = Path("../shared/data")
     """Folder with patches_notredame, homographies and weights."""
     patches: Path = Path("out/release/patches")
-    """recipe, aslant: the patch files that release.py built."""
+    """recipe, aslant, turned: the patch files that release.py built."""
     work: Path = Path("out/studies")
     """Folder for checkpoints and weights of the runs."""
     share: tuple[int, int] = (0, 1)
@@ -121,6 +121,10 @@ def lit(augment: AugmentConfig, times: float) -> AugmentConfig:
     """The same with light, blur, noise and JPEG so many times as often."""
     shares = ("light_share", "blur_share", "noise_share", "jpeg_share")
     return replace(augment, **{name: times * getattr(augment, name) for name in shares})
+
+
+OWN_TURNS: dict[str, Any] = {"turns": "pair", "dominant": 0.0}
+"""The augmentation of the studies before `turned`, where theirs is the preset's otherwise."""
 
 
 def recipe(small: bool, data: Path) -> list[StudyRun]:
@@ -199,7 +203,31 @@ def aslant(small: bool, data: Path) -> list[StudyRun]:
         row("F, rotation and zoom 0.1", rotation=0.1, zoom=0.1),
         row("F, live teacher", replace(tilted, teacher=replace(start.teacher, sees="augmented"))),
         row("F, light a third as often", replace(tilted, augment=replace(seldom, shear=0.0, tilt=0.22))),
-        row("G: F, light two thirds as often", start),
+        row(
+            "G: F, light two thirds as often",
+            replace(start, augment=replace(start.augment, **OWN_TURNS)),
+        ),
+    ]
+
+
+def turned(small: bool, data: Path) -> list[StudyRun]:
+    """Batches turned along dominant gradients or by one quarter turn, from study `aslant` ("G") on."""
+    final = trial(small, data)
+    start = replace(final, augment=replace(final.augment, **OWN_TURNS))
+    seldom = lit(final.augment, 0.5)
+
+    def row(name: str, augment: AugmentConfig = start.augment, **changes: Any) -> StudyRun:
+        return StudyRun(name, replace(start, augment=replace(augment, **changes)))
+
+    return [
+        row("G: quarter turns of each pair"),
+        row("dominant, a third", dominant=0.33),
+        row("dominant, half", dominant=0.5),
+        row("dominant, always", dominant=1.0),
+        row("quarter turns of a batch", turns="batch"),
+        row("the same, dominant, a third", turns="batch", dominant=0.33),
+        row("H: the same, dominant, half", final.augment),
+        row("H, light half as often", seldom),
     ]
 
 
@@ -267,7 +295,7 @@ def baselines(arguments: Arguments, data: StudyData, log: Path) -> None:
 
 def study_data(arguments: Arguments) -> StudyData:
     """Patches to train and score on, and planar sequences."""
-    if arguments.study in ("recipe", "aslant"):
+    if arguments.study in ("recipe", "aslant", "turned"):
         photos, notredame = arguments.data / "photos", arguments.data / "patches_notredame"
         sources, scored = release_sources(notredame, arguments.patches)
         training, held = load_sources(sources, PRESETS["release"][1].data.held_back, scored)
@@ -300,6 +328,7 @@ def main(argv: list[str]) -> int:
         "ablation": lambda: ablation(start, weights),
         "recipe": lambda: recipe(arguments.scale == "small", arguments.data),
         "aslant": lambda: aslant(arguments.scale == "small", arguments.data),
+        "turned": lambda: turned(arguments.scale == "small", arguments.data),
         "light-weight": lambda: light_weight(start, weights),
         "equal-weight": lambda: equal_weight(start),
     }[arguments.study]()

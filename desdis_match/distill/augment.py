@@ -10,12 +10,22 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..descriptors.desdis import PATCH_SIZE
+from ..orientation import (
+    BINS,
+    CHUNK,
+    HISTOGRAM_RADIUS,
+    HISTOGRAM_SIDE,
+    histogram_peaks,
+    patch_histograms,
+)
+from ..patches import FRAME_SCALE
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,12 @@ class AugmentConfig:
     surface seen aslant from any side. Shear alone never stretches along the axes."""
     flips: bool = True
     """Mirror and quarter turns, the same for both patches of a pair."""
+    turns: Literal["pair", "batch"] = "pair"
+    """Whether each pair is turned by quarters of its own or all of a batch by the same, and mirrored left to
+    right alone: patches of photos that are all one way up are harder to tell apart."""
+    dominant: float = 0.0
+    """Share of the batches in which a pair is turned so that its point's dominant gradient lies along x, as
+    by `--orientation dominant`, instead of by quarters: patches so turned are harder to tell apart."""
     gamma: float = 0.25
     """Standard deviation of the log exponent of the grey values."""
     light: float = 0.3
@@ -69,15 +85,24 @@ NO_AUGMENTATION = AugmentConfig(
 
 
 def augment_pairs(
-    stored: Tensor, context: Tensor, config: AugmentConfig, generator: torch.Generator
+    stored: Tensor,
+    context: Tensor,
+    config: AugmentConfig,
+    generator: torch.Generator,
+    angles: Tensor | None = None,
 ) -> Tensor:
     """Network patches of a batch of pairs, augmented.
 
     stored: (2B, S, S) uint8, the B anchors and then their B positives. context: (2B,) stored side / network
-    side. Returns (2B, 1, 32, 32) float32 in [0, 1].
+    side. angles: (2B,) radians, the same for both patches of a pair: directions in the stored patches that
+    come to lie along x, instead of turns by quarters. Returns (2B, 1, 32, 32) float32 in [0, 1].
     """
-    symmetries = _flips_and_turns(len(stored) // 2, generator).repeat(2, 1, 1) if config.flips else None
-    return augment_patches(stored, context, config, generator, symmetries)
+    common = None
+    if angles is not None or config.flips:
+        count = len(stored) // 2
+        common = _symmetries(count, config, generator, None if angles is None else angles[:count])
+        common = common.repeat(2, 1, 1)
+    return augment_patches(stored, context, config, generator, common)
 
 
 def augment_patches(
@@ -107,21 +132,43 @@ def augment_patches(
     return patches
 
 
-def plain_patches(stored: Tensor, context: Tensor) -> Tensor:
-    """Network patches without augmentation: (N, S, S) uint8, (N,) -> (N, 1, 32, 32) float32 in [0, 1]."""
+def plain_patches(stored: Tensor, context: Tensor, angles: Tensor | None = None) -> Tensor:
+    """Network patches without augmentation, (N, S, S) uint8, (N,) -> (N, 1, 32, 32) float32 in [0, 1];
+    where `angles` (N,) are given, turned so that these directions lie along x."""
     identity = torch.eye(2, 3, device=stored.device).expand(len(stored), 2, 3)
+    if angles is not None:
+        identity = _rotations(angles) @ identity
     return resample(stored, identity, context)
 
 
-def resample(stored: Tensor, affine: Tensor, context: Tensor) -> Tensor:
-    """Cut (N, 1, 32, 32) patches out of stored ones by one bilinear sampling.
+def dominant_angles(stored: Tensor, context: Tensor, points: Tensor) -> Tensor:
+    """Direction (N,) in radians, in the stored patches, of the dominant gradient of each one's point.
+
+    stored: (N, S, S) uint8. context: (N,). points: (N,) ids; a point's direction is the highest peak of the
+    sum of its patches' histograms, so that pairs keep their angle to each other.
+    """
+    inner = torch.eye(2, 3, device=stored.device) * (HISTOGRAM_RADIUS / FRAME_SCALE)
+    histograms = torch.cat(
+        [
+            patch_histograms(resample(some, inner.expand(len(some), 2, 3), wide, HISTOGRAM_SIDE)[:, 0])
+            for some, wide in zip(stored.split(CHUNK), context.split(CHUNK), strict=True)
+        ]
+    )
+    ids, of_point = points.unique(return_inverse=True)
+    summed = histograms.new_zeros(len(ids), BINS)
+    summed.index_add_(0, of_point, histograms / histograms.sum(1, keepdim=True).clamp_min(1e-12))
+    return histogram_peaks(summed, 1)[0][of_point]
+
+
+def resample(stored: Tensor, affine: Tensor, context: Tensor, side: int = PATCH_SIZE) -> Tensor:
+    """Cut (N, 1, side, side) patches out of stored ones by one bilinear sampling.
 
     affine: (N, 2, 3), network patch coordinates in [-1, 1] -> the same of the unaugmented network patch.
     Beyond the stored patch its border is repeated. With 64 stored pixels, no context and no change, a network
     pixel is the mean of 2 x 2 stored ones.
     """
     theta = (affine / context.to(affine)[:, None, None])[:, None, None]  # (N, 1, 1, 2, 3)
-    steps = (torch.arange(PATCH_SIZE, device=affine.device) + 0.5) * (2 / PATCH_SIZE) - 1
+    steps = (torch.arange(side, device=affine.device) + 0.5) * (2 / side) - 1
     along, down = steps[:, None], steps[:, None, None]
     # By broadcasting, three times as fast as F.affine_grid.
     grid = along * theta[..., 0] + (down * theta[..., 1] + theta[..., 2])
@@ -135,8 +182,7 @@ def random_shapes(count: int, config: AugmentConfig, generator: torch.Generator)
     angle = config.rotation * _normal((count,), generator)
     zoom = 2 ** (config.zoom * _normal((count,), generator))
     across, down = config.shear * _normal((2, count), generator)
-    cos, sin = angle.cos(), angle.sin()
-    turn = torch.stack([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
+    turn = _rotations(angle)
     one = torch.ones_like(angle)
     shear = torch.stack([one, across, down, one + across * down], dim=1).view(-1, 2, 2)
     shape = zoom[:, None, None] * (turn @ shear)
@@ -152,13 +198,31 @@ def _stretches(count: int, tilt: float, generator: torch.Generator) -> Tensor:
     return torch.stack(rows, dim=1).view(-1, 2, 2)
 
 
-def _flips_and_turns(count: int, generator: torch.Generator) -> Tensor:
-    """(N, 2, 2): one of the eight symmetries of the square."""
+def _symmetries(
+    count: int, config: AugmentConfig, generator: torch.Generator, angles: Tensor | None
+) -> Tensor:
+    """(N, 2, 2), a turn and perhaps a mirror: by quarters as `config.turns` says, or by `angles` (N,)."""
     device = generator.device
-    quarter = torch.randint(0, 4, (count,), generator=generator, device=device) * (math.pi / 2)
-    mirror = torch.randint(0, 2, (count,), generator=generator, device=device) * 2.0 - 1
-    cos, sin = quarter.cos().round(), quarter.sin().round()
-    return torch.stack([cos * mirror, -sin, sin * mirror, cos], dim=1).view(-1, 2, 2)
+    if angles is not None:
+        turns = _rotations(angles)
+        # Mirrored across x, along which the direction comes to lie.
+        return turns @ _mirrors(count, generator).flip(1, 2) if config.flips else turns
+    batch = config.turns == "batch"
+    quarters = torch.randint(0, 4, (1 if batch else count,), generator=generator, device=device)
+    turns, mirrors = _rotations(quarters * (math.pi / 2)).round(), _mirrors(count, generator)
+    return mirrors @ turns if batch else turns @ mirrors
+
+
+def _mirrors(count: int, generator: torch.Generator) -> Tensor:
+    """(N, 2, 2): the identity or the mirror left to right."""
+    sign = torch.randint(0, 2, (count,), generator=generator, device=generator.device) * 2.0 - 1
+    return torch.stack([sign, torch.ones_like(sign)], dim=1).diag_embed()
+
+
+def _rotations(angles: Tensor) -> Tensor:
+    """(N, 2, 2): rotations that take the x axis to the direction of each angle, y down."""
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
 
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

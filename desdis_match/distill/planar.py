@@ -41,7 +41,11 @@ class PlanarPairs:
 
 
 def read_planar(
-    folders: Sequence[Path], cache: Path, detector: str = "dog", keypoints: int = 1024
+    folders: Sequence[Path],
+    cache: Path,
+    detector: str = "dog",
+    keypoints: int = 1024,
+    orientation: str = "auto",
 ) -> PlanarPairs:
     """Keypoints and patches of sequences, from `cache` if they are there. InputError for a wrong folder."""
     # Thresholds are spelled out so that scores stay comparable when the detectors' defaults change.
@@ -50,6 +54,7 @@ def read_planar(
         max_keypoints=keypoints,
         contrast_threshold=0.0067,
         edge_threshold=10.0,
+        orientation=orientation,  # type: ignore[arg-type]
     )
     named = "|".join(str(folder.resolve()) for folder in folders) + str(config)
     path = cache / f"planar-{hashlib.sha256(named.encode()).hexdigest()[:16]}.npz"

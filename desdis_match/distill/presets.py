@@ -44,6 +44,8 @@ RELEASE = TrainConfig(
         SHORT.augment,
         shear=0.0,
         tilt=0.22,
+        turns="batch",
+        dominant=0.5,
         light_share=0.2,
         blur_share=0.2,
         noise_share=0.2,

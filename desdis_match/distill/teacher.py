@@ -72,14 +72,19 @@ def load_teacher(names: tuple[str, ...], device: str) -> Teacher:
     return Teacher(list(networks), labels, hashlib.sha256(prints.encode()).hexdigest())
 
 
-def describe_plain(teacher: Teacher, data: PatchSet, folder: Path, device: str) -> Tensor:
+def describe_plain(
+    teacher: Teacher, data: PatchSet, folder: Path, device: str, angles: Tensor | None = None
+) -> Tensor:
     """The teacher's descriptors of a set's unaugmented patches, (N, D) float32; kept in `folder`.
 
-    The file is named by the teacher's weights and the patches' bytes, so that none is taken for another's.
+    angles: (N,) radians, directions that are turned to lie along x. The file is named by the teacher's
+    weights, the patches' bytes and the angles, so that none is taken for another's.
     """
     key = hashlib.sha256(teacher.fingerprint.encode())
     key.update(np.ascontiguousarray(data.patches).data)
     key.update(data.context.tobytes())
+    if angles is not None:
+        key.update(angles.cpu().numpy().tobytes())
     path = folder / f"teacher-{key.hexdigest()[:24]}.npy"
     if path.is_file():
         try:
@@ -90,7 +95,8 @@ def describe_plain(teacher: Teacher, data: PatchSet, folder: Path, device: str) 
     for start in track(range(0, len(data), BLOCK), "teacher"):
         stored = torch.from_numpy(data.patches[start : start + BLOCK]).to(device)
         context = torch.from_numpy(data.context[start : start + BLOCK]).to(device)
-        parts.append(teacher(plain_patches(stored, context)).cpu())
+        turned = None if angles is None else angles[start : start + BLOCK].to(device)
+        parts.append(teacher(plain_patches(stored, context, turned)).cpu())
     described = torch.cat(parts)
     _write_array(path, described.numpy().astype(np.float16))
     return described.half().float()

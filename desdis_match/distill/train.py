@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from .. import __version__
 from ..errors import InputError
 from ..files import atomic_path
-from .augment import augment_pairs
+from .augment import augment_pairs, dominant_angles
 from .config import TrainConfig, differences
 from .datasets import load_sources
 from .mining import may_match
@@ -68,6 +68,9 @@ class Batches:
         self.data, self.config, self.device, self.rank = data, config, device, rank
         self.stored = torch.from_numpy(data.patches).to(device)
         self.context = torch.from_numpy(data.context).to(device)
+        self.angles: Tensor | None = None
+        if config.augment.dominant > 0:
+            self.angles = dominant_angles(self.stored, self.context, torch.from_numpy(data.points).to(device))
         self._thread = ThreadPoolExecutor(1)
         self._ahead: tuple[int, Any] | None = None
 
@@ -87,10 +90,16 @@ class Batches:
         """(2B,) rows of the set: anchors, then positives."""
         return torch.from_numpy(np.concatenate([pairs.anchors, pairs.positives])).to(self.device)
 
+    def turned(self, step: int) -> bool:
+        """Whether the pairs of a step are turned along their dominant gradients; the same on every rank."""
+        share = self.config.augment.dominant
+        return share > 0 and _mix(self.config.seed, step, 3) < share * 2**63
+
     def patches(self, rows: Tensor, step: int) -> Tensor:
         """(2B, 1, 32, 32) augmented patches."""
         generator = torch.Generator(self.device).manual_seed(_mix(self.config.seed, step, self.rank, 1))
-        return augment_pairs(self.stored[rows], self.context[rows], self.config.augment, generator)
+        angles = self.angles[rows] if self.angles is not None and self.turned(step) else None
+        return augment_pairs(self.stored[rows], self.context[rows], self.config.augment, generator, angles)
 
 
 def _mix(*numbers: int) -> int:
@@ -199,10 +208,13 @@ class Run:
         self.galleries = galleries(held, config.data.galleries, config.data.gallery_size)
         self.progress = Progress()
         self.watch = Stopwatch()
-        self.known: Tensor | None = None
+        self.known: dict[bool, Tensor] = {}  # the teacher's descriptors of plain patches, of turned ones
         if teacher is not None and config.teacher.sees == "plain":
-            folder = config.teacher.cache or output
-            self.known = describe_plain(teacher, training, folder, fabric.device.type).to(fabric.device)
+            folder, device = config.teacher.cache or output, fabric.device
+            self.known[False] = describe_plain(teacher, training, folder, device.type).to(device)
+            if self.batches.angles is not None:
+                known = describe_plain(teacher, training, folder, device.type, self.batches.angles)
+                self.known[True] = known.to(device)
 
     def done(self) -> float:
         """Share of the run behind us, in [0, 1]."""
@@ -282,7 +294,7 @@ class Run:
             rows = self.batches.rows(pairs)
             patches = self.batches.patches(rows, step).to(memory_format=torch.channels_last)
         with watch.part("teacher"):
-            cosines = self._teacher_cosines(patches, rows)
+            cosines = self._teacher_cosines(patches, rows, step)
         with watch.part("student"):
             anchors, positives = self.model(patches).chunk(2)
         with watch.part("mining and loss"):
@@ -302,10 +314,10 @@ class Run:
                 move_average(self.average, self.network, config.optim.ema, step)
         return parts
 
-    def _teacher_cosines(self, patches: Tensor, rows: Tensor) -> Tensor | None:
+    def _teacher_cosines(self, patches: Tensor, rows: Tensor, step: int) -> Tensor | None:
         if self.teacher is None:
             return None
-        described = self.teacher(patches) if self.known is None else self.known[rows]
+        described = self.known[self.batches.turned(step)][rows] if self.known else self.teacher(patches)
         anchors, positives = described.chunk(2)
         return (anchors @ positives.T).clamp(-1, 1)
 
