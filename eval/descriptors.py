@@ -2,10 +2,10 @@
 
     python eval/descriptors.py        # from the project's root, with the development data in ../shared/data
 
-desdis-N are the weights of this package, DesDis-N the authors'. Writes eval/results/hpatches.*, homographies.*
-(orientation `auto`, the package's default), homographies-dominant.* (a frame along each keypoint's strongest
-gradient), and front.png: accuracy against speed, with the rates that eval/benchmark_describe.py stored.
-Stopped, it goes on where it was.
+desdis-N are the weights of this package, DesDis-N the authors'. Writes eval/results/hpatches.*,
+homographies.* (orientation `auto`, the package's default), homographies-dominant.* (a frame along each
+keypoint's strongest gradient), and front.png: accuracy against speed, with the rates that
+eval/benchmark_describe.py stored. Stopped, it goes on where it was.
 """
 
 import json
