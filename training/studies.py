@@ -228,6 +228,8 @@ def turned(small: bool, data: Path) -> list[StudyRun]:
         row("the same, dominant, a third", turns="batch", dominant=0.33),
         row("H: the same, dominant, half", final.augment),
         row("H, light half as often", seldom),
+        row("H, rotation 0.08", final.augment, rotation=0.08),
+        row("H, no ramp of light", final.augment, light=0.0),
     ]
 
 
