@@ -113,11 +113,11 @@ def logs(name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return first, own
 
 
-def command(name: str, config: dict[str, Any]) -> str:
-    """What makes these weights again: release.py with every option that differs from the preset."""
+def command(first: int, config: dict[str, Any]) -> str:
+    """What makes these weights again: release.py with the steps of the first run and every option that
+    differs from the preset."""
     preset, defaults = PRESETS["release"][1].as_dict(), TrainConfig().as_dict()
-    words = [f"--width {config['student']['width']}"]
-    words += [f"--first {logs(name)[0][-1]['step']}", f"--steps {config['steps']}"]
+    words = [f"--width {config['student']['width']}", f"--first {first}", f"--steps {config['steps']}"]
     for name in differences(preset, config):
         if name not in NOT_OF_THE_COMMAND:
             group, _, field = name.rpartition(".")
@@ -141,7 +141,7 @@ def card(path: Path) -> str:
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         sequence="/".join(SEQUENCE),
         ap=sequence_ap(name),
-        command=command(name, config),
+        command=command(steps[0], config),
         width=config["student"]["width"],
         dim=config["student"]["dim"],
         version=header["version"],

@@ -54,8 +54,8 @@ SINGLE = "single_photos"
 """The set of unrelated photos: each is matched with synthetic views of itself."""
 WARPS = WarpConfig(points=400, tilt=(0.0, 1.5), perspective=0.3)
 """Of that set's photos: up to nearly three times as long in one direction as in the other."""
-FIRST: dict[str, Any] = {"turns": "pair", "dominant": 0.0}
-"""What the augmentation of a first run differs in: preset `release` as it was when its weights were made."""
+OWN_TURNS: dict[str, Any] = {"turns": "pair", "dominant": 0.0}
+"""Preset `release`'s augmentation before study `turned`: that of first runs and of earlier studies."""
 
 logger = logging.getLogger("release")
 
@@ -72,7 +72,7 @@ class Arguments:
     """Descriptor names or weight files; several are averaged."""
     width: int = 8
     first: int = 0
-    """Steps of a first run, on batches turned by quarters alone (FIRST): the training starts from its
+    """Steps of a first run, on batches turned by quarters alone (OWN_TURNS): the training starts from its
     weights. 0: from scratch."""
     output: Path = Path("out/release")
     patches_only: bool = False
@@ -126,7 +126,7 @@ def main(argv: list[str]) -> int:
     )
     name = f"desdis-{arguments.width}"
     if arguments.first:
-        augment = replace(config.augment, **FIRST)
+        augment = replace(config.augment, **OWN_TURNS)
         first = train(
             replace(config, steps=arguments.first, augment=augment), arguments.output / f"{name}-first"
         )

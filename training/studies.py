@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 import tyro
 from heldback import planar_sets
-from release import release_sources
+from release import OWN_TURNS, release_sources
 
 from desdis_match.cli import run
 from desdis_match.distill.augment import NO_AUGMENTATION, AugmentConfig
@@ -121,10 +121,6 @@ def lit(augment: AugmentConfig, times: float) -> AugmentConfig:
     """The same with light, blur, noise and JPEG so many times as often."""
     shares = ("light_share", "blur_share", "noise_share", "jpeg_share")
     return replace(augment, **{name: times * getattr(augment, name) for name in shares})
-
-
-OWN_TURNS: dict[str, Any] = {"turns": "pair", "dominant": 0.0}
-"""The augmentation of the studies before `turned`, where theirs is the preset's otherwise."""
 
 
 def recipe(small: bool, data: Path) -> list[StudyRun]:
