@@ -156,11 +156,25 @@ def test_geometry_moves_a_dot_as_it_should():
 def test_shares_are_shares():
     stored = torch.stack([picture()] * 400)
     plain = plain_patches(stored, torch.ones(400))
-    for field in ("light_share", "blur_share", "noise_share", "jpeg_share"):
+    for field in ("clip_share", "light_share", "blur_share", "noise_share", "jpeg_share"):
         found = augment_patches(stored, torch.ones(400), only(**{field: 0.25}), generator())
         changed = (found - plain).abs().amax(dim=(1, 2, 3)) > 1e-6
         assert 0.15 < changed.float().mean() < 0.35, field
         assert found.min() >= 0 and found.max() <= 1
+
+
+def test_clipping_cuts_off_one_end_of_a_patch_and_leaves_the_rest():
+    stored = torch.stack([picture(seed) for seed in range(200)])
+    plain = plain_patches(stored, torch.ones(200))
+    found = augment_patches(stored, torch.ones(200), only(clip=0.4, clip_share=1.0), generator())
+    low, high = found.amin(dim=(1, 2, 3)), found.amax(dim=(1, 2, 3))
+    darkest, brightest = plain.amin(dim=(1, 2, 3)), plain.amax(dim=(1, 2, 3))
+    below, above = ((low - darkest) / (brightest - darkest), (brightest - high) / (brightest - darkest))
+    assert (torch.minimum(below, above) == 0).all()
+    cut = torch.maximum(below, above)
+    assert cut.min() >= 0 and 0.35 < cut.max() <= 0.4 and 0.17 < cut.mean() < 0.23
+    assert 70 < int((above > 0).sum()) < 130
+    assert torch.equal(found, plain.clamp(low[:, None, None, None], high[:, None, None, None]))
 
 
 def test_blur_keeps_the_mean_and_lowers_contrast():

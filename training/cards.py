@@ -1,7 +1,7 @@
 """Model cards of the weights in the package: python training/cards.py.
 
 Writes training/cards/NAME.md for every desdis_match/weights/NAME.safetensors of a descriptor, from the file's
-header, the logs of its training (training/logs/release/NAME.jsonl, of the first run NAME-first.jsonl), the
+header, the logs of its runs (training/logs/release/NAME-1.jsonl and so on, in release.py's order), the
 licences in release.py and the evaluation in eval/results; and training/plots/release.png, all their curves.
 """
 
@@ -16,7 +16,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from release import LICENCES, SCORED
+from release import LICENCES, RUNS, SCORED
 
 from desdis_match.descriptors import read_weights
 from desdis_match.descriptors.registry import PACKAGED, packaged_weights
@@ -100,6 +100,7 @@ NOT_OF_THE_COMMAND = (
     "student.width",
     "student.start",
     "teacher.names",
+    "optim.lr",
     "steps",
     "seed",
     "validate_every",
@@ -107,17 +108,16 @@ NOT_OF_THE_COMMAND = (
 """Fields that release.py's command says otherwise, or that leave the weights as they are."""
 
 
-def logs(name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Lines of its first run and of the run itself."""
-    first, own = (read_log(LOGS / f"{name}{end}.jsonl") for end in ("-first", ""))
-    return first, own
+def logs(name: str) -> list[list[dict[str, Any]]]:
+    """Lines of each of its runs."""
+    return [read_log(path) for path in sorted(LOGS.glob(f"{name}-*.jsonl"))]
 
 
-def command(first: int, config: dict[str, Any]) -> str:
-    """What makes these weights again: release.py with the steps of the first run and every option that
-    differs from the preset."""
+def command(steps: list[int], config: dict[str, Any]) -> str:
+    """What makes these weights again: release.py with the steps of each run and every option that differs
+    from the preset."""
     preset, defaults = PRESETS["release"][1].as_dict(), TrainConfig().as_dict()
-    words = [f"--width {config['student']['width']}", f"--first {first}", f"--steps {config['steps']}"]
+    words = [f"--width {config['student']['width']}", "--runs", *map(str, steps)]
     for name in differences(preset, config):
         if name not in NOT_OF_THE_COMMAND:
             group, _, field = name.rpartition(".")
@@ -141,17 +141,19 @@ def card(path: Path) -> str:
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         sequence="/".join(SEQUENCE),
         ap=sequence_ap(name),
-        command=command(steps[0], config),
+        command=command(steps, config),
         width=config["student"]["width"],
         dim=config["student"]["dim"],
         version=header["version"],
         size=path.stat().st_size,
         first=steps[0],
-        steps=steps[1],
+        second=steps[1],
+        third=steps[2],
         batch=config["batch"],
         pairs=sum(steps) * config["batch"],
         minutes=sum(run[-1]["seconds"] for run in runs) / 60,
-        optimizer=f"{optim['kind']}, peak learning rate {optim['lr']}, {optim['decay']} decay",
+        optimizer=f"{optim['kind']}, {optim['decay']} decay",
+        rates=", ".join(f"{lr:g}" for _, lr in RUNS),
         loss=loss["kind"],
         weight=loss["regularizer_weight"],
         teachers=", ".join(header["teacher"]) or "none",
@@ -169,10 +171,10 @@ def curves(files: list[Path], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
     for weights in files:
         batch = read_weights(weights)[1]["config"]["batch"]
-        first, own = logs(weights.stem)
-        gone = first[-1]["step"]
-        scored = [(line["step"], line) for line in first if "map_hard" in line]
-        scored += [(gone + line["step"], line) for line in own if "map_hard" in line]
+        scored, gone = [], 0
+        for lines in logs(weights.stem):
+            scored += [(gone + line["step"], line) for line in lines if "map_hard" in line]
+            gone += lines[-1]["step"]
         pairs = [step * batch / 1e6 for step, _ in scored]
         for axis, key in zip(axes, ("map", "map_hard"), strict=True):
             axis.plot(pairs, [line[key] for _, line in scored], label=weights.stem)

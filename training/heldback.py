@@ -1,10 +1,11 @@
 """Planar sequences from the photo sets that are never trained on: python training/heldback.py --photos DIR.
 
-Every photo of release.py's SCORED sets gives two sequences in HPatches' layout, the photo and five views of
+Every photo of release.py's SCORED sets gives three sequences in HPatches' layout, the photo and five views of
 it: `mixed` under random homographies with other light, blur, noise and JPEG, `aslant` ever more aslant and
-hardly changed otherwise. On them choices are made that must not look at HPatches or Oxford: `--descriptors`
-are scored with the AP of DoG and of Hessian keypoints, with `--tune` on `mixed` also by the scale of the
-patch's frame and by the threshold of the ratio test (in training/logs/tune.json).
+hardly changed otherwise, `overexposed` hardly moved with ever more of its highlights cut off. On them choices
+are made that must not look at HPatches or Oxford: `--descriptors` are scored with the AP of DoG and Hessian
+keypoints, with `--tune` on `mixed` also by the scale of the patch's frame and by the threshold of the ratio
+test (in training/logs/tune.json).
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ LONG_SIDE = 800
 VIEWS = 5
 ASLANT = (0.6, 0.9, 1.2, 1.5, 1.8)
 """log2 stretch of the views of an `aslant` sequence."""
+STOPS = 0.6
+"""Of each view of an `overexposed` sequence more than of the one before, log2 of the exposure."""
 DETECTORS = ("dog", "hessian")
 FRAME_SCALES = (9.0, 10.5, 12.0, 14.0, 16.0)
 RATIOS = (0.8, 0.85, 0.9, 0.95, 1.0)
@@ -110,7 +113,23 @@ def aslant_view(image: Gray, view: int, rng: np.random.Generator) -> tuple[Gray,
     return (np.clip(lit, 0, 1) * 255).round().astype(np.uint8), matrix
 
 
-KINDS: dict[str, tuple[int, View]] = {"mixed": (11, mixed_view), "aslant": (77, aslant_view)}
+def overexposed_view(image: Gray, view: int, rng: np.random.Generator) -> tuple[Gray, Matrix]:
+    """The photo (h, w), hardly moved, at STOPS x view more exposure, with what is too bright cut off."""
+    height, width = image.shape
+    config = WarpConfig(rotation=0.05, zoom=0.05, tilt=(0, 0.1), perspective=0.02)
+    matrix = random_homography(width, height, config, rng)
+    linear = cv2.warpPerspective(
+        (image / 255) ** 2.2, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101
+    )
+    seen = np.clip(linear * 2 ** (STOPS * view), 0, 1) ** (1 / 2.2)
+    return (seen * 255).round().astype(np.uint8), matrix
+
+
+KINDS: dict[str, tuple[int, View]] = {
+    "mixed": (11, mixed_view),
+    "aslant": (77, aslant_view),
+    "overexposed": (8, overexposed_view),
+}
 """Kind of sequence -> its part of the seed, what makes a view of it."""
 
 
@@ -129,14 +148,14 @@ def sequences(kind: str, photos: Path, output: Path) -> list[Path]:
 def planar_sets(photos: Path, output: Path, keypoints: int = 1024) -> dict[str, PlanarPairs]:
     """KIND_DETECTOR -> keypoints and patches of those sequences, upright; KIND_dominant -> of DoG turned."""
     folders = {kind: sequences(kind, photos, output) for kind in KINDS}
+    moved = ("mixed", "aslant")
     sets = {
         f"{kind}_{detector}": read_planar(folders[kind], output, detector, keypoints)
-        for kind, detector in product(KINDS, DETECTORS)
+        for kind, detector in product(moved, DETECTORS)
     }
-    turned = {
-        f"{kind}_dominant": read_planar(folders[kind], output, "dog", keypoints, "dominant") for kind in KINDS
-    }
-    return sets | turned
+    for kind in moved:
+        sets[f"{kind}_dominant"] = read_planar(folders[kind], output, "dog", keypoints, "dominant")
+    return sets | {"overexposed_dog": read_planar(folders["overexposed"], output, "dog", keypoints)}
 
 
 def tune(folders: Path, descriptor: str) -> dict[str, dict[str, dict[str, float]]]:

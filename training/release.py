@@ -24,7 +24,7 @@ from desdis_match.distill.patchfile import write_patch_file
 from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.train import train
 from desdis_match.distill.warps import WarpConfig, read_photos
-from desdis_match.errors import DesDisError
+from desdis_match.errors import DesDisError, InputError
 from desdis_match.extract import ExtractConfig
 
 LICENCES = {
@@ -54,8 +54,13 @@ SINGLE = "single_photos"
 """The set of unrelated photos: each is matched with synthetic views of itself."""
 WARPS = WarpConfig(points=400, tilt=(0.0, 1.5), perspective=0.3)
 """Of that set's photos: up to nearly three times as long in one direction as in the other."""
-OWN_TURNS: dict[str, Any] = {"turns": "pair", "dominant": 0.0}
-"""Preset `release`'s augmentation before study `turned`: that of first runs and of earlier studies."""
+UNCLIPPED: dict[str, Any] = {"clip_share": 0.0}
+"""Preset `release`'s augmentation before study `clipped`: that of second runs and of earlier studies."""
+OWN_TURNS: dict[str, Any] = {"turns": "pair", "dominant": 0.0, **UNCLIPPED}
+"""The same before study `turned`: that of first runs and of still earlier studies."""
+RUNS: tuple[tuple[dict[str, Any], float], ...] = ((OWN_TURNS, 0.02), (UNCLIPPED, 0.02), ({}, 0.01))
+"""What the augmentation of the first, second and third run has other than the preset, and the peak of its
+learning rate: the recipe got better while the weights were trained."""
 
 logger = logging.getLogger("release")
 
@@ -71,9 +76,9 @@ class Arguments:
     teachers: tuple[str, ...] = ("authors-desdis-32",)
     """Descriptor names or weight files; several are averaged."""
     width: int = 8
-    first: int = 0
-    """Steps of a first run, on batches turned by quarters alone (OWN_TURNS): the training starts from its
-    weights. 0: from scratch."""
+    runs: tuple[int, ...] = ()
+    """Steps of the first, second and third run as in RUNS, each from the weights of the one before, in
+    folders desdis-WIDTH-1 and so on. None: a single run from scratch with the preset."""
     output: Path = Path("out/release")
     patches_only: bool = False
     """Stop when the patches are built."""
@@ -125,14 +130,21 @@ def main(argv: list[str]) -> int:
         teacher=replace(preset.teacher, names=arguments.teachers, cache=arguments.output),
     )
     name = f"desdis-{arguments.width}"
-    if arguments.first:
-        augment = replace(config.augment, **OWN_TURNS)
-        first = train(
-            replace(config, steps=arguments.first, augment=augment), arguments.output / f"{name}-first"
+    if len(arguments.runs) > len(RUNS):
+        raise InputError(f"--runs takes the steps of {len(RUNS)} runs at most")
+    if not arguments.runs:
+        result = train(config, arguments.output / name)
+    for number, steps in enumerate(arguments.runs):
+        augment, lr = RUNS[number]
+        one = replace(
+            config,
+            steps=steps,
+            seed=config.seed + number,  # other batches
+            augment=replace(config.augment, **augment),
+            optim=replace(config.optim, lr=lr),
+            student=replace(config.student, start=str(result.last) if number else config.student.start),
         )
-        student = replace(config.student, start=str(first.last))
-        config = replace(config, student=student, seed=config.seed + 1)  # other batches
-    result = train(config, arguments.output / name)
+        result = train(one, arguments.output / f"{name}-{number + 1}")
     print(f"{result.last}: {result.scores}")
     return 0
 

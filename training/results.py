@@ -30,9 +30,17 @@ COLUMNS = {
     "ap_aslant_hessian": "AP aslant, Hessian",
     "ap_mixed_dominant": "AP, DoG turned",
     "ap_aslant_dominant": "AP aslant, DoG turned",
+    "ap_overexposed_dog": "AP overexposed, DoG",
 }
 PERCENT = {"fpr95": 100.0}
-PLOTTED = ("map_hard", "ap_oxford", "ap_mixed_dog", "ap_aslant_dog", "ap_mixed_dominant")
+PLOTTED = (
+    "map_hard",
+    "ap_oxford",
+    "ap_mixed_dog",
+    "ap_aslant_dog",
+    "ap_mixed_dominant",
+    "ap_overexposed_dog",
+)
 
 
 def cell(row: RowSummary, key: str) -> str:

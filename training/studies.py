@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 import tyro
 from heldback import planar_sets
-from release import OWN_TURNS, release_sources
+from release import OWN_TURNS, UNCLIPPED, release_sources
 
 from desdis_match.cli import run
 from desdis_match.distill.augment import NO_AUGMENTATION, AugmentConfig
@@ -42,14 +42,18 @@ class Arguments:
     """Run a study, or what of it is not in its log yet."""
 
     study: tyro.conf.Positional[
-        Literal["equal-weight", "light-weight", "ablation", "recipe", "aslant", "turned", "baselines"]
+        Literal[
+            "equal-weight", "light-weight", "ablation", "recipe", "aslant", "turned", "clipped", "baselines"
+        ]
     ]
     scale: Literal["small", "full"] = "small"
     """small: short runs for two CPU cores. full: long ones for a GPU."""
     data: Path = Path("../shared/data")
     """Folder with patches_notredame, homographies and weights."""
     patches: Path = Path("out/release/patches")
-    """recipe, aslant, turned: the patch files that release.py built."""
+    """recipe, aslant, turned, clipped: the patch files that release.py built."""
+    second: Path = Path("out/release/desdis-8-2/last.safetensors")
+    """clipped: the weights that release.py's second run left."""
     work: Path = Path("out/studies")
     """Folder for checkpoints and weights of the runs."""
     share: tuple[int, int] = (0, 1)
@@ -210,7 +214,7 @@ def turned(small: bool, data: Path) -> list[StudyRun]:
     """Batches turned along dominant gradients or by one quarter turn, from study `aslant` ("G") on."""
     final = trial(small, data)
     start = replace(final, augment=replace(final.augment, **OWN_TURNS))
-    seldom = lit(final.augment, 0.5)
+    turning = replace(final.augment, **UNCLIPPED)
 
     def row(name: str, augment: AugmentConfig = start.augment, **changes: Any) -> StudyRun:
         return StudyRun(name, replace(start, augment=replace(augment, **changes)))
@@ -222,10 +226,38 @@ def turned(small: bool, data: Path) -> list[StudyRun]:
         row("dominant, always", dominant=1.0),
         row("quarter turns of a batch", turns="batch"),
         row("the same, dominant, a third", turns="batch", dominant=0.33),
-        row("H: the same, dominant, half", final.augment),
-        row("H, light half as often", seldom),
-        row("H, rotation 0.08", final.augment, rotation=0.08),
-        row("H, no ramp of light", final.augment, light=0.0),
+        row("H: the same, dominant, half", turning),
+        row("H, light half as often", lit(turning, 0.5)),
+        row("H, rotation 0.08", turning, rotation=0.08),
+        row("H, no ramp of light", turning, light=0.0),
+    ]
+
+
+def clipped(small: bool, data: Path, second: Path) -> list[StudyRun]:
+    """Patches whose highlights or shadows are cut off, from the weights of the second run ("H") on."""
+    final = trial(small, data)
+    start = replace(
+        final,
+        seed=5,
+        steps=2500 if small else final.steps,
+        student=replace(final.student, start=str(second)),
+        optim=replace(final.optim, lr=7e-3),
+    )
+    chosen, wide = start.augment, second.parent.with_name("desdis-32-2") / second.name
+    unclipped = replace(start, augment=replace(chosen, **UNCLIPPED))
+
+    def row(name: str, **augment: Any) -> StudyRun:
+        return StudyRun(name, replace(start, augment=replace(chosen, **augment)))
+
+    return [
+        StudyRun("H, gone on", unclipped),
+        StudyRun(
+            "H, our desdis-32 as teacher",
+            replace(unclipped, teacher=replace(start.teacher, names=(str(wide),))),
+        ),
+        row("I: clip up to 0.4, a fifth of the patches"),
+        row("clip up to 0.5, two fifths", clip=0.5, clip_share=0.4),
+        row("I, less geometry", rotation=0.11, zoom=0.11, tilt=0.17, shift=0.03),
     ]
 
 
@@ -293,7 +325,7 @@ def baselines(arguments: Arguments, data: StudyData, log: Path) -> None:
 
 def study_data(arguments: Arguments) -> StudyData:
     """Patches to train and score on, and planar sequences."""
-    if arguments.study in ("recipe", "aslant", "turned"):
+    if arguments.study in ("recipe", "aslant", "turned", "clipped"):
         photos, notredame = arguments.data / "photos", arguments.data / "patches_notredame"
         sources, scored = release_sources(notredame, arguments.patches)
         training, held = load_sources(sources, PRESETS["release"][1].data.held_back, scored)
@@ -327,6 +359,7 @@ def main(argv: list[str]) -> int:
         "recipe": lambda: recipe(arguments.scale == "small", arguments.data),
         "aslant": lambda: aslant(arguments.scale == "small", arguments.data),
         "turned": lambda: turned(arguments.scale == "small", arguments.data),
+        "clipped": lambda: clipped(arguments.scale == "small", arguments.data, arguments.second),
         "light-weight": lambda: light_weight(start, weights),
         "equal-weight": lambda: equal_weight(start),
     }[arguments.study]()

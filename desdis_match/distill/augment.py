@@ -57,6 +57,11 @@ class AugmentConfig:
     """Largest change of brightness from the middle of the patch to its border."""
     light_share: float = 0.5
     """Share of the patches with gamma and light changed."""
+    clip: float = 0.4
+    """Largest share of a patch's range of grey values that is cut off at its bright or its dark end, as by
+    over- and underexposure."""
+    clip_share: float = 0.0
+    """Share of the patches so clipped."""
     blur: float = 1.0
     """Largest standard deviation of the blur, network pixels."""
     blur_share: float = 0.25
@@ -122,6 +127,7 @@ def augment_patches(
     shift = config.shift * _normal((len(stored), 2, 1), generator)
     patches = resample(stored, torch.cat([shape, shift], dim=2), context)
     changes = (
+        (config.clip_share, _clip),
         (config.light_share, _relight),
         (config.blur_share, _blur),
         (config.noise_share, _noise),
@@ -242,6 +248,12 @@ def _on_share(
     chosen = torch.rand(len(patches), generator=generator, device=generator.device) < share
     rows = chosen.nonzero()[:, 0]
     return patches.index_copy_(0, rows, change(patches[rows])) if len(rows) else patches
+
+
+def _clip(patches: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    low, high = patches.amin(dim=(2, 3), keepdim=True), patches.amax(dim=(2, 3), keepdim=True)
+    cut = (high - low) * _uniform((len(patches), 1, 1, 1), -config.clip, config.clip, generator)
+    return patches.clamp(low - cut.clamp_max(0), high - cut.clamp_min(0))
 
 
 def _relight(patches: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:

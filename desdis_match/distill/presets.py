@@ -46,6 +46,7 @@ RELEASE = TrainConfig(
         tilt=0.22,
         turns="batch",
         dominant=0.5,
+        clip_share=0.2,
         light_share=0.2,
         blur_share=0.2,
         noise_share=0.2,
