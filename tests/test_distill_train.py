@@ -13,6 +13,7 @@ from desdis_match.cli import run
 from desdis_match.descriptors import DesDis, load_descriptor, read_weights, save_weights
 from desdis_match.distill import train as loop
 from desdis_match.distill.augment import plain_patches
+from desdis_match.distill.average import BATCHES, average_runs
 from desdis_match.distill.command import main
 from desdis_match.distill.config import (
     DataConfig,
@@ -276,6 +277,30 @@ def test_moving_average_by_hand():
     assert one.weight.item() == pytest.approx(0.1 * 1 + 0.9 * 3)
     move_average(one, two, decay=0.5, step=1000)
     assert one.weight.item() == pytest.approx(0.5 * 2.8 + 0.5 * 3)
+
+
+def test_the_average_of_runs_has_their_mean_weights_and_statistics_of_its_own(tmp_path, data):
+    ends = [train(changed(TINY, seed=seed), tmp_path / str(seed), data=data).last for seed in (0, 1)]
+    path = tmp_path / "average.safetensors"
+    scores = average_runs(ends, TINY, data, path)
+    average, header = read_weights(path)
+    (one, _), (other, last) = (read_weights(end) for end in ends)
+    for name, weights in average.named_parameters():
+        mean = (one.get_parameter(name) + other.get_parameter(name)) / 2
+        torch.testing.assert_close(weights, mean, msg=name)
+    batches = loop.Batches(data[0], TINY, torch.device("cpu"), 0)
+    steps = range(TINY.steps, TINY.steps + BATCHES)
+    seen = torch.cat([batches.patches(batches.rows(batches.pairs(step)), step) for step in steps])
+    with torch.no_grad():
+        channels = average.layer1[1](average.layer1[0](seen))
+    torch.testing.assert_close(
+        average.layer1[2].running_mean, channels.mean(dim=(0, 2, 3)), atol=1e-4, rtol=0
+    )
+    assert header["average_of_steps"] == [6, 6] and header["config"] == last["config"]
+    assert header["scores"]["map"] == scores.map
+    save_weights(tmp_path / "wide.safetensors", DesDis(width=6, dim=16), {})
+    with pytest.raises(InputError, match="different architecture"):
+        average_runs([ends[0], tmp_path / "wide.safetensors"], TINY, data, path)
 
 
 def test_learning_rate_warms_up_and_decays():

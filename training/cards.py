@@ -148,7 +148,7 @@ def card(path: Path) -> str:
         size=path.stat().st_size,
         first=steps[0],
         second=steps[1],
-        third=steps[2],
+        others=" and ".join(f"{number:,}" for number in steps[2:]),
         batch=config["batch"],
         pairs=sum(steps) * config["batch"],
         minutes=sum(run[-1]["seconds"] for run in runs) / 60,

@@ -18,13 +18,15 @@ from typing import Annotated, Any
 import tyro
 
 from desdis_match.cli import run
+from desdis_match.distill.average import average_runs
 from desdis_match.distill.build_patches import BuildPatchesConfig, build_patches
 from desdis_match.distill.config import TrainConfig
+from desdis_match.distill.datasets import load_sources
 from desdis_match.distill.patchfile import write_patch_file
 from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.train import train
 from desdis_match.distill.warps import WarpConfig, read_photos
-from desdis_match.errors import DesDisError, InputError
+from desdis_match.errors import DesDisError
 from desdis_match.extract import ExtractConfig
 
 LICENCES = {
@@ -59,8 +61,8 @@ UNCLIPPED: dict[str, Any] = {"clip_share": 0.0}
 OWN_TURNS: dict[str, Any] = {"turns": "pair", "dominant": 0.0, **UNCLIPPED}
 """The same before study `turned`: that of first runs and of still earlier studies."""
 RUNS: tuple[tuple[dict[str, Any], float], ...] = ((OWN_TURNS, 0.02), (UNCLIPPED, 0.02), ({}, 0.01))
-"""What the augmentation of the first, second and third run has other than the preset, and the peak of its
-learning rate: the recipe got better while the weights were trained."""
+"""What the augmentation of the first, the second and all further runs has other than the preset, and the peak
+of their learning rate: the recipe got better while the weights were trained."""
 
 logger = logging.getLogger("release")
 
@@ -77,8 +79,9 @@ class Arguments:
     """Descriptor names or weight files; several are averaged."""
     width: int = 8
     runs: tuple[int, ...] = ()
-    """Steps of the first, second and third run as in RUNS, each from the weights of the one before, in
-    folders desdis-WIDTH-1 and so on. None: a single run from scratch with the preset."""
+    """Steps of each run, made as RUNS says in folders desdis-WIDTH-1 and so on: the second goes on from the
+    first, all others go on from the second, and the average of all from the second on goes to desdis-WIDTH.
+    None: a single run from scratch with the preset."""
     output: Path = Path("out/release")
     patches_only: bool = False
     """Stop when the patches are built."""
@@ -129,23 +132,27 @@ def main(argv: list[str]) -> int:
         student=replace(preset.student, width=arguments.width),
         teacher=replace(preset.teacher, names=arguments.teachers, cache=arguments.output),
     )
-    name = f"desdis-{arguments.width}"
-    if len(arguments.runs) > len(RUNS):
-        raise InputError(f"--runs takes the steps of {len(RUNS)} runs at most")
+    folder = arguments.output / f"desdis-{arguments.width}"
     if not arguments.runs:
-        result = train(config, arguments.output / name)
+        result = train(config, folder)
+        print(f"{result.last}: {result.scores}")
+        return 0
+    ended: list[Path] = []
     for number, steps in enumerate(arguments.runs):
-        augment, lr = RUNS[number]
+        augment, lr = RUNS[min(number, len(RUNS) - 1)]
         one = replace(
             config,
             steps=steps,
             seed=config.seed + number,  # other batches
             augment=replace(config.augment, **augment),
             optim=replace(config.optim, lr=lr),
-            student=replace(config.student, start=str(result.last) if number else config.student.start),
+            student=replace(config.student, start=str(ended[:2][-1]) if ended else config.student.start),
         )
-        result = train(one, arguments.output / f"{name}-{number + 1}")
-    print(f"{result.last}: {result.scores}")
+        ended.append(train(one, folder.with_name(f"{folder.name}-{number + 1}")).last)
+    weights = folder / "last.safetensors"
+    folder.mkdir(exist_ok=True)
+    read = load_sources(config.data.sources, config.data.held_back, config.data.scored)
+    print(f"{weights}: {average_runs(ended[1:] or ended, one, read, weights)}")
     return 0
 
 
