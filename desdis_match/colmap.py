@@ -61,7 +61,7 @@ class MapConfig:
     """Registered images that a second or further model needs to be kept."""
     align: bool = True
     """Align the observations of the models to a fraction of a pixel on the photos, and adjust the models to
-    them (alignment.py)."""
+    them (alignment.py); --no-align leaves that out."""
     seed: int = 0
     """The same seed gives the same model."""
 

@@ -37,6 +37,7 @@ PACKAGES = (
     "kornia",
     "pycolmap",
     "opencv-python",
+    "onnx",
     "onnxruntime",
     "faiss-cpu",
     "numpy",
@@ -44,7 +45,7 @@ PACKAGES = (
     "h5py",
     "safetensors",
 )
-OPTIONAL = {"plotly": "notebooks", "lightning-fabric": "train", "tensorboard": "train", "onnx": "onnx"}
+OPTIONAL = {"plotly": "notebooks", "lightning-fabric": "train", "tensorboard": "train"}
 """Packages of the extras: name -> extra."""
 ENGINE_TOLERANCE = 1e-4
 """How far descriptors of two engines may be apart."""

@@ -126,7 +126,8 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
 
 def default_output(images: Path) -> Path:
     """DIR-model beside the photos' folder DIR."""
-    images = images.resolve()
+    if images.name in ("", ".."):
+        images = images.resolve()
     return images.with_name(f"{images.name}-model")
 
 

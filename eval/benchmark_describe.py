@@ -1,6 +1,6 @@
 """Patches a second of every descriptor and engine on this machine, against Kornia's HardNet in the same run.
 
-    python eval/benchmark_describe.py [--threads 2] [--output eval/results/describe.json]
+    python eval/benchmark_describe.py [--threads 2]
 
 Weights are random (the time does not depend on them). A round goes through all candidates in turn, so that a
 slow spell of the machine hits each of them; a rate is the best round. The ratio is to HardNet given
@@ -27,7 +27,8 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--threads", type=int, default=2, help="cores to use")
 parser.add_argument("--rounds", type=int, default=5, help="times that each candidate runs")
 parser.add_argument("--seconds", type=float, default=0.5, help="about how long a candidate runs in a round")
-parser.add_argument("--output", type=Path, help="write the table as JSON here")
+results = Path(__file__).parent / "results" / "describe.json"
+parser.add_argument("--output", type=Path, default=results, help="write the table as JSON here")
 arguments = parser.parse_args()
 
 torch.set_num_threads(arguments.threads)

@@ -1,6 +1,6 @@
 """Seconds to match and verify all pairs of a folder of photos: this package and pycolmap, same features.
 
-    python eval/benchmark_match.py --images ../shared/data/strecha/fountain-P11/images --keypoints 8000 12000
+    python eval/benchmark_match.py    # from the project's root, with the development data in ../shared/data
 
 pycolmap's SIFT gives the keypoints; of each photo exactly --keypoints of them are kept, drawn at random, and
 both sides match these, in one run and in turns, with as many threads. pycolmap's default on a CPU is an
@@ -31,7 +31,7 @@ from desdis_match.scale import available_cores
 class Options:
     """Time matching against pycolmap."""
 
-    images: Path
+    images: Path = Path("../shared/data/strecha/fountain-P11/images")
     """Folder of photos."""
     keypoints: tuple[int, ...] = (8000, 12000)
     """Keypoints a photo."""

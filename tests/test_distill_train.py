@@ -356,6 +356,17 @@ def test_differences_name_what_may_not_change():
     assert json.dumps(TINY.as_dict())
 
 
+def test_a_checkpoint_older_than_an_option_is_gone_on_with(tmp_path, data):
+    config = changed(TINY, optim={"ema": 0.0})
+    train(config, tmp_path, data=data)
+    checkpoint = torch.load(tmp_path / loop.CHECKPOINT, weights_only=True)
+    del checkpoint["config"]["augment"]["clip_share"], checkpoint["config"]["seed"]
+    torch.save(checkpoint, tmp_path / loop.CHECKPOINT)
+    assert train(config, tmp_path, data=data).steps == config.steps
+    with pytest.raises(InputError, match=r"another augment\.clip_share;"):
+        train(changed(config, augment={"clip_share": 0.5}), tmp_path, data=data)
+
+
 def test_command_trains_and_refuses(tmp_path, capsys):
     short = ["--steps", "2", "--batch", "16", "--student.width", "2", "--data.sources", "textures:2"]
     short += ["--data.gallery-size", "10", "--output", str(tmp_path / "run")]

@@ -20,7 +20,7 @@ from release import LICENCES, RUNS, SCORED
 
 from desdis_match.descriptors import read_weights
 from desdis_match.descriptors.registry import PACKAGED, packaged_weights
-from desdis_match.distill.config import TrainConfig, differences
+from desdis_match.distill.config import differences, with_defaults
 from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.record import read_log
 
@@ -110,19 +110,19 @@ NOT_OF_THE_COMMAND = (
 
 def logs(name: str) -> list[list[dict[str, Any]]]:
     """Lines of each of its runs."""
-    return [read_log(path) for path in sorted(LOGS.glob(f"{name}-*.jsonl"))]
+    files = sorted(LOGS.glob(f"{name}-*.jsonl"), key=lambda path: int(path.stem.rpartition("-")[2]))
+    return [read_log(path) for path in files]
 
 
 def command(steps: list[int], config: dict[str, Any]) -> str:
     """What makes these weights again: release.py with the steps of each run and every option that differs
     from the preset."""
-    preset, defaults = PRESETS["release"][1].as_dict(), TrainConfig().as_dict()
+    preset, config = PRESETS["release"][1].as_dict(), with_defaults(config)
     words = [f"--width {config['student']['width']}", "--runs", *map(str, steps)]
     for name in differences(preset, config):
         if name not in NOT_OF_THE_COMMAND:
             group, _, field = name.rpartition(".")
-            fallback = (defaults[group] if group else defaults)[field]  # older than the option
-            value = (config[group] if group else config).get(field, fallback)
+            value = (config[group] if group else config)[field]
             words.append(f"--{name.replace('_', '-')} {value}")
     return "python training/release.py --photos PHOTOS --notredame NOTREDAME \\\n    " + " ".join(words)
 
@@ -148,7 +148,8 @@ def card(path: Path) -> str:
         size=path.stat().st_size,
         first=steps[0],
         second=steps[1],
-        others=" and ".join(f"{number:,}" for number in steps[2:]),
+        others=("each for itself, " if len(steps) > 3 else "")
+        + " and ".join(f"{number:,}" for number in steps[2:]),
         batch=config["batch"],
         pairs=sum(steps) * config["batch"],
         minutes=sum(run[-1]["seconds"] for run in runs) / 60,
@@ -169,15 +170,16 @@ def card(path: Path) -> str:
 def curves(files: list[Path], path: Path) -> None:
     """Held-back scores over the pairs seen, all networks."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
-    for weights in files:
+    for number, weights in enumerate(files):
         batch = read_weights(weights)[1]["config"]["batch"]
-        scored, gone = [], 0
-        for lines in logs(weights.stem):
-            scored += [(gone + line["step"], line) for line in lines if "map_hard" in line]
-            gone += lines[-1]["step"]
-        pairs = [step * batch / 1e6 for step, _ in scored]
-        for axis, key in zip(axes, ("map", "map_hard"), strict=True):
-            axis.plot(pairs, [line[key] for _, line in scored], label=weights.stem)
+        behind = 0
+        for run, lines in enumerate(logs(weights.stem)):
+            scored = [line for line in lines if "map_hard" in line]
+            pairs = [(behind + line["step"]) * batch / 1e6 for line in scored]
+            behind += lines[-1]["step"] if run < 2 else 0  # all others start where the second ended
+            for axis, key in zip(axes, ("map", "map_hard"), strict=True):
+                label = None if run else weights.stem
+                axis.plot(pairs, [line[key] for line in scored], color=f"C{number}", label=label)
     for axis, title in zip(axes, ("matching mAP", "with a detector's errors"), strict=True):
         axis.set_title(title)
         axis.set_xlabel("million pairs")

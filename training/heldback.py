@@ -3,9 +3,9 @@
 Every photo of release.py's SCORED sets gives three sequences in HPatches' layout, the photo and five views of
 it: `mixed` under random homographies with other light, blur, noise and JPEG, `aslant` ever more aslant and
 hardly changed otherwise, `overexposed` hardly moved with ever more of its highlights cut off. On them choices
-are made that must not look at HPatches or Oxford: `--descriptors` are scored with the AP of DoG and Hessian
-keypoints, with `--tune` on `mixed` also by the scale of the patch's frame and by the threshold of the ratio
-test (in training/logs/tune.json).
+are made that must not look at HPatches or Oxford: `--descriptors` are scored with the AP of keypoints (of the
+first two kinds upright DoG, upright Hessian and turned DoG, of the third upright DoG), with `--tune` on
+`mixed` also by the scale of the patch's frame and by the threshold of the ratio test (logs/tune.json).
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def sequences(kind: str, photos: Path, output: Path) -> list[Path]:
 
 
 def planar_sets(photos: Path, output: Path, keypoints: int = 1024) -> dict[str, PlanarPairs]:
-    """KIND_DETECTOR -> keypoints and patches of those sequences, upright; KIND_dominant -> of DoG turned."""
+    """KIND_DETECTOR -> upright keypoints and patches of those sequences; KIND_dominant -> turned DoG ones."""
     folders = {kind: sequences(kind, photos, output) for kind in KINDS}
     moved = ("mixed", "aslant")
     sets = {

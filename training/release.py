@@ -1,10 +1,11 @@
-"""Our own weights: python training/release.py --photos DIR --notredame DIR [--width 8].
+"""Our own weights: python training/release.py --photos DIR --notredame DIR [--width 8] [--runs N N ...].
 
 Reconstructs every set of photos and cuts the patches of its points, adds single photos under synthetic views
-and PhotoTour Notre Dame, and trains desdis-WIDTH from scratch with the preset `release`. Every part that is
-there already is kept, and the training goes on where it was: the same command again continues.
-Nothing of Strecha, Oxford or HPatches goes in; two photo sets are only scored on. training/cards.py writes
-the model cards of what was copied into desdis_match/weights.
+and PhotoTour Notre Dame, and trains desdis-WIDTH from scratch with the preset `release`, or as the released
+weights were, by several runs that build on each other (`--runs`, `RUNS`). Every part that is there already is
+kept, and the training goes on where it was: the same command again continues.
+Nothing of Strecha, Oxford or HPatches goes in, nor two photo sets that choices are made on. training/cards.py
+writes the model cards of what was copied into desdis_match/weights.
 """
 
 from __future__ import annotations
@@ -49,18 +50,19 @@ LICENCES = {
 }
 """Licences of the photo sets, as their sources state them. Of lund no model worth cutting forms."""
 SCORED = ("statue", "et")
-"""Sets that are never trained on; the checkpoint is chosen on them and on held-back points."""
+"""Sets that are never trained on: a training's log has the scores on their patches, if a model forms, and
+heldback.py makes views of their photos."""
 KEYPOINTS = ExtractConfig(detector="dog+hessian", max_keypoints=4000)
 """Of these the photo sets are reconstructed: both detectors, so that patches of both are trained on."""
 SINGLE = "single_photos"
 """The set of unrelated photos: each is matched with synthetic views of itself."""
 WARPS = WarpConfig(points=400, tilt=(0.0, 1.5), perspective=0.3)
 """Of that set's photos: up to nearly three times as long in one direction as in the other."""
-UNCLIPPED: dict[str, Any] = {"clip_share": 0.0}
+AS_SECOND: dict[str, Any] = {"clip_share": 0.0}
 """Preset `release`'s augmentation before study `clipped`: that of second runs and of earlier studies."""
-OWN_TURNS: dict[str, Any] = {"turns": "pair", "dominant": 0.0, **UNCLIPPED}
+AS_FIRST: dict[str, Any] = {"turns": "pair", "dominant": 0.0, **AS_SECOND}
 """The same before study `turned`: that of first runs and of still earlier studies."""
-RUNS: tuple[tuple[dict[str, Any], float], ...] = ((OWN_TURNS, 0.02), (UNCLIPPED, 0.02), ({}, 0.01))
+RUNS: tuple[tuple[dict[str, Any], float], ...] = ((AS_FIRST, 0.02), (AS_SECOND, 0.02), ({}, 0.01))
 """What the augmentation of the first, the second and all further runs has other than the preset, and the peak
 of their learning rate: the recipe got better while the weights were trained."""
 
@@ -81,7 +83,8 @@ class Arguments:
     runs: tuple[int, ...] = ()
     """Steps of each run, made as RUNS says in folders desdis-WIDTH-1 and so on: the second goes on from the
     first, all others go on from the second, and the average of all from the second on goes to desdis-WIDTH.
-    None: a single run from scratch with the preset."""
+    None: a single run from scratch with the preset. With it --steps and --optim.lr have no effect, and the
+    first two runs have their own turns and clipping."""
     output: Path = Path("out/release")
     patches_only: bool = False
     """Stop when the patches are built."""
@@ -138,21 +141,23 @@ def main(argv: list[str]) -> int:
         print(f"{result.last}: {result.scores}")
         return 0
     ended: list[Path] = []
+    run_config = config
     for number, steps in enumerate(arguments.runs):
         augment, lr = RUNS[min(number, len(RUNS) - 1)]
-        one = replace(
+        start = str(ended[min(number, 2) - 1]) if ended else config.student.start
+        run_config = replace(
             config,
             steps=steps,
             seed=config.seed + number,  # other batches
             augment=replace(config.augment, **augment),
             optim=replace(config.optim, lr=lr),
-            student=replace(config.student, start=str(ended[:2][-1]) if ended else config.student.start),
+            student=replace(config.student, start=start),
         )
-        ended.append(train(one, folder.with_name(f"{folder.name}-{number + 1}")).last)
+        ended.append(train(run_config, folder.with_name(f"{folder.name}-{number + 1}")).last)
     weights = folder / "last.safetensors"
     folder.mkdir(exist_ok=True)
-    read = load_sources(config.data.sources, config.data.held_back, config.data.scored)
-    print(f"{weights}: {average_runs(ended[1:] or ended, one, read, weights)}")
+    data = load_sources(config.data.sources, config.data.held_back, config.data.scored)
+    print(f"{weights}: {average_runs(ended[1:] or ended, run_config, data, weights)}")
     return 0
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 import tyro
 from heldback import planar_sets
-from release import OWN_TURNS, UNCLIPPED, release_sources
+from release import AS_FIRST, AS_SECOND, release_sources
 
 from desdis_match.cli import run
 from desdis_match.distill.augment import NO_AUGMENTATION, AugmentConfig
@@ -49,11 +49,11 @@ class Arguments:
     scale: Literal["small", "full"] = "small"
     """small: short runs for two CPU cores. full: long ones for a GPU."""
     data: Path = Path("../shared/data")
-    """Folder with patches_notredame, homographies and weights."""
+    """Folder with patches_notredame, photos, homographies and weights."""
     patches: Path = Path("out/release/patches")
     """recipe, aslant, turned, clipped: the patch files that release.py built."""
     second: Path = Path("out/release/desdis-8-2/last.safetensors")
-    """clipped: the weights that release.py's second run left."""
+    """clipped: the weights that release.py's second run left; those of desdis-32 are sought beside them."""
     work: Path = Path("out/studies")
     """Folder for checkpoints and weights of the runs."""
     share: tuple[int, int] = (0, 1)
@@ -205,7 +205,7 @@ def aslant(small: bool, data: Path) -> list[StudyRun]:
         row("F, light a third as often", replace(tilted, augment=replace(seldom, shear=0.0, tilt=0.22))),
         row(
             "G: F, light two thirds as often",
-            replace(start, augment=replace(start.augment, **OWN_TURNS)),
+            replace(start, augment=replace(start.augment, **AS_FIRST)),
         ),
     ]
 
@@ -213,8 +213,8 @@ def aslant(small: bool, data: Path) -> list[StudyRun]:
 def turned(small: bool, data: Path) -> list[StudyRun]:
     """Batches turned along dominant gradients or by one quarter turn, from study `aslant` ("G") on."""
     final = trial(small, data)
-    start = replace(final, augment=replace(final.augment, **OWN_TURNS))
-    turning = replace(final.augment, **UNCLIPPED)
+    start = replace(final, augment=replace(final.augment, **AS_FIRST))
+    turning = replace(final.augment, **AS_SECOND)
 
     def row(name: str, augment: AugmentConfig = start.augment, **changes: Any) -> StudyRun:
         return StudyRun(name, replace(start, augment=replace(augment, **changes)))
@@ -244,7 +244,7 @@ def clipped(small: bool, data: Path, second: Path) -> list[StudyRun]:
         optim=replace(final.optim, lr=7e-3),
     )
     chosen, wide = start.augment, second.parent.with_name("desdis-32-2") / second.name
-    unclipped = replace(start, augment=replace(chosen, **UNCLIPPED))
+    unclipped = replace(start, augment=replace(chosen, **AS_SECOND))
 
     def row(name: str, **augment: Any) -> StudyRun:
         return StudyRun(name, replace(start, augment=replace(chosen, **augment)))

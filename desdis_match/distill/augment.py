@@ -1,7 +1,7 @@
 """Augmentation of a whole batch at once, on the device where the patches are.
 
-Geometry is one resampling from the stored patches; light, blur, noise and JPEG act on the resampled ones,
-each on a random share of the batch. Everything random comes from the generator that is passed in.
+Geometry is one resampling from the stored patches; clipping, light, blur, noise and JPEG act on the resampled
+ones, each on a random share of the batch. Everything random comes from the generator that is passed in.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AugmentConfig:
     """Standard deviation of the log2 stretch along the patch's axes, and of that along its diagonals: a
     surface seen aslant from any side. Shear alone never stretches along the axes."""
     flips: bool = True
-    """Mirror and quarter turns, the same for both patches of a pair."""
+    """Mirror and quarter turns, the same for both patches of a pair; --augment.no-flips leaves them out."""
     turns: Literal["pair", "batch"] = "pair"
     """Whether each pair is turned by quarters of its own or all of a batch by the same, and mirrored left to
     right alone: patches of photos that are all one way up are harder to tell apart."""

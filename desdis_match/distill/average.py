@@ -1,6 +1,6 @@
-"""One network from several runs that went on from the same weights: the average of what they ended with.
+"""One network from weights and runs that went on from them: the average of what all ended with.
 
-Such runs end in one valley of the loss, and the middle of it lies lower than they do on what none has seen
+They lie in one valley of the loss, and its middle is lower than they are, on what none of them has seen
 (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018; Wortsman et al., "Model soups", ICML
 2022). It costs nothing when describing.
 """
@@ -33,13 +33,15 @@ def average_runs(
 
     The statistics of its BatchNorm layers are those of BATCHES batches of `data`'s first part, drawn and
     augmented as `config` says. Returns the scores on its second part; they are in the header, as are the
-    steps of each file. InputError when the files are of different architectures.
+    steps of each file. InputError when the files are of different architectures or of no training run.
     """
     read = [read_weights(path) for path in weights]
     networks, headers = [network for network, _ in read], [header for _, header in read]
+    names = ", ".join(map(str, weights))
     if any(header["architecture"] != headers[0]["architecture"] for header in headers):
-        names = ", ".join(map(str, weights))
         raise InputError(f"networks of different architecture have no average: {names}")
+    if any(not {"steps", "scores"} <= set(header) for header in headers):
+        raise InputError(f"to average are weights that `desdis-match train` wrote, not {names}")
     training, held = data
     device = torch.device("cpu")
     average = AveragedModel(networks[0])

@@ -109,7 +109,7 @@ class TrainConfig:
     threads: int = 0
     """Threads on a CPU; 0 leaves torch's choice."""
     tensorboard: bool = True
-    """Write TensorBoard scalars beside the log."""
+    """Write TensorBoard scalars beside the log; --no-tensorboard does not."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -126,6 +126,17 @@ FREE_TO_CHANGE = (
     "teacher.cache",
 )
 """Fields that may differ when a run is resumed."""
+
+
+def with_defaults(stored: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A stored configuration with the defaults of the options that it is older than."""
+    defaults = TrainConfig().as_dict() if defaults is None else defaults
+    nested = {
+        key: with_defaults(stored[key], value)
+        for key, value in defaults.items()
+        if isinstance(value, dict) and isinstance(stored.get(key), dict)
+    }
+    return {**defaults, **stored, **nested}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

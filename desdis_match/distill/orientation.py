@@ -3,7 +3,7 @@
 Two patches of a point are cut at random angles that are known. Their predictions must differ by just the
 difference of those angles, and turned by them the patches must look the same to a descriptor, which is what
 counts (Yi, Verdie, Fua and Lepetit, CVPR 2016; Mishkin's OriNet, ECCV 2018). The network is a DesDis of two
-outputs: small enough to cost a tenth of the descriptor, and every engine here runs it.
+outputs: small enough to cost a third of desdis-16, and every engine here runs it.
 Angles are those of patches.py: a frame's A is [[cos a, sin a], [-sin a, cos a]].
 """
 

@@ -24,7 +24,7 @@ from .. import __version__
 from ..errors import InputError
 from ..files import atomic_path
 from .augment import augment_pairs, dominant_angles
-from .config import TrainConfig, differences
+from .config import TrainConfig, differences, with_defaults
 from .datasets import load_sources
 from .mining import may_match
 from .objective import BatchLoss, batch_loss
@@ -388,7 +388,7 @@ class Run:
             return
         try:
             state = torch.load(path, map_location=self.fabric.device, weights_only=True)
-            differing = differences(state["config"], self.config.as_dict())
+            differing = differences(with_defaults(state["config"]), self.config.as_dict())
         except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
             raise InputError(f"{path} is damaged ({error}); --restart begins anew") from error
         if differing:

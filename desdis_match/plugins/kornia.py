@@ -44,8 +44,8 @@ class DesDisDescriptor(nn.Module):
 class DesDisFeature(nn.Module):
     """Detector and descriptor with the contract of kornia.feature.LocalFeature.
 
-    The result for a picture is that of `desdis-match extract` at the picture's own size. Runs where the image
-    lies. Detection is no tensor graph: under torch.compile this module runs as it is.
+    The result for a picture is that of `desdis-match extract --orientation multi` at the picture's own size.
+    Runs where the image lies. Detection is no tensor graph: under torch.compile this module runs as it is.
     """
 
     def __init__(

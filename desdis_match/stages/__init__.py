@@ -3,7 +3,8 @@
 A stage can be killed at any moment and run again: it goes on where it was, image by image and pair by pair,
 and ends with the same files. Its output carries the configuration that made it and what it was made from; the
 same configuration again does nothing, another one redoes the stage (`overwrite`) or is refused with the
-fields that differ. Workers and device are no part of it: they change how long a result takes, not what it is.
+fields that differ (`pairs`, which takes no time, always writes its list anew). Workers and device are no part
+of it: they change how long a result takes, not what it is.
 """
 
 from .extraction import MIN_PARALLEL_IMAGES, extract, unusable_images
