@@ -1,6 +1,7 @@
 """The weights in the package are what their model cards say."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,21 @@ def test_the_file_is_the_card_s(card: Path):
     assert all(source.rpartition(":")[2] in text for source in header["data"])
     for name in ("oxford", "hpatches", "strecha", "fountain", "entry"):
         assert not any(name in source.lower() for source in header["data"])
+
+
+def test_stored_results_are_of_the_shipped_weights():
+    results = Path(__file__).parents[1] / "eval" / "results"
+    stored = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*.json")}
+    found = [
+        (name, label, fingerprint)
+        for name, content in stored.items()
+        if isinstance(content, dict)
+        for label, fingerprint in content.get("weights", {}).items()
+        if label in {path.stem for path in FILES}
+    ]
+    assert len(found) >= 5 * len(FILES)
+    for name, label, fingerprint in found:
+        assert fingerprint == load_descriptor(label).fingerprint, f"{name}: other weights of {label}"
 
 
 @pytest.mark.parametrize("name", [path.stem for path in FILES])

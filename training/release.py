@@ -93,9 +93,9 @@ class Arguments:
 
 
 def build(photos: Path, name: str, folder: Path) -> None:
-    """Cut the patches of a set where that is not done; in the log why, when its photos give no model."""
-    path = folder / f"{name}.h5"
-    if path.is_file():
+    """Cut the patches of a set where that is not done; NAME.txt says why when its photos give no model."""
+    path, left_out = folder / f"{name}.h5", folder / f"{name}.txt"
+    if path.is_file() or left_out.is_file():
         return
     if name == SINGLE:
         made = read_photos(photos / name, WARPS)
@@ -109,6 +109,7 @@ def build(photos: Path, name: str, folder: Path) -> None:
         logger.info("%s: %d patches of %d points", name, len(made), made.num_points)
     except DesDisError as error:
         logger.warning("%s is left out: %s", name, error)
+        left_out.write_text(f"{error}\n", encoding="utf-8")
 
 
 def release_sources(notredame: Path, patches: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
