@@ -27,7 +27,7 @@ from desdis_match.distill.patchfile import write_patch_file
 from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.train import train
 from desdis_match.distill.warps import WarpConfig, read_photos
-from desdis_match.errors import DesDisError
+from desdis_match.errors import DesDisError, NoModelError
 from desdis_match.extract import ExtractConfig
 
 LICENCES = {
@@ -83,8 +83,8 @@ class Arguments:
     runs: tuple[int, ...] = ()
     """Steps of each run, made as RUNS says in folders desdis-WIDTH-1 and so on: the second goes on from the
     first, all others go on from the second, and the average of all from the second on goes to desdis-WIDTH.
-    None: a single run from scratch with the preset. With it --steps and --optim.lr have no effect, and the
-    first two runs have their own turns and clipping."""
+    None: a single run from scratch with the preset. Beside --runs the options --steps and --optim.lr have no
+    effect, nor in the first two runs those of turns and clipping."""
     output: Path = Path("out/release")
     patches_only: bool = False
     """Stop when the patches are built."""
@@ -109,7 +109,8 @@ def build(photos: Path, name: str, folder: Path) -> None:
         logger.info("%s: %d patches of %d points", name, len(made), made.num_points)
     except DesDisError as error:
         logger.warning("%s is left out: %s", name, error)
-        left_out.write_text(f"{error}\n", encoding="utf-8")
+        if isinstance(error, NoModelError):
+            left_out.write_text(f"{error}\n", encoding="utf-8")
 
 
 def release_sources(notredame: Path, patches: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
