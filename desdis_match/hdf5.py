@@ -44,6 +44,12 @@ def new_h5(path: Path, kind: str, config: Config) -> Iterator[h5py.File]:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
+def _unreadable(path: Path, error: Exception) -> InputError:
+    if isinstance(error, BlockingIOError):
+        return InputError(f"{path} is being written by another program; try again when that is done")
+    return InputError(f"{path} is not a readable HDF5 file (damaged or cut short?): {error}")
+
+
 def _open(path: Path, kind: str) -> h5py.File:
     """Open for reading, or say what is wrong with the file."""
     stage = STAGES[kind]
@@ -52,7 +58,7 @@ def _open(path: Path, kind: str) -> h5py.File:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise InputError(f"{path} is not a readable HDF5 file (damaged or cut short?): {error}") from error
+        raise _unreadable(path, error) from error
     found = file.attrs.get("format", kind)
     version = int(file.attrs.get("format_version", FORMAT_VERSION))
     if found != kind:
@@ -80,7 +86,7 @@ def file_config(path: Path) -> dict[str, Any] | None:
             text = file.attrs.get("config")
         return None if text is None else json.loads(text)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a readable HDF5 file (damaged or cut short?): {error}") from error
+        raise _unreadable(path, error) from error
 
 
 class H5Reader:

@@ -197,6 +197,17 @@ def test_a_pair_of_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_matches(path, "a", "b")
 
 
+def test_a_file_that_another_program_writes_is_not_called_damaged(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="files are locked otherwise on this system")
+    path = write_features(tmp_path / "f.h5", [("a.jpg", features(5))], {})
+    with open(path, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for read in (FeatureFile, file_config):
+            with pytest.raises(InputError, match=r"f\.h5 is being written by another program"):
+                read(path)
+    assert file_config(path) == {}
+
+
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     path = write_features(tmp_path / "f.h5", [("a.jpg", features(500))], {})
     whole = path.read_bytes()
