@@ -14,6 +14,7 @@ from desdis_match.descriptors import DesDis, load_descriptor, read_weights, save
 from desdis_match.distill import train as loop
 from desdis_match.distill.augment import plain_patches
 from desdis_match.distill.average import BATCHES, average_runs
+from desdis_match.distill.batches import Batches
 from desdis_match.distill.command import main
 from desdis_match.distill.config import (
     DataConfig,
@@ -288,7 +289,7 @@ def test_the_average_of_runs_has_their_mean_weights_and_statistics_of_its_own(tm
     for name, weights in average.named_parameters():
         mean = (one.get_parameter(name) + other.get_parameter(name)) / 2
         torch.testing.assert_close(weights, mean, msg=name)
-    batches = loop.Batches(data[0], TINY, torch.device("cpu"), 0)
+    batches = Batches(data[0], TINY, torch.device("cpu"), 0)
     steps = range(TINY.steps, TINY.steps + BATCHES)
     seen = torch.cat([batches.patches(batches.rows(batches.pairs(step)), step) for step in steps])
     with torch.no_grad():

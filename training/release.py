@@ -25,7 +25,7 @@ from desdis_match.distill.config import TrainConfig
 from desdis_match.distill.datasets import load_sources
 from desdis_match.distill.patchfile import write_patch_file
 from desdis_match.distill.presets import PRESETS
-from desdis_match.distill.train import train
+from desdis_match.distill.train import LAST, train
 from desdis_match.distill.warps import WarpConfig, read_photos
 from desdis_match.errors import DesDisError, NoModelError
 from desdis_match.extract import ExtractConfig
@@ -138,8 +138,9 @@ def main(argv: list[str]) -> int:
         teacher=replace(preset.teacher, names=arguments.teachers, cache=arguments.output),
     )
     folder = arguments.output / f"desdis-{arguments.width}"
+    data = load_sources(sources, config.data.held_back, scored)
     if not arguments.runs:
-        result = train(config, folder)
+        result = train(config, folder, data=data)
         print(f"{result.last}: {result.scores}")
         return 0
     ended: list[Path] = []
@@ -155,10 +156,9 @@ def main(argv: list[str]) -> int:
             optim=replace(config.optim, lr=lr),
             student=replace(config.student, start=start),
         )
-        ended.append(train(run_config, folder.with_name(f"{folder.name}-{number + 1}")).last)
-    weights = folder / "last.safetensors"
-    folder.mkdir(exist_ok=True)
-    data = load_sources(config.data.sources, config.data.held_back, config.data.scored)
+        run_folder = folder.with_name(f"{folder.name}-{number + 1}")
+        ended.append(train(run_config, run_folder, data=data).last)
+    weights = folder / LAST
     print(f"{weights}: {average_runs(ended[1:] or ended, run_config, data, weights)}")
     return 0
 

@@ -11,24 +11,22 @@ import logging
 import math
 import pickle
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import InputError
 from ..files import atomic_path
-from .augment import augment_pairs, dominant_angles
+from .batches import Batches, step_seed
 from .config import TrainConfig, differences, with_defaults
 from .datasets import load_sources
 from .mining import may_match
 from .objective import BatchLoss, batch_loss
-from .patchset import Pairs, PatchSet, draw_pairs
+from .patchset import PatchSet
 from .record import Bar, Record, Stopwatch
 from .student import build_student, move_average
 from .teacher import Teacher, describe_plain, load_teacher
@@ -59,52 +57,6 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     best: float = -1.0
-
-
-class Batches:
-    """Batches of network patches for every step, drawn ahead in a thread; patches live on the device."""
-
-    def __init__(self, data: PatchSet, config: TrainConfig, device: torch.device, rank: int) -> None:
-        self.data, self.config, self.device, self.rank = data, config, device, rank
-        self.stored = torch.from_numpy(data.patches).to(device)
-        self.context = torch.from_numpy(data.context).to(device)
-        self.angles: Tensor | None = None
-        if config.augment.dominant > 0:
-            self.angles = dominant_angles(self.stored, self.context, torch.from_numpy(data.points).to(device))
-        self._thread = ThreadPoolExecutor(1)
-        self._ahead: tuple[int, Any] | None = None
-
-    def pairs(self, step: int) -> Pairs:
-        """The pairs of a step, the same however often it is asked."""
-        if self._ahead is None or self._ahead[0] != step:
-            self._ahead = (step, self._thread.submit(self._draw, step))
-        drawn = self._ahead[1].result()
-        self._ahead = (step + 1, self._thread.submit(self._draw, step + 1))
-        return drawn
-
-    def _draw(self, step: int) -> Pairs:
-        rng = np.random.default_rng([self.config.seed, step, self.rank])
-        return draw_pairs(self.data, self.config.batch, rng, self.config.data.stretch)
-
-    def rows(self, pairs: Pairs) -> Tensor:
-        """(2B,) rows of the set: anchors, then positives."""
-        return torch.from_numpy(np.concatenate([pairs.anchors, pairs.positives])).to(self.device)
-
-    def turned(self, step: int) -> bool:
-        """Whether the pairs of a step are turned along their dominant gradients; the same on every rank."""
-        share = self.config.augment.dominant
-        return share > 0 and _mix(self.config.seed, step, 3) < share * 2**63
-
-    def patches(self, rows: Tensor, step: int) -> Tensor:
-        """(2B, 1, 32, 32) augmented patches."""
-        generator = torch.Generator(self.device).manual_seed(_mix(self.config.seed, step, self.rank, 1))
-        angles = self.angles[rows] if self.angles is not None and self.turned(step) else None
-        return augment_pairs(self.stored[rows], self.context[rows], self.config.augment, generator, angles)
-
-
-def _mix(*numbers: int) -> int:
-    """A 63-bit seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
@@ -285,7 +237,7 @@ class Run:
         """One update of the student."""
         config, watch, step = self.config, self.watch, self.progress.step
         device = self.fabric.device
-        torch.manual_seed(_mix(config.seed, step, self.fabric.global_rank, 2))  # dropout
+        torch.manual_seed(step_seed(config.seed, step, self.fabric.global_rank, 2))  # dropout
         rate = learning_rate(config, self.done())
         for group in self.optimizer.param_groups:
             group["lr"] = rate
