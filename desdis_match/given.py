@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
+from .hdf5 import open_h5
 from .patches import FRAME_SCALE
 from .types import Float32
 
@@ -63,10 +64,8 @@ def _from_text(path: Path) -> GivenKeypoints:
 
 
 def _from_hdf5(path: Path, name: str) -> GivenKeypoints:
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with open_h5(path) as file:
             if name not in file or "keypoints" not in file[name]:
                 raise InputError(f"{path} holds no keypoints for image {name}")
             arrays = {
@@ -74,7 +73,7 @@ def _from_hdf5(path: Path, name: str) -> GivenKeypoints:
             }
             ours = str(file.attrs.get("format", "")).startswith("desdis_match")
     except OSError as error:
-        raise InputError(f"{path} is not an HDF5 file of keypoints ({error})") from error
+        raise InputError(f"{path}: the keypoints of {name} are damaged: {error}") from error
     xy = arrays["keypoints"]
     if xy.ndim != 2 or xy.shape[1] < 2 or not np.isfinite(xy).all():
         raise InputError(f"{path}: the keypoints of {name} are not finite numbers of shape (N, 2)")

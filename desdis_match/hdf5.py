@@ -44,10 +44,15 @@ def new_h5(path: Path, kind: str, config: Config) -> Iterator[h5py.File]:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
-    if isinstance(error, BlockingIOError):
-        return InputError(f"{path} is being written by another program; try again when that is done")
-    return InputError(f"{path} is not a readable HDF5 file (damaged or cut short?): {error}")
+def open_h5(path: Path) -> h5py.File:
+    """An HDF5 file to read. Raises InputError for one that is damaged or that another program writes to."""
+    try:
+        return h5py.File(path, "r")
+    except BlockingIOError as error:
+        message = f"{path} is being written by another program; try again when that is done"
+        raise InputError(message) from error
+    except OSError as error:
+        raise InputError(f"{path} is not a readable HDF5 file (damaged or cut short?): {error}") from error
 
 
 def _open(path: Path, kind: str) -> h5py.File:
@@ -55,10 +60,7 @@ def _open(path: Path, kind: str) -> h5py.File:
     stage = STAGES[kind]
     if not path.is_file():
         raise InputError(f"{path} does not exist; `desdis-match {stage}` makes it")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    file = open_h5(path)
     found = file.attrs.get("format", kind)
     version = int(file.attrs.get("format_version", FORMAT_VERSION))
     if found != kind:
@@ -82,11 +84,11 @@ def file_config(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         raise InputError(f"{path} does not exist")
     try:
-        with h5py.File(path, "r") as file:
+        with open_h5(path) as file:
             text = file.attrs.get("config")
         return None if text is None else json.loads(text)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise InputError(f"{path} is damaged: {error}") from error
 
 
 class H5Reader:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from desdis_match.errors import InputError
 from desdis_match.shards import (
     ShardFolder,
     features_from_arrays,
@@ -18,6 +19,7 @@ from desdis_match.shards import (
     matches_from_arrays,
     matches_to_arrays,
 )
+from desdis_match.stages.resume import unfinished
 from desdis_match.types import Features, Matches
 
 WRITER = """
@@ -129,3 +131,27 @@ def test_records_survive_the_round_trip() -> None:
         matches_to_arrays(Matches(np.array([[1, 2]], np.int32), np.ones(1, np.float32)))
     )
     assert pair.indices.tolist() == [[1, 2]]
+
+
+def test_a_stage_keeps_its_pieces_until_its_output_is_whole(tmp_path: Path) -> None:
+    output = tmp_path / "features.h5"
+    with pytest.raises(KeyboardInterrupt), unfinished(output, {"a": 1}) as shards:
+        shards.save("done", {"x": np.arange(3)})
+        raise KeyboardInterrupt
+    with unfinished(output, {"a": 1}) as shards:
+        assert shards.done() == {"done"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_run_on_the_same_output_is_refused_and_harms_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "features.h5"
+    with unfinished(output, {"a": 1}) as shards:
+        shards.save("done", {"x": np.arange(3)})
+        with (
+            pytest.raises(InputError, match=r"another run is at work in .*features\.h5; wait"),
+            unfinished(output, {"a": 2}),
+        ):
+            pass
+        assert shards.load("done")["x"].tolist() == [0, 1, 2]
+        with unfinished(tmp_path / "matches.h5", {}):
+            pass  # another output of the same folder

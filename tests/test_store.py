@@ -7,8 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
+from desdis_match.distill.patchfile import read_patch_file
 from desdis_match.errors import InputError
 from desdis_match.files import config_differences
+from desdis_match.given import read_given
 from desdis_match.hdf5 import FORMAT_VERSION
 from desdis_match.store import (
     FeatureFile,
@@ -202,7 +204,7 @@ def test_a_file_that_another_program_writes_is_not_called_damaged(tmp_path: Path
     path = write_features(tmp_path / "f.h5", [("a.jpg", features(5))], {})
     with open(path, "rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        for read in (FeatureFile, file_config):
+        for read in (FeatureFile, file_config, lambda file: read_given(file, "a.jpg"), read_patch_file):
             with pytest.raises(InputError, match=r"f\.h5 is being written by another program"):
                 read(path)
     assert file_config(path) == {}

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import atomic_path
+from ..hdf5 import open_h5
 from .patchset import PatchSet
 
 FORMAT = "desdis_match patches"
@@ -45,13 +46,11 @@ def write_patch_file(path: str | Path, patches: PatchSet, config: Mapping[str, A
 
 def read_patch_file(path: str | Path) -> PatchSet:
     """Read a patch file. InputError when it is missing, truncated, of another format or inconsistent."""
-    import h5py
-
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no patch file {path}; `desdis-match build-patches` makes one")
     try:
-        with h5py.File(path, "r") as file:
+        with open_h5(path) as file:
             if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
                 raise InputError(f"{path} is no patch file of version {VERSION}; make it with build-patches")
             pixels = np.asarray(file["patches"], dtype=np.uint8)
@@ -67,7 +66,5 @@ def read_patch_file(path: str | Path) -> PatchSet:
 
 def patch_file_config(path: str | Path) -> dict[str, Any]:
     """How the file was made, as given to `write_patch_file`."""
-    import h5py
-
-    with h5py.File(path, "r") as file:
+    with open_h5(Path(path)) as file:
         return dict(json.loads(file.attrs["config"]))

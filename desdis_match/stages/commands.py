@@ -12,7 +12,7 @@ from ..match import MatchConfig
 from ..options import parse
 from ..progress import set_verbosity
 from ..store import FeatureFile, MatchFile
-from . import PairsConfig, RunConfig, extract, map_images, match, pairs
+from . import PairsConfig, RunConfig, alone_in, extract, make_folder, map_images, match, pairs
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,15 @@ def main_map(argv: Sequence[str]) -> int:
     """`desdis-match map`; exit code 3 when no model forms."""
     command = parse(MapCommand, argv, "map")
     set_verbosity(command.talk.verbose, command.talk.quiet)
-    models = map_images(
-        command.images,
-        command.features,
-        command.matches,
-        command.output,
-        command.config,
-        overwrite=command.overwrite,
-    )
+    make_folder(command.output)
+    with alone_in(command.output):
+        models = map_images(
+            command.images,
+            command.features,
+            command.matches,
+            command.output,
+            command.config,
+            overwrite=command.overwrite,
+        )
     command.talk.say(str(models))
     return 0

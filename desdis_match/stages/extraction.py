@@ -34,14 +34,7 @@ from ..shards import (
     features_to_arrays,
 )
 from ..store import FeatureFile, check_pair_names, write_features
-from .resume import (
-    RunConfig,
-    digest,
-    is_current,
-    num_workers,
-    parts,
-    stamp,
-)
+from .resume import RunConfig, digest, is_current, num_workers, stamp, unfinished
 
 log = logging.getLogger(__name__)
 
@@ -86,38 +79,39 @@ def extract(
     }
     if is_current(output, made_by, overwrite, "features"):
         return output
-    shards = ShardFolder(parts(output), {k: v for k, v in made_by.items() if k != "images"})
-    keys = {name: f"{name}\n{stamp}" for name, stamp in stamps.items()}
-    finished = shards.done()
-    jobs = [
-        _ExtractJob(images, name, config, masks, keypoints, run.device)
-        for name in names
-        if keys[name] not in finished
-    ]
-    if len(jobs) < len(names):
-        log.info("extract goes on: %d of %d images are done", len(names) - len(jobs), len(names))
-    for job, result in _run_jobs(_extract_one, jobs, "extract", run, executor):
-        shards.save(keys[job.name], result)
-    shards.done()
-    usable, unusable, probes = [], {}, {}
-    for name in names:
-        arrays = shards.load(keys[name])
-        if "unusable" in arrays:
-            unusable[name] = str(arrays["unusable"])
-            log.warning("%s is left out: it %s", name, unusable[name])
-        else:
-            usable.append(name)
-        if "probe_angles" in arrays:
-            probes[name] = probe_from_arrays(arrays)
-    if not usable:
-        first, why = next(iter(unusable.items()))
-        raise InputError(f"none of the {len(names)} images in {images} can be used; {first}, for one, {why}")
-    if probes:
-        keys |= _turn_photos(images, shards, keys, decide(probes), config, run, executor)
-    write_features(
-        output, ((name, features_from_arrays(shards.load(keys[name]))) for name in usable), made_by
-    )
-    shards.remove()
+    with unfinished(output, {k: v for k, v in made_by.items() if k != "images"}) as shards:
+        keys = {name: f"{name}\n{stamp}" for name, stamp in stamps.items()}
+        finished = shards.done()
+        jobs = [
+            _ExtractJob(images, name, config, masks, keypoints, run.device)
+            for name in names
+            if keys[name] not in finished
+        ]
+        if len(jobs) < len(names):
+            log.info("extract goes on: %d of %d images are done", len(names) - len(jobs), len(names))
+        for job, result in _run_jobs(_extract_one, jobs, "extract", run, executor):
+            shards.save(keys[job.name], result)
+        shards.done()
+        usable, unusable, probes = [], {}, {}
+        for name in names:
+            arrays = shards.load(keys[name])
+            if "unusable" in arrays:
+                unusable[name] = str(arrays["unusable"])
+                log.warning("%s is left out: it %s", name, unusable[name])
+            else:
+                usable.append(name)
+            if "probe_angles" in arrays:
+                probes[name] = probe_from_arrays(arrays)
+        if not usable:
+            first, why = next(iter(unusable.items()))
+            raise InputError(
+                f"none of the {len(names)} images in {images} can be used; {first}, for one, {why}"
+            )
+        if probes:
+            keys |= _turn_photos(images, shards, keys, decide(probes), config, run, executor)
+        write_features(
+            output, ((name, features_from_arrays(shards.load(keys[name]))) for name in usable), made_by
+        )
     return output
 
 

@@ -9,19 +9,9 @@ from pathlib import Path
 from ..match import MatchConfig, match_pairs
 from ..pairs import Pair, pairs_from_file, reuse_order
 from ..progress import track
-from ..shards import (
-    ShardFolder,
-    matches_from_arrays,
-    matches_to_arrays,
-)
+from ..shards import matches_from_arrays, matches_to_arrays
 from ..store import FeatureFile, write_matches
-from .resume import (
-    RunConfig,
-    digest,
-    fingerprint,
-    is_current,
-    parts,
-)
+from .resume import RunConfig, digest, fingerprint, is_current, unfinished
 
 log = logging.getLogger(__name__)
 
@@ -43,24 +33,23 @@ def match(
         made_by = {"match": asdict(config), "features": fingerprint(features), "pairs": digest(listed)}
         if is_current(output, made_by, overwrite, "matches"):
             return output
-        shards = ShardFolder(parts(output), {k: v for k, v in made_by.items() if k != "pairs"})
-        finished = shards.done()
-        todo = [pair for pair in listed if _pair_key(pair) not in finished]
-        if len(todo) < len(listed):
-            log.info("match goes on: %d of %d pairs are done", len(listed) - len(todo), len(listed))
-        found = match_pairs(
-            lambda name: file.get(name).descriptors,
-            reuse_order(todo),
-            config,
-            run.device,
-            run.workers or None,
-        )
-        for pair, matches in track(found, "match", len(todo), "pairs"):
-            shards.save(_pair_key(pair), matches_to_arrays(matches))
-        shards.done()
-        items = ((a, b, matches_from_arrays(shards.load(_pair_key((a, b))))) for a, b in listed)
-        write_matches(output, items, made_by, counts)
-    shards.remove()
+        with unfinished(output, {k: v for k, v in made_by.items() if k != "pairs"}) as shards:
+            finished = shards.done()
+            todo = [pair for pair in listed if _pair_key(pair) not in finished]
+            if len(todo) < len(listed):
+                log.info("match goes on: %d of %d pairs are done", len(listed) - len(todo), len(listed))
+            found = match_pairs(
+                lambda name: file.get(name).descriptors,
+                reuse_order(todo),
+                config,
+                run.device,
+                run.workers or None,
+            )
+            for pair, matches in track(found, "match", len(todo), "pairs"):
+                shards.save(_pair_key(pair), matches_to_arrays(matches))
+            shards.done()
+            items = ((a, b, matches_from_arrays(shards.load(_pair_key((a, b))))) for a, b in listed)
+            write_matches(output, items, made_by, counts)
     return output
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from filelock import FileLock, Timeout
 
 from ..devices import pick_device
 from ..errors import InputError
-from ..files import canonical_json, config_differences
+from ..files import Config, canonical_json, config_differences
 from ..hdf5 import file_config
 from ..images import mask_path
 from ..scale import available_cores
+from ..shards import ShardFolder
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +58,6 @@ def stamp(images: Path, name: str, masks: Path | None, keypoints: Path | None) -
         paths.append(keypoints if keypoints.is_file() else keypoints / f"{name}.txt")
     states = [path.stat() for path in paths if path.exists()]
     return " ".join(f"{s.st_size}-{s.st_mtime_ns}" for s in states)
-
-
-def parts(output: Path) -> Path:
-    """Where a stage keeps what is done until its output is whole."""
-    return output.with_name(f".{output.name}.parts")
 
 
 def is_current(
@@ -104,22 +100,43 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep a second run out of an output folder while this one writes to it: the second gets an InputError.
+def alone_in(folder: Path, output: Path | None = None) -> Iterator[None]:
+    """Keep a second run out of a folder while this one writes to it: the second gets an InputError.
 
-    The lock is the operating system's, so a killed run leaves none.
+    `output` is what the error names, by default the folder. The lock is the operating system's, so a killed
+    run leaves none.
     """
     lock = FileLock(folder / ".lock", blocking=False)
     try:
         lock.acquire()
     except Timeout:
         raise InputError(
-            f"another run is at work in {folder}; wait until it has ended, or give another --output"
+            f"another run is at work in {output or folder}; wait until it has ended, or give another --output"
         ) from None
     try:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def unfinished(output: Path, config: Config) -> Iterator[ShardFolder]:
+    """What a stage has done of `output`, kept beside it until the block ends well, which means it is whole.
+
+    Raises InputError while another run works on the same output.
+    """
+    folder = output.with_name(f".{output.name}.parts")
+    make_folder(folder)
+    with alone_in(folder, output):
+        shards = ShardFolder(folder, config)
+        try:
+            yield shards
+        finally:
+            shards.close()
+        shards.remove()
+    (folder / ".lock").unlink(missing_ok=True)
+    with suppress(OSError):  # a run that began just now has it
+        folder.rmdir()
 
 
 def num_workers(run: RunConfig, num_items: int, worthwhile: int) -> int:
