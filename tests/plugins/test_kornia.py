@@ -1,0 +1,91 @@
+"""Kornia: our keypoints, frames and descriptors as its modules, compiled and trained."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from kornia.feature import DescriptorMatcher, LAFDescriptor, LocalFeatureMatcher, laf_is_filled
+from photo import NUM, SIZE, tensor
+
+from desdis_match.match import match_features
+from desdis_match.patches import FRAME_SCALE
+from desdis_match.plugins.kornia import KORNIA_SCALING, DesDisDescriptor, DesDisFeature
+
+
+def test_kornia_feature_gives_our_features_in_kornia_s_form(photos, features):
+    batch = torch.cat([tensor(photo) for photo in photos] + [torch.full((1, 1, *SIZE[::-1]), 0.5)])
+    lafs, responses, descriptors = DesDisFeature(NUM)(batch)
+    longest = max(map(len, features))
+    assert lafs.shape == (3, longest, 2, 3)
+    assert responses.shape == (3, longest)
+    assert descriptors.shape == (3, longest, 128)
+    for row, ours in enumerate(features):
+        num = len(ours)
+        assert laf_is_filled(lafs)[row].sum() == num
+        assert np.allclose(lafs[row, :num, :, 2], ours.keypoints, atol=1e-4)
+        assert np.allclose(torch.linalg.det(lafs[row, :num, :, :2]).sqrt(), ours.scales, rtol=1e-4)
+        assert np.allclose(descriptors[row, :num], ours.descriptors, atol=1e-5)
+    assert not laf_is_filled(lafs)[2].any()  # nothing is found in grey paper
+
+
+def test_kornia_s_matcher_finds_what_ours_finds(photos, features):
+    matcher = LocalFeatureMatcher(DesDisFeature(NUM), DescriptorMatcher("mnn"))
+    found = matcher({"image0": tensor(photos[0]), "image1": tensor(photos[1])})
+    pairs = {
+        tuple(row) for row in torch.cat([found["keypoints0"], found["keypoints1"]], 1).round().int().tolist()
+    }
+    ours = match_features(*features, config=importlib.import_module("desdis_match.match").MatchConfig("mnn"))
+    kept = [features[image].keypoints[ours.indices[:, image]] for image in (0, 1)]
+    expected = {tuple(row) for row in np.rint(np.concatenate(kept, 1)).astype(int).tolist()}
+    assert len(expected) > 50
+    assert len(pairs & expected) > 0.98 * len(expected)
+
+
+def test_kornia_mask_and_colour(photos):
+    gray = tensor(photos[0])
+    mask = torch.ones_like(gray)
+    mask[..., :200] = 0
+    lafs, _, _ = DesDisFeature(NUM, upright=True)(gray, mask)
+    assert lafs.shape[1] > 20
+    assert (lafs[0, :, 0, 2] >= 199.5).all()
+    colour = DesDisFeature(NUM, upright=True)(gray.expand(1, 3, -1, -1), mask)
+    assert torch.allclose(colour[0], lafs, atol=1e-3)
+    with pytest.raises(ValueError, match="an image must be"):
+        DesDisFeature(NUM)(torch.rand(1, 2, 64, 64))
+
+
+def test_kornia_laf_descriptor_describes_our_frames(photos, features):
+    lafs, _, ours = DesDisFeature(NUM)(tensor(photos[0]))
+    theirs = LAFDescriptor(DesDisDescriptor())(tensor(photos[0]), lafs)
+    # Kornia samples patches a little differently; the descriptors of the same frames stay near
+    assert (ours * theirs).sum(2).median() > 0.99
+    assert KORNIA_SCALING == FRAME_SCALE / 6
+
+
+@pytest.mark.parametrize("name", ["rootsift", "desdis"])
+def test_kornia_descriptor_compiles_whole(name: str, tmp_path: Path):
+    describe = DesDisDescriptor(student(tmp_path) if name == "desdis" else name)
+    patches = torch.rand(5, 1, 32, 32)
+    compiled = torch.compile(describe, fullgraph=True, backend="eager")
+    assert torch.allclose(compiled(patches), describe(patches), atol=1e-6)
+
+
+def test_kornia_feature_runs_inside_a_compiled_module(photos):
+    feature = DesDisFeature(50)
+    compiled = torch.compile(feature, backend="eager")
+    assert torch.equal(compiled(tensor(photos[0]))[2], feature(tensor(photos[0]))[2])
+
+
+def test_kornia_descriptor_trains(tmp_path: Path):
+    describe = DesDisDescriptor(student(tmp_path))
+    describe(torch.rand(4, 1, 32, 32)).square()[:, 0].sum().backward()
+    assert all(weight.grad is not None for weight in describe.parameters())
+
+
+def student(folder: Path) -> str:
+    from desdis_match.descriptors import DesDis, save_weights
+
+    save_weights(folder / "small.safetensors", DesDis(8, dim=64), {})
+    return str(folder / "small.safetensors")

@@ -1,0 +1,162 @@
+"""The page of a reconstruction: its data checked against COLMAP's own reading, and wrong input."""
+
+import re
+import shutil
+
+import cv2
+import numpy as np
+import pycolmap
+import pytest
+from pagedata import blocks
+
+from desdis_match import viewpage
+from desdis_match.errors import InputError
+from desdis_match.view import main, write_report_page
+from desdis_match.viewdata import read_run
+from desdis_match.viewpage import build_page
+
+
+def test_keypoints_are_colmaps_without_its_half_pixel(out, page):
+    meta, data = blocks(page)
+    model = pycolmap.Reconstruction(out / "sparse" / "0")
+    starts = np.frombuffer(data["keypoint-starts"], np.uint32)
+    stored = np.frombuffer(data["keypoints"], np.uint16).reshape(-1, 2)
+    lengths = np.frombuffer(data["keypoint-lengths"], np.uint8)
+    for i, row in enumerate(meta["images"][:2]):
+        image = model.find_image_with_name(row["name"])
+        # COLMAP's (0, 0) is the photo's corner, which is the page's too.
+        expected = np.array([point.xy for point in image.points2D])
+        fractions = stored[starts[i] : starts[i + 1]] / 65535
+        np.testing.assert_allclose(fractions * [row["width"], row["height"]], expected, atol=0.005)
+        tracks = [
+            model.points3D[p.point3D_id].track.length() if p.has_point3D() else 0 for p in image.points2D
+        ]
+        assert lengths[starts[i] : starts[i + 1]].tolist() == tracks
+        assert row["points"] == np.count_nonzero(tracks) and row["keypoints"] == len(tracks)
+
+
+def test_pixels_of_the_package_have_no_half(out):
+    source = read_run(out).source
+    database = pycolmap.Database.open(out / "database.db")
+    image = database.read_image_with_name(source.names[0])
+    np.testing.assert_allclose(
+        source.keypoints(0) + 0.5, database.read_keypoints(image.image_id)[:, :2], atol=1e-4
+    )
+
+
+def test_matches_and_their_states(out, page):
+    meta, data = blocks(page)
+    database = pycolmap.Database.open(out / "database.db")
+    model = pycolmap.Reconstruction(out / "sparse" / "0")
+    states = np.frombuffer(data["match-states"], np.uint8)
+    start = 0
+    assert len(meta["pairs"]["image0"]) == 15
+    for p in range(15):
+        names = [meta["images"][meta["pairs"][side][p]]["name"] for side in ("image0", "image1")]
+        images = [model.find_image_with_name(name) for name in names]
+        geometry = database.read_two_view_geometry(images[0].image_id, images[1].image_id)
+        expected = []
+        for k0, k1 in geometry.inlier_matches:
+            ids = images[0].points2D[k0].point3D_id, images[1].points2D[k1].point3D_id
+            expected.append(2 if ids[0] == ids[1] and images[0].points2D[k0].has_point3D() else 1)
+        shown = states[start : start + meta["pairs"]["shown"][p]]
+        assert meta["pairs"]["verified"][p] == len(expected)
+        assert shown.tolist() == expected + [0] * (meta["pairs"]["matches"][p] - len(expected))
+        start += len(shown)
+    assert (states == 2).sum() > 500
+
+
+def test_model_and_cameras(out, page):
+    meta, data = blocks(page)
+    model = pycolmap.Reconstruction(out / "sparse" / "0")
+    points = np.frombuffer(data["points"], np.float32).reshape(-1, 3)
+    assert sorted(map(tuple, points.tolist())) == sorted(
+        tuple(np.float32(p.xyz).tolist()) for p in model.points3D.values()
+    )
+    row = meta["images"][0]
+    image = model.find_image_with_name(row["name"])
+    np.testing.assert_allclose(row["center"], image.projection_center())
+    assert meta["model"]["registered"] == 6 and row["registered"]
+    starts = np.frombuffer(data["seen-starts"], np.uint32)
+    assert starts[1] == image.num_points3D
+    # Seen from the cameras' mean position up is away from the ground: the scene's z axis.
+    up = np.array(meta["model"]["up"])
+    downs = [model.images[i].cam_from_world().rotation.matrix()[1] for i in model.reg_image_ids()]
+    assert np.mean(downs, axis=0) @ up < -0.9
+
+
+def test_photos_are_small_copies(scene_folder, page):
+    meta, data = blocks(page)
+    photo = cv2.imdecode(np.frombuffer(data["photo-0"], np.uint8), cv2.IMREAD_COLOR)
+    original = cv2.imread(str(scene_folder / "images" / meta["images"][0]["name"]))
+    assert np.abs(photo.astype(int) - original).mean() < 12
+
+
+def test_an_image_that_was_left_out_is_in_the_table(page):
+    meta, _ = blocks(page)
+    assert meta["images"][-1]["name"] == "broken.jpg" and meta["images"][-1]["reason"] == "cannot be decoded"
+
+
+def test_the_page_needs_no_network(page):
+    text = page.read_text()
+    assert not re.search(
+        r"""(src|href)\s*=\s*["'](?!data:)""", re.sub(r"<script type=.*?</script>", "", text)
+    )
+    assert "http" not in re.sub(r'<script type="application/[^>]*>.*?</script>', "", text)
+
+
+def test_the_same_run_gives_the_same_page(out, page, tmp_path):
+    assert write_report_page(out, tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+def test_too_much_is_thinned_out_and_said(out, monkeypatch):
+    for name, value in (("MAX_POINTS", 50), ("MAX_KEYPOINTS", 600), ("MAX_PAIRS", 4), ("MAX_MATCHES", 80)):
+        monkeypatch.setattr(viewpage, name, value)
+    meta, data = blocks(build_page(read_run(out), None, "t"))
+    total = int(meta["model"]["points"])
+    assert len(data["points"]) == 50 * 12 and f"50 of {total:,} points are shown." in meta["notes"]
+    assert np.diff(np.frombuffer(data["keypoint-starts"], np.uint32)).tolist() == [100] * 6
+    assert "Photos show at most 100 keypoints each." in meta["notes"]
+    assert meta["pairs"]["shown"] == [20] * 4 and meta["pairs"]["total"] == 15
+    assert "4 of 15 matched pairs are shown, those with most matches." in meta["notes"]
+    assert len(data["matches"]) == 80 * 8
+    assert any("No photos" in note for note in meta["notes"])
+
+
+def test_a_run_without_model_shows_why(unfinished):
+    folder, names = unfinished
+    meta, data = blocks(write_report_page(folder))
+    assert meta["model"] is None and meta["report"]["diagnosis"].startswith("2 matches")
+    assert [image["name"] for image in meta["images"]] == names
+    assert meta["pairs"]["verified"] == [-1] and meta["pairs"]["shown"] == [2]
+    with_half = np.frombuffer(data["keypoints"], np.uint16).reshape(-1, 2)[0] / 65535 * [100, 80]
+    np.testing.assert_allclose(with_half, read_run(folder).source.keypoints(0)[0] + 0.5, atol=0.002)
+
+
+def test_wrong_input_is_named(tmp_path, out):
+    with pytest.raises(InputError, match=r"neither database\.db nor features\.h5"):
+        write_report_page(tmp_path)
+    with pytest.raises(InputError, match="is not a folder"):
+        write_report_page(tmp_path / "none")
+    with pytest.raises(InputError, match="there is no model 7"):
+        write_report_page(out, tmp_path / "page.html", model=7)
+    with pytest.raises(InputError, match="is not a folder"):
+        write_report_page(out, tmp_path / "page.html", images=tmp_path / "none")
+    (tmp_path / "database.db").write_bytes(b"not a database at all" * 99)
+    with pytest.raises(InputError, match=r"database\.db is not a readable COLMAP database"):
+        write_report_page(tmp_path)
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_damaged_model_is_named(tmp_path, out):
+    shutil.copy(out / "database.db", tmp_path)
+    (tmp_path / "sparse" / "0").mkdir(parents=True)
+    for name in ("cameras.bin", "images.bin", "points3D.bin", "rigs.bin", "frames.bin"):
+        (tmp_path / "sparse" / "0" / name).write_bytes(b"\x01")
+    with pytest.raises(InputError, match="is not a readable COLMAP model"):
+        write_report_page(tmp_path)
+
+
+def test_command_line(out, tmp_path, capsys):
+    assert main([str(out), "--output", str(tmp_path / "page.html")]) == 0
+    assert "page.html" in capsys.readouterr().out and (tmp_path / "page.html").is_file()
