@@ -39,19 +39,37 @@ from .database import (
     set_notes,
     to_colmap,
 )
+from .descriptors import load_descriptor
 from .diagnose import starvation
 from .errors import InputError
 from .extend import extend_model
-from .extract import ExtractConfig
+from .extract import ExtractConfig, Extractor
+from .extract_auto import QUARTER_TURNS, described_turned, joining_orientation
 from .files import canonical_json
 from .images import list_images
-from .match import MatchConfig
+from .match import MatchConfig, match_features
 from .options import parse
 from .pairs import exhaustive_pairs, pairs_from_file, write_pairs
-from .store import FeatureFile, MatchFile, check_pair_names, file_config, merge_features, merge_matches
+from .store import (
+    FeatureFile,
+    MatchFile,
+    check_pair_names,
+    file_config,
+    merge_features,
+    merge_matches,
+    write_features,
+)
+from .types import Features
 from .verification import VerifyConfig, verify
 
 log = logging.getLogger(__name__)
+
+NUM_COMPARED = 16
+"""Photos of the model that tell which way up a new one is, at most."""
+
+MIN_GAIN = 30
+"""Matches with one of them that a turned photo must have more than one that stays as it is; different photos
+have a few dozen by chance."""
 
 STAMP = "made_by.json"
 """In sparse/: what made the models (stages.map_images)."""
@@ -102,6 +120,7 @@ def _add(
     names = list_images(images)
     with FeatureFile(output / "features.h5") as features:
         old = features.names()
+        _check_describable(output, features, settings.extract)
     new = [name for name in names if name not in set(old)]
     check_pair_names([*old, *new])
     if not new:
@@ -109,9 +128,7 @@ def _add(
             f"{images} holds no photo that {output} does not have; add photos to the folder first"
         )
     _gather(images, new, work / "photos")
-    stages.extract(
-        work / "photos", work / "new_features.h5", settings.extract, masks=masks, run=run, overwrite=True
-    )
+    _extract(output, work, settings, masks, run or stages.RunConfig())
     with (
         FeatureFile(output / "features.h5") as features,
         FeatureFile(work / "new_features.h5") as new_features,
@@ -173,6 +190,62 @@ def _read_settings(output: Path) -> _Settings:
         raise InputError(f"{output} was made by another version ({error}); reconstruct it anew") from error
 
 
+def _check_describable(output: Path, features: FeatureFile, config: ExtractConfig) -> None:
+    """Refuse a run whose photos were described as new ones cannot be."""
+    made = features.config or {}
+    if made.get("keypoints") is not None:
+        raise InputError(
+            f"{output} describes given keypoints ({made['keypoints']}), and new photos have none; "
+            "reconstruct all photos anew"
+        )
+    known = made.get("descriptor")
+    if known is not None and load_descriptor(config.descriptor, device="cpu").fingerprint != known:
+        raise InputError(
+            f"descriptor '{config.descriptor}' has other weights now than when {output} was made; "
+            "reconstruct all photos anew"
+        )
+
+
+def _extract(
+    output: Path, work: Path, settings: _Settings, masks: Path | None, run: stages.RunConfig
+) -> None:
+    """features.h5 of the new photos, in `work`: described so that they match those that are there."""
+    made, config = work / "new_features.h5", settings.extract
+    if config.orientation != "auto":
+        stages.extract(work / "photos", made, config, masks=masks, run=run, overwrite=True)
+        return
+    with FeatureFile(output / "features.h5") as old:
+        config = replace(
+            config, orientation=joining_orientation(old.get(name).angles for name in old.names())
+        )
+        if config.orientation != "upright":
+            stages.extract(work / "photos", made, config, masks=masks, run=run, overwrite=True)
+            return
+        upright = stages.extract(
+            work / "photos", work / "upright.h5", config, masks=masks, run=run, overwrite=True
+        )
+        shown = [old.get(name) for name in old.names()[:: -(-len(old.names()) // NUM_COMPARED)]]
+    extractor = Extractor(config, run.device)
+
+    def described(name: str, features: Features) -> Features:
+        """As it is, or turned by the quarter turn that matches clearly better."""
+        best, most = features, _most_matches(features, shown, settings.match) + MIN_GAIN
+        for turn in QUARTER_TURNS:
+            turned = described_turned(work / "photos" / name, features, turn, extractor)
+            count = _most_matches(turned, shown, settings.match)
+            if count > most:
+                best, most = turned, count
+        return best
+
+    with FeatureFile(upright) as file:
+        items = ((name, described(name, file.get(name))) for name in file.names())
+        write_features(made, items, file.config or {})
+
+
+def _most_matches(features: Features, others: Sequence[Features], config: MatchConfig) -> int:
+    return max(len(match_features(features, other, config)) for other in others)
+
+
 def _gather(images: Path, names: Sequence[str], folder: Path) -> None:
     """The photos `names` alone below `folder`: linked where the file system can, copied where it cannot."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -180,7 +253,7 @@ def _gather(images: Path, names: Sequence[str], folder: Path) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(images / name, target)
+            os.link((images / name).resolve(), target)  # the photo, not a symbolic link to it
         except OSError:
             shutil.copy2(images / name, target)
 
@@ -201,7 +274,8 @@ def _map(
         open_database(database_path) as database,
     ):
         ids = {image.name: image.image_id for image in database.read_all_images()}
-        ids |= add_images(database, {name: features.image_size(name) for name in new}, images, config.cameras)
+        sizes = {name: features.image_size(name) for name in new}
+        ids |= add_images(database, sizes, images, config.cameras, _old_folder(output))
         with pycolmap.DatabaseTransaction(database):
             for name in new:
                 database.write_keypoints(ids[name], to_colmap(features.keypoints(name)))
@@ -259,23 +333,44 @@ def _put_in_place(output: Path, work: Path) -> AddResult:
     return result
 
 
+def _old_folder(output: Path) -> Path | None:
+    """The photo folder of the run, if it is still there."""
+    path = output / "report.json"
+    known = json.loads(path.read_text(encoding="utf-8")).get("images_folder") if path.is_file() else None
+    return Path(known) if known and Path(known).is_dir() else None
+
+
 def _refresh_report(output: Path, images: Path, models: list[pycolmap.Reconstruction]) -> None:
     """report.json and report.html of the grown model, where the run has them."""
     from .reconstruct import ReconstructConfig, make_report
-    from .report import StageUsage
+    from .report import ImageReport, StageUsage
     from .view import write_report_page
 
     path = output / "report.json"
     if not path.is_file():
         return
     settings = _read_settings(output)
+    old = json.loads(path.read_text(encoding="utf-8"))
+    with FeatureFile(output / "features.h5") as features:
+        grown = all((images / name).is_file() for name in features.names())
+    folder = images if grown else _old_folder(output) or images
     config = ReconstructConfig(
-        images=images, output=output, extract=settings.extract, match=settings.match, map=settings.map
+        images=folder, output=output, extract=settings.extract, match=settings.match, map=settings.map
     )
     report = make_report(config, output, models, StageUsage(output / ".usage.json"))
-    old = json.loads(path.read_text(encoding="utf-8")).get("configuration", {})
-    replace(report, configuration={**old, "images": str(images)}).save(path)
-    write_report_page(output, images=images)
+    records, added = dict(report.images), list(old.get("added_folders", ()))
+    if folder != images:
+        added = [*(one for one in added if one != str(images.resolve())), str(images.resolve())]
+        unusable = stages.unusable_images(images, output / "features.h5")
+        records |= {name: ImageReport(0, 0, 0, False, f"it {why}") for name, why in unusable.items()}
+    replace(
+        report,
+        configuration={**old.get("configuration", {}), "images": str(folder)},
+        images=dict(sorted(records.items())),
+        counts={**report.counts, "images": len(records)},
+        added_folders=tuple(added),
+    ).save(path)
+    write_report_page(output)
 
 
 @dataclass(frozen=True)

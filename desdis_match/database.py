@@ -20,7 +20,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from .cameras import CameraConfig, assign_cameras, read_photo_info
+from .cameras import CameraConfig, PhotoInfo, assign_cameras, read_photo_info
 from .errors import InputError
 from .files import Config, atomic_path, canonical_json
 from .store import FeatureFile, MatchFile
@@ -100,25 +100,33 @@ def add_images(
     sizes: Mapping[str, tuple[int, int]],
     images_dir: Path | None,
     config: CameraConfig,
+    old_images_dir: Path | None = None,
 ) -> dict[str, int]:
     """Give further images ids and cameras in an existing database; returns their ids by name.
 
     sizes: (width, height) of the new images. They share the camera of an image that is already there where
-    `config` would have let them, had all been given cameras at once.
+    `config` would have let them, had all been given cameras at once. old_images_dir: where images are that
+    are not below `images_dir`.
     """
     if not sizes:
         return {}
     known = {image.name: image.camera_id for image in database.read_all_images()}
     cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
     old_sizes = {
-        name: (cameras[camera_id].width, cameras[camera_id].height)
-        for name, camera_id in known.items()
-        if images_dir is None or (images_dir / name).is_file()
+        name: (cameras[camera_id].width, cameras[camera_id].height) for name, camera_id in known.items()
     }
-    photos = read_photo_info(images_dir, {**old_sizes, **sizes})
+    photos: dict[str, PhotoInfo] = {}
+    for folder in (images_dir, old_images_dir):
+        if folder is not None:
+            left = {name: size for name, size in old_sizes.items() if name not in photos}
+            photos |= read_photo_info(folder, {n: size for n, size in left.items() if (folder / n).is_file()})
+    if images_dir is None or config.camera_mode != "auto":  # which goes by their EXIF
+        photos |= read_photo_info(None, {n: size for n, size in old_sizes.items() if n not in photos})
+    old = list(photos)
+    photos |= read_photo_info(images_dir, sizes)
     wanted, group_of = assign_cameras(photos, config)
     rigs: dict[int, tuple[int, int]] = {}  # group -> camera id, rig id
-    for name in old_sizes:
+    for name in old:
         rig = database.read_rig_with_sensor(cameras[known[name]].sensor_id)
         if rig is not None and not rig.non_ref_sensors:
             rigs.setdefault(group_of[name], (known[name], rig.rig_id))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,18 +14,13 @@ from . import stages
 from .cameras import read_photo_info
 from .colmap import read_model
 from .errors import InputError, NoModelError
-from .extract import ExtractConfig, Extractor, describe_keypoints
+from .extract import ExtractConfig, Extractor
+from .extract_auto import QUARTER_TURNS, described_turned, joining_orientation
 from .files import atomic_path
-from .given import GivenKeypoints
 from .localize import Localization, LocalizeConfig, Localizer
 from .options import parse
-from .patches import FRAME_SCALE
 from .progress import track
 from .store import FeatureFile
-from .types import Features
-
-QUARTER_TURNS = (math.pi / 2, -math.pi / 2, math.pi)
-"""Tried on a query that has no pose upright, where the photos of the model were turned as a set."""
 
 
 def localize(
@@ -57,10 +51,19 @@ def localize(
                 "make it with `desdis-match extract`"
             )
         stages.make_folder(output)
+        if (output / "features.h5").resolve() == Path(features).resolve():
+            raise InputError(
+                f"{output} holds the features of the model, which those of the queries would replace; give "
+                "another --output"
+            )
         extraction = ExtractConfig(**settings)
-        as_set = extraction.orientation == "auto"  # compares a set's photos; a query comes alone
-        if as_set:
-            extraction = replace(extraction, orientation="upright")
+        if extraction.orientation == "auto":  # compares a set's photos; a query comes alone
+            extraction = replace(
+                extraction, orientation=joining_orientation(file.get(name).angles for name in file.names())
+            )
+            turns = QUARTER_TURNS if extraction.orientation == "upright" else ()
+        else:
+            turns = ()
         own = stages.extract(queries, output / "features.h5", extraction, run=run, overwrite=True)
         with FeatureFile(own) as found:
             if (found.config or {}).get("descriptor") != fingerprint:
@@ -75,10 +78,11 @@ def localize(
             for name in track(names, "localize", len(names), "photos"):
                 upright = found.get(name)
                 result = localizer(name, upright, photos[name])
-                for turn in QUARTER_TURNS if as_set else ():
+                for turn in turns:
                     if result.cam_from_world is not None:
                         break
-                    turned = localizer(name, _turned(queries / name, upright, turn, extractor), photos[name])
+                    again = described_turned(queries / name, upright, turn, extractor)
+                    turned = localizer(name, again, photos[name])
                     result = max(result, turned, key=lambda one: one.num_inliers)
                 results.append(result)
     left_out = stages.unusable_images(queries, own)
@@ -86,12 +90,6 @@ def localize(
     results.sort(key=lambda result: result.name)
     _write(output, results)
     return results
-
-
-def _turned(photo: Path, features: Features, turn: float, extractor: Extractor) -> Features:
-    """The same keypoints described in frames turned by `turn` radians."""
-    given = GivenKeypoints(features.keypoints, features.scales / FRAME_SCALE, features.angles + turn)
-    return describe_keypoints(photo, given, extractor.config, extractor.descriptor, extractor.device)
 
 
 def pose_line(result: Localization) -> str:

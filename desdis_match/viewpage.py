@@ -276,9 +276,11 @@ def _add_photos(
         return
     pixels = PHOTO_BYTES / max(len(names), 1) / BYTES_PER_PIXEL
     side = int(np.clip(np.sqrt(pixels / 0.75), *PHOTO_SIDES))
+    folders = [images, *map(Path, run.report.get("added_folders", ()))]
     missing, reduced = [], False
     for i, name in enumerate(track(names, "photos", unit="photos")):
-        photo = _small_photo(images / name, side)
+        found = (_small_photo(folder / name, side) for folder in folders)
+        photo = next((photo for photo in found if photo is not None), None)
         if photo is None:
             missing.append(name)
             continue

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pycolmap
 import pytest
@@ -160,6 +161,53 @@ def test_a_photo_of_something_else_is_left_out_with_the_reason(grown: Path, caps
     after = poses(grown)
     assert all((after[name] == pose).all() for name, pose in before.items())
     assert "added" in (file_config(grown / "out" / "features.h5") or {})
+
+
+def test_a_folder_of_new_photos_only_may_lie_anywhere(grown: Path, tmp_path: Path) -> None:
+    (grown / "new only").mkdir()
+    (grown / "photos" / "later on" / "ü 1.jpg").rename(grown / "elsewhere.jpg")
+    (grown / "new only" / "linked.jpg").symlink_to(Path("..") / "elsewhere.jpg")
+    (grown / "new only" / "broken.jpg").write_bytes(b"no photo")
+    report = grown / "out" / "report.json"
+    told = json.loads(report.read_text(encoding="utf-8"))
+    report.write_text(json.dumps({**told, "images_folder": str(grown / "photos")}), encoding="utf-8")
+    result = add_photos(grown / "out", grown / "new only", run=ONE)
+    assert result.registered == ("linked.jpg",) and list(result.left_out) == ["broken.jpg"]
+    with open_database(grown / "out" / "database.db") as database:
+        assert len(database.read_all_cameras()) == 1
+    told = json.loads(report.read_text(encoding="utf-8"))
+    assert told["images_folder"] == str(grown / "photos")
+    assert told["added_folders"] == [str(grown / "new only")]
+    assert told["images"]["broken.jpg"]["why"].startswith("it ") and told["counts"]["images"] == 7
+    page = (grown / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count('id="data-photo-') == 6 and "any more" not in page
+
+
+def test_a_photo_on_its_side_is_described_as_the_others_stand(grown: Path) -> None:
+    path = grown / "photos" / "later on" / "ü 1.jpg"
+    upright = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    path.unlink()
+    cv2.imwrite(str(path.parent / "turned.png"), cv2.rotate(upright, cv2.ROTATE_90_CLOCKWISE))
+    add_photos(grown / "out", grown / "photos", run=ONE)
+    with FeatureFile(grown / "out" / "features.h5") as features:
+        angles = features.get("later on/turned.png").angles
+        np.testing.assert_allclose(np.abs(angles), np.pi / 2, atol=1e-3)
+        assert all(np.abs(features.get(name).angles).max() < 1e-3 for name in features.names()[1:])
+    told = json.loads((grown / "out" / "report.json").read_text(encoding="utf-8"))
+    assert told["images"]["later on/turned.png"]["verified_matches"] > 200
+
+
+def test_what_new_photos_cannot_be_described_like_is_refused(grown: Path, monkeypatch) -> None:
+    class Other:
+        fingerprint = "of other weights"
+
+    with monkeypatch.context() as patched, pytest.raises(InputError, match="has other weights now"):
+        patched.setattr(add, "load_descriptor", lambda *_, **__: Other())
+        add_photos(grown / "out", grown / "photos", run=ONE)
+    with h5py.File(grown / "out" / "features.h5", "r+") as file:
+        file.attrs["config"] = json.dumps({**json.loads(file.attrs["config"]), "keypoints": "mine.h5"})
+    with pytest.raises(InputError, match=r"describes given keypoints \(mine\.h5\)"):
+        add_photos(grown / "out", grown / "photos", run=ONE)
 
 
 def test_nothing_new_and_nothing_there_are_errors(first_run: Path, tmp_path: Path) -> None:

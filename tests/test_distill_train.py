@@ -149,6 +149,28 @@ def test_a_finished_run_is_not_repeated_and_another_one_is_refused(tmp_path, dat
         train(TINY, tmp_path, data=data)
 
 
+def test_what_was_there_before_a_restart_is_never_gone_on_with(tmp_path, data, monkeypatch):
+    first = train(TINY, tmp_path, data=data)
+    before = first.last.read_bytes()
+
+    def step(self):
+        raise Killed
+
+    monkeypatch.setattr(loop.Run, "step", step)
+    with pytest.raises(Killed):
+        train(TINY, tmp_path, restart=True, data=data)
+    assert not any((tmp_path / name).exists() for name in (loop.CHECKPOINT, loop.BEST, loop.LAST))
+    monkeypatch.undo()
+    train(TINY, tmp_path, data=data)
+    assert [line["step"] for line in read_log(tmp_path / "log.jsonl") if "loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert first.last.read_bytes() == before
+
+
+def test_without_intervals_there_is_one_validation_and_one_line_at_the_end(tmp_path, data):
+    train(changed(TINY, validate_every=0, log_every=0), tmp_path, data=data)
+    assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [6, 6]
+
+
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path, data, monkeypatch):
     config = changed(TINY, checkpoint_minutes=0.0)
     real = loop.batch_loss

@@ -303,3 +303,10 @@ def test_a_photo_on_its_side_is_found_at_the_same_place(photographed):
     table = json.loads((photographed / "localized on its side/poses.json").read_text(encoding="utf-8"))
     assert table["upright.png"]["localized"] and table["turned.png"]["localized"]
     assert table["turned.png"]["inliers"] > 0.7 * table["upright.png"]["inliers"]
+
+
+def test_the_models_own_folder_is_no_output(photographed, capsys):
+    before = (photographed / "out/features.h5").read_bytes()
+    assert command(photographed, "--output", photographed / "out") == 2
+    assert "holds the features of the model" in capsys.readouterr().err
+    assert (photographed / "out/features.h5").read_bytes() == before

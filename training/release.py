@@ -27,7 +27,7 @@ from desdis_match.distill.patchfile import write_patch_file
 from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.train import LAST, train
 from desdis_match.distill.warps import WarpConfig, read_photos
-from desdis_match.errors import DesDisError, NoModelError
+from desdis_match.errors import DesDisError, InputError, NoModelError
 from desdis_match.extract import ExtractConfig
 
 LICENCES = {
@@ -79,7 +79,8 @@ class Arguments:
     """PhotoTour Notre Dame with the reconstructed ids."""
     teachers: tuple[str, ...] = ("authors-desdis-32",)
     """Descriptor names or weight files; several are averaged."""
-    width: int = 8
+    width: int | None = None
+    """8, 16, 24 or 32; --student.width where it is not given."""
     runs: tuple[int, ...] = ()
     """Steps of each run, made as RUNS says in folders desdis-WIDTH-1 and so on: the second goes on from the
     first, all others go on from the second, and the average of all from the second on goes to desdis-WIDTH.
@@ -123,6 +124,14 @@ def release_sources(notredame: Path, patches: Path) -> tuple[tuple[str, ...], tu
 
 def main(argv: list[str]) -> int:
     arguments = tyro.cli(Arguments, args=argv)
+    preset, untouched = arguments.config, PRESETS["release"][1]
+    if (preset.data.sources, preset.data.scored, preset.teacher.names) != (
+        untouched.data.sources,
+        untouched.data.scored,
+        untouched.teacher.names,
+    ):
+        raise InputError("the data are set by --photos and --notredame, the teachers by --teachers")
+    width = arguments.width or preset.student.width
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     patches = arguments.output / "patches"
     for name in LICENCES:
@@ -130,14 +139,13 @@ def main(argv: list[str]) -> int:
     if arguments.patches_only:
         return 0
     sources, scored = release_sources(arguments.notredame, patches)
-    preset = arguments.config
     config = replace(
         preset,
         data=replace(preset.data, sources=sources, scored=scored),
-        student=replace(preset.student, width=arguments.width),
+        student=replace(preset.student, width=width),
         teacher=replace(preset.teacher, names=arguments.teachers, cache=arguments.output),
     )
-    folder = arguments.output / f"desdis-{arguments.width}"
+    folder = arguments.output / f"desdis-{width}"
     data = load_sources(sources, config.data.held_back, scored)
     if not arguments.runs:
         result = train(config, folder, data=data)

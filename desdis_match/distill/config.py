@@ -97,9 +97,9 @@ class TrainConfig:
     """Length in minutes instead of steps; such a run cannot be repeated to the bit. 0: steps count."""
     seed: int = 0
     validate_every: int = 250
-    """Steps between validations."""
+    """Steps between validations; 0: one at the end."""
     log_every: int = 25
-    """Steps between lines of the log."""
+    """Steps between lines of the log; 0: one at the end."""
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints; there is one at the end in any case."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -93,7 +93,9 @@ def train(
     checkpoint stays.
     """
     run = prepare(config, output, data)
-    if not restart:
+    if restart:
+        run.forget()
+    else:
         run.resume()
     return run.to_the_end()
 
@@ -125,6 +127,10 @@ def _fabric(config: TrainConfig) -> Any:
         raise InputError(f"no training on {config.devices} x {config.device}: {error}") from error
     fabric.launch()
     return fabric
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
 
 
 def _recorded_scores(weights: Path) -> Scores:
@@ -190,9 +196,11 @@ class Run:
                 parts = self.step()
                 self.progress.step += 1
                 self.progress.seconds = time.perf_counter() - start
+                if config.minutes:  # all devices by one clock, or they would end at different steps
+                    self.progress.seconds = self.fabric.broadcast(self.progress.seconds)
                 sums.append(torch.stack([parts.total.detach(), parts.triplet, parts.regularizer]))
                 step, last = self.progress.step, self.done() >= 1
-                if step % config.log_every == 0 or last:
+                if _due(step, config.log_every) or last:
                     loss, triplet, regularizer = torch.stack(sums).mean(dim=0).tolist()
                     self._check(loss)
                     now = time.perf_counter()
@@ -210,7 +218,7 @@ class Run:
                         )
                     bar.update(self.done(), f"loss {loss:.3f}, {rate:.0f} pairs/s")
                     sums, logged = [], now
-                if step % config.validate_every == 0 or last:
+                if _due(step, config.validate_every) or last:
                     scores = self.validate()
                     if record:
                         record.write(step, **asdict(scores), seconds=self.progress.seconds)
@@ -332,6 +340,12 @@ class Run:
                 torch.save(state, partial)
         except (OSError, RuntimeError) as error:
             raise InputError(f"cannot write the checkpoint {path}: {error}; the one before stays") from error
+
+    def forget(self) -> None:
+        """Remove what an earlier run left in the folder, so that nothing goes on with it."""
+        if self.fabric.is_global_zero:
+            for name in (CHECKPOINT, BEST, LAST):
+                (self.output / name).unlink(missing_ok=True)
 
     def resume(self) -> None:
         """Go on from the folder's checkpoint, if any. InputError when it is another run's or damaged."""
