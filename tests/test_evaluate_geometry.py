@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 from desdis_match.errors import InputError
 from desdis_match.evaluate import geometry, ground_truth
 from desdis_match.evaluate.geometry import Pose
+from desdis_match.evaluate.sfm_runs import given_intrinsics
 
 
 def turn(axis, degrees):
@@ -111,9 +112,14 @@ def test_strecha_cameras(tmp_path):
     rotation = turn([0, 0, 1], 90)
     numbers = [100, 0, 50, 0, 101, 40, 0, 0, 1, 0, 0, 0, *rotation.T.ravel(), 1, 2, 3, 640, 480]
     (tmp_path / "a.jpg.camera").write_text(" ".join(map(str, numbers)))
-    camera = ground_truth.read_truth(tmp_path).cameras["a.jpg"]
+    truth = ground_truth.read_truth(tmp_path)
+    camera = truth.cameras["a.jpg"]
     assert np.allclose(camera.pose.rotation, rotation) and camera.pose.center.tolist() == [1, 2, 3]
     assert camera.intrinsics[1, 1] == 101 and camera.size == (640, 480)
+    assert camera.intrinsics[:2, 2].tolist() == [49.5, 39.5]
+    # COLMAP gets what was published, for photos of that size and of a half.
+    assert given_intrinsics(truth, (640, 480)) == "100.000000,101.000000,50.000000,40.000000"
+    assert given_intrinsics(truth, (320, 240)) == "50.000000,50.500000,25.000000,20.000000"
     (tmp_path / "b.jpg.camera").write_text("1 2 3")
     with pytest.raises(InputError, match="should hold 26 numbers, not 3"):
         ground_truth.read_truth(tmp_path)
@@ -134,11 +140,12 @@ def test_middlebury_and_nerfstudio_tell_the_same_camera(tmp_path):
     transforms.write_text(
         json.dumps({"fl_x": 500, "cx": 320, "cy": 240, "w": 640, "h": 480, "frames": [frame]})
     )
-    one = ground_truth.read_truth(par).cameras["x.png"]
-    two = ground_truth.read_truth(transforms).named_as(["x.png"]).cameras["x.png"]
-    for camera in (one, two):
+    for truth in (ground_truth.read_truth(par), ground_truth.read_truth(transforms).named_as(["x.png"])):
+        camera = truth.cameras["x.png"]
         assert np.allclose(camera.pose.rotation, rotation) and np.allclose(camera.pose.center, center)
-        assert np.allclose(camera.intrinsics, np.reshape(k, (3, 3)))
+        # The middle of a row of 640 pixels lies between those with centres at 319 and 320.
+        assert np.allclose(camera.intrinsics, [[500, 0, 319.5], [0, 500, 239.5], [0, 0, 1]])
+        assert given_intrinsics(truth, (640, 480)) == "500.000000,500.000000,320.000000,240.000000"
     par.write_text("2\n" + " ".join(map(str, line)) + "\n")
     with pytest.raises(InputError, match="as many cameras as it says"):
         ground_truth.read_truth(par)
@@ -158,8 +165,25 @@ def test_a_colmap_model_gives_its_poses(tmp_path):
     assert np.allclose(truth.cameras["deep/a b.jpg"].pose.center, center)
     assert truth.cameras["deep/a b.jpg"].intrinsics[0, 0] == 700
     assert list(truth.named_as(["photos/a b.jpg"]).cameras) == ["photos/a b.jpg"]
+    assert given_intrinsics(truth, (640, 480)) == "700.000000,700.000000,320.000000,240.000000"
     with pytest.raises(InputError, match="names no photo that is here"):
         truth.named_as(["other.jpg"])
+
+
+def test_a_camera_of_equal_last_name_takes_no_photo_from_another():
+    names = ["left/0001.jpg", "right/0001.jpg", "left/0002.jpg", "right/0002.jpg"]
+    cameras = {
+        name: ground_truth.TrueCamera(Pose(np.eye(3), np.full(3, float(i))), None, None)
+        for i, name in enumerate(names)
+    }
+    truth = ground_truth.Truth(cameras, "test", "m")
+    # left/0001.jpg keeps its own camera; 0002.jpg could be of either side.
+    found = truth.named_as(["left/0001.jpg", "0002.jpg"]).cameras
+    assert found == {"left/0001.jpg": cameras["left/0001.jpg"]}
+    alone = ground_truth.Truth({n: cameras[n] for n in names[1:3]}, "test", "m").named_as(
+        ["0001.jpg", "0002.jpg"]
+    )
+    assert alone.cameras == {"0001.jpg": cameras[names[1]], "0002.jpg": cameras[names[2]]}
 
 
 def test_what_is_no_ground_truth_is_refused(tmp_path):

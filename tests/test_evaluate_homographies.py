@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 from desdis_match.errors import InputError
-from desdis_match.evaluate import planar
+from desdis_match.evaluate import homographies, planar
 from desdis_match.evaluate.__main__ import main
+from desdis_match.evaluate.baselines import load_baselines
+from desdis_match.evaluate.cache import PredictionCache
 from desdis_match.evaluate.homography_fit import FITS
 from desdis_match.evaluate.sequences import find_sequences, kind_of, read_homography
+from desdis_match.evaluate.shared import SharedPhoto
 
 SHIFT = np.array([[1.0, 0, 10], [0, 1, 0], [0, 0, 1]])
 """Ten pixels to the right."""
@@ -188,6 +191,36 @@ def test_pictures_of_the_worst_pairs(tmp_path):
     assert image.shape == (160, 416, 3)
 
 
+def test_pictures_show_the_matches_that_are_scored(tmp_path, monkeypatch):
+    from desdis_match.evaluate import pictures
+
+    make_sequence(tmp_path / "data" / "v_one", "hpatches")
+    drawn = {}
+
+    def draw(scores, matched, *options):
+        drawn.update({target: len(pairs) for (*_, target), (_, pairs, _) in matched.items()})
+        return ()
+
+    monkeypatch.setattr(pictures, "draw_worst", draw)
+    ratio = ("--matcher", "mnn+ratio", "--ratio", "0.5")
+    found = run(tmp_path, tmp_path / "data", "--pictures", str(tmp_path / "pictures"), *ratio)
+    assert drawn == {p["target"]: p["num_matches"] for p in found["pairs"]["rootsift"]}
+
+
+@pytest.mark.parametrize("changed", ["evaluate/planar.py", "evaluate/baselines.py"])
+def test_predictions_of_other_code_are_not_taken_from_the_cache(tmp_path, monkeypatch, changed):
+    folder = tmp_path / "v_one"
+    make_sequence(folder, "hpatches")
+    cache = PredictionCache(tmp_path / "cache")
+    config = homographies.HomographyConfig(root=(folder,))
+    photos = {k: SharedPhoto(folder / f"{k}.ppm", config.detection, cache) for k in (1, 2)}
+    baseline = load_baselines(["opencv-sift"], "cpu")[0]
+    for code, misses in (("old", 1), ("old", 1), ("new", 2)):
+        monkeypatch.setattr(homographies, "code_hash", lambda *p, code=code: code if changed in p else "same")
+        homographies.neighbours_by(baseline, photos, config, cache)
+        assert cache.misses == misses
+
+
 def test_wrong_options_are_refused(tmp_path):
     make_sequence(tmp_path / "data" / "v_one", "hpatches")
     root = ["homographies", "--root", str(tmp_path / "data"), "--no-cache"]
@@ -195,6 +228,8 @@ def test_wrong_options_are_refused(tmp_path):
         main([*root, "--only", "v_two"])
     with pytest.raises(InputError, match="no local feature 'surf'"):
         main([*root, "--local-features", "surf"])
+    with pytest.raises(InputError, match="2 features are called 'opencv-sift'"):
+        main([*root, "--local-features", "opencv-sift", "opencv-sift"])
     with pytest.raises(InputError, match="nothing to evaluate"):
         main([*root, "--descriptors"])
     with pytest.raises(InputError, match="same weights"):

@@ -161,6 +161,8 @@ def test_csv_descriptors_and_lists_go_out_and_come_back(tmp_path):
     assert main([*common, *again, "--json", str(second)]) == 0
     one, two = (json.loads(p.read_text())["descriptors"]["rootsift"] for p in (first, second))
     assert largest_difference(one, two) == 0
+    with pytest.raises(InputError, match="2 descriptors are called 'rootsift'"):
+        main([*common, "--csv-descriptors", str(csv / "rootsift")])
 
 
 def test_bad_patches_lists_and_descriptors_are_refused(tmp_path, capsys):

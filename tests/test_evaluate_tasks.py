@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
+from desdis_match.cameras import CameraConfig
 from desdis_match.errors import InputError
 from desdis_match.evaluate import phototour, two_view
 from desdis_match.evaluate.__main__ import main
+from desdis_match.evaluate.contenders import RunConfig
+from desdis_match.evaluate.sfm_runs import colmap_camera_mode
+from desdis_match.evaluate.shared import Described
 from desdis_match.evaluate.speed_measures import timed
 
 
@@ -97,7 +102,7 @@ def test_pairs_with_labelled_correspondences(scene_folder, tmp_path):
     for name in names:
         pose, k = cameras[name].pose, cameras[name].intrinsics
         projected = (points - pose.center) @ pose.rotation.T @ k.T
-        seen.append(projected[:, :2] / projected[:, 2:] - 0.5)  # COLMAP's half pixel
+        seen.append(projected[:, :2] / projected[:, 2:])
     np.savetxt(folder / "corrs.txt", np.hstack(seen))
     found = run("pairs", tmp_path / "r.json", "--labelled", tmp_path / "wide", "--no-cache", *FEW)
     case = found["pairs"]["rootsift"][0]
@@ -107,6 +112,52 @@ def test_pairs_with_labelled_correspondences(scene_folder, tmp_path):
         main(["pairs", "--labelled", str(tmp_path / "wide")])
     with pytest.raises(InputError, match="no pair to score"):
         main(["pairs"])
+
+
+@pytest.mark.parametrize("size", [(640, 480), (160, 120)])
+def test_exact_matches_of_turned_cameras_are_right_at_any_size(tmp_path, size):
+    import pycolmap
+
+    model = pycolmap.Reconstruction()
+    model.add_camera_with_trivial_rig(pycolmap.Camera.create_from_model_name(1, "PINHOLE", 500, 640, 480))
+    roll = pycolmap.Rotation3d(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]))
+    poses = pycolmap.Rigid3d(), pycolmap.Rigid3d(roll, np.array([0, 1.0, 0]))
+    points = np.random.default_rng(0).uniform([-1, -1, 4], [1, 1, 12], (60, 3))
+    seen = []
+    for i, pose in enumerate(poses):
+        image = pycolmap.Image(name=f"{i}.png", camera_id=1, image_id=i + 1)
+        model.add_image_with_trivial_frame(image, pose)
+        model.register_frame(i + 1)
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros(size[::-1], np.uint8))
+        # COLMAP's pixels begin at the photo's corner, ours at the centre of the first pixel.
+        seen.append(model.cameras[1].img_from_cam(pose * points) * size[0] / 640 - 0.5)
+    (tmp_path / "sparse").mkdir()
+    model.write(tmp_path / "sparse")
+    (case,), _ = two_view.cases_of_scenes(two_view.PairsConfig(scenes=(tmp_path,)))
+    score = two_view.score_posed(case, *seen, 1.0)
+    assert score.precision == 1 and score.num_inliers == 60 and score.error < 1e-6
+
+
+def test_pairs_found_by_another_matcher_are_not_taken_from_the_cache(scene_folder, tmp_path, monkeypatch):
+    photos = two_view.Photos(two_view.PairsConfig(run=RunConfig(cache=tmp_path)))
+    monkeypatch.setattr(photos, "described", lambda path, contender: contender.describe(path))
+    monkeypatch.setattr(two_view, "describe_set", lambda shared, contender: [contender.describe(0)] * 2)
+    names = sorted((scene_folder / "images").iterdir())[:2]
+    described = Described(np.zeros((3, 2), np.float32), np.eye(3, dtype=np.float32), (4, 4), 0.0)
+    contender = SimpleNamespace(fingerprint="f", describe=lambda path: described)
+    case = two_view.Case("g", "a b", tuple(names))
+    for code, misses in (("old", 1), ("old", 1), ("new", 2)):
+        monkeypatch.setattr(two_view, "code_hash", lambda *patterns, code=code: code)
+        photos.matched(case, contender)
+        assert photos.cache.misses == misses
+
+
+def test_folders_of_one_name_are_refused(patch_set, scene_folder, tmp_path):
+    scenes = ("--scenes", scene_folder, tmp_path / "x" / scene_folder.name)
+    roots = ("--root", patch_set, tmp_path / "x" / patch_set.name)
+    for arguments in (("pairs", *scenes), ("phototour", *roots), ("homographies", *roots)):
+        with pytest.raises(InputError, match="2 folders are called"):
+            main([*map(str, arguments)])
 
 
 def test_a_pair_without_matches_is_a_failure_not_a_zero():
@@ -157,6 +208,26 @@ def test_sfm_reconstructs_with_every_contender_and_scores_models(scene_folder, t
     given = run("sfm", tmp_path / "m.json", "--scenes", scene_folder, "--models", f"mine={model}")
     assert given["models"][0]["label"] == "mine"
     assert given["models"][0]["num_points"] == found["models"][1]["num_points"]
+
+
+def test_pycolmaps_sift_shares_cameras_as_ours_does(tmp_path):
+    def mode(told="auto"):
+        return colmap_camera_mode(tmp_path, CameraConfig(camera_mode=told)).name
+
+    def photo(name, width):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.zeros((40, width), np.uint8))
+
+    photo("a/0.png", 50)
+    photo("b/0.png", 50)
+    assert mode() == "SINGLE"
+    told = [mode(told) for told in ("single", "per-folder", "per-image")]
+    assert told == ["SINGLE", "PER_FOLDER", "PER_IMAGE"]
+    photo("b/1.png", 51)  # three photos of two sizes look gathered
+    assert mode() == "PER_IMAGE"
+    for i in range(5):  # eight of two sizes like two lenses
+        photo(f"a/{i + 1}.png", 50)
+    assert mode() == "AUTO"
 
 
 def test_sfm_counts_what_did_not_register_as_infinite(scene_folder, tmp_path):

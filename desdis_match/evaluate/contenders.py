@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,16 @@ class Contender:
         with torch.inference_mode():
             found = self.descriptor(torch.from_numpy(np.ascontiguousarray(patches)))
         return np.asarray(found.detach().cpu().float().numpy())
+
+
+def check_names(names: Iterable[str], what: str) -> None:
+    """Raise `InputError` where two of the inputs that results are kept by share a name."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise InputError(
+                f"{count} {what} are called '{name}', so their results would be mixed up; "
+                "give each once, under a name of its own"
+            )
 
 
 def load_contenders(config: RunConfig) -> list[Contender]:

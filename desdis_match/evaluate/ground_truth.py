@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -22,15 +22,33 @@ Float = NDArray[np.float64]
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
 """nerfstudio's cameras look along -z with y up; ours look along z with y down."""
 
+OURS_FROM_PUBLISHED = np.array([[1.0, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
+"""The centre of the top-left pixel is (0.5, 0.5) to COLMAP and nerfstudio, (0, 0) to us.
+
+Strecha's and Middlebury's files do not say; they are read as COLMAP's.
+"""
+
 
 @dataclass(frozen=True)
 class TrueCamera:
-    """A published camera."""
+    """A published camera.
+
+    intrinsics: (3, 3) to pixels of a photo of `size`, whatever the format; (0, 0) is the centre of the
+    top-left pixel. None when not published.
+    """
 
     pose: Pose
-    intrinsics: Float | None  # (3, 3) pixels of the published size, None when not published
-    size: tuple[int, int] | None  # width, height
+    intrinsics: Float | None
+    size: tuple[int, int] | None  # width, height; None when not published
     distorted: bool = False  # the photos have lens distortion beyond `intrinsics`
+
+    def resized(self, size: tuple[int, int]) -> TrueCamera:
+        """The camera when its photo is resized to `size`; unchanged where none was published."""
+        if self.intrinsics is None or self.size is None:
+            return self
+        x, y = size[0] / self.size[0], size[1] / self.size[1]
+        scaled = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+        return replace(self, intrinsics=scaled @ self.intrinsics, size=size)
 
 
 @dataclass(frozen=True)
@@ -48,7 +66,7 @@ class Truth:
     def named_as(self, names: Iterable[str]) -> Truth:
         """The same under the names that the photos have here; cameras without a photo are left out.
 
-        Names are equal, or else equal in their last part when only one photo ends so.
+        Names are equal, or else equal in their last part when only one photo and one other camera end so.
         """
         known = list(names)
         by_last: dict[str, list[str]] = {}
@@ -56,11 +74,14 @@ class Truth:
             by_last.setdefault(PurePosixPath(name).name, []).append(name)
             if (stem := PurePosixPath(name).stem) != PurePosixPath(name).name:
                 by_last.setdefault(stem, []).append(name)
-        found = {}
+        photos = set(known)
+        found = {name: camera for name, camera in self.cameras.items() if name in photos}
+        claims: dict[str, list[TrueCamera]] = {}
         for name, camera in self.cameras.items():
-            here = [name] if name in known else by_last.get(PurePosixPath(name).name, [])
-            if len(here) == 1:
-                found[here[0]] = camera
+            here = by_last.get(PurePosixPath(name).name, [])
+            if name not in found and len(here) == 1 and here[0] not in found:
+                claims.setdefault(here[0], []).append(camera)
+        found |= {name: cameras[0] for name, cameras in claims.items() if len(cameras) == 1}
         if not found:
             example = next(iter(self.cameras), "-")
             raise InputError(
@@ -99,7 +120,7 @@ def read_strecha(path: Path) -> Truth:
         rotation = _rotation(v[12:21].reshape(3, 3).T, str(file))
         pose = Pose(rotation, v[21:24])
         cameras[file.name.removesuffix(".camera")] = TrueCamera(
-            pose, v[:9].reshape(3, 3), (int(v[24]), int(v[25]))
+            pose, OURS_FROM_PUBLISHED @ v[:9].reshape(3, 3), (int(v[24]), int(v[25]))
         )
     return Truth(cameras, f"Strecha cameras in {path}", "m")
 
@@ -125,7 +146,7 @@ def read_colmap(path: Path) -> Truth:
         )
         cameras[image.name] = TrueCamera(
             Pose(rotation, -rotation.T @ np.asarray(world.translation)),
-            np.asarray(camera.calibration_matrix(), np.float64),
+            OURS_FROM_PUBLISHED @ np.asarray(camera.calibration_matrix(), np.float64),
             (camera.width, camera.height),
             distorted,
         )
@@ -158,6 +179,8 @@ def read_nerfstudio(path: Path) -> Truth:
             elif "camera_angle_x" in both and size:
                 fx = size[0] / 2 / np.tan(float(both["camera_angle_x"]) / 2)
                 intrinsics = np.array([[fx, 0, size[0] / 2], [0, fx, size[1] / 2], [0, 0, 1]])
+            if intrinsics is not None:
+                intrinsics = OURS_FROM_PUBLISHED @ intrinsics
             distorted = any(float(both.get(k, 0)) for k in ("k1", "k2", "k3", "k4", "p1", "p2"))
             name = PurePosixPath(str(frame["file_path"])).as_posix().removeprefix("./")
             cameras[name] = TrueCamera(Pose(rotation, matrix[:3, 3]), intrinsics, size, distorted)
@@ -174,7 +197,8 @@ def read_middlebury(path: Path) -> Truth:
         name, _, rest = line.strip().partition(" ")
         v = _numbers(rest, 21, f"{path}, line {number}")
         rotation = _rotation(v[9:18].reshape(3, 3), f"{path}, line {number}")
-        cameras[name] = TrueCamera(Pose(rotation, -rotation.T @ v[18:]), v[:9].reshape(3, 3), None)
+        intrinsics = OURS_FROM_PUBLISHED @ v[:9].reshape(3, 3)
+        cameras[name] = TrueCamera(Pose(rotation, -rotation.T @ v[18:]), intrinsics, None)
     count = lines[0].strip() if lines else "nothing"
     if count != str(len(cameras)):
         raise InputError(f"{path} should hold as many cameras as it says ({count}), not {len(cameras)}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..detectors import DetectorConfig
 from ..errors import InputError
@@ -22,8 +23,8 @@ from ..patches import FRAME_SCALE
 from ..progress import track
 from . import planar
 from .baselines import Baseline, load_baselines
-from .cache import Arrays, PredictionCache, combined_hash
-from .contenders import Contender, RunConfig, load_contenders
+from .cache import Arrays, PredictionCache, code_hash, combined_hash
+from .contenders import Contender, RunConfig, check_names, load_contenders
 from .homography_fit import FITS
 from .homography_report import PairScore, tell
 from .results import TaskResult
@@ -98,14 +99,18 @@ def neighbours_by(
 ) -> tuple[dict[int, planar.Nearest], Arrays]:
     """A descriptor on the shared detections of a sequence, or a local feature at the same size and budget."""
     key: dict[str, Any] = {"weights": rival.fingerprint, "numbers": list(photos)}
+    key |= {"search": code_hash("evaluate/planar.py")}
     if isinstance(rival, Contender):
         key |= {"task": "neighbours", "engine": config.run.engine, "frame_scale": config.frame_scale}
         key |= {"orientation": config.detection.orientation}
         key |= {"detections": [photo.key for photo in photos.values()]}
         return neighbours(key, photos, cache, lambda together: describe_set(together, rival))
+    import kornia
+
     budget = config.detection.max_keypoints
     key |= {"task": "local-features", "label": rival.label, "budget": budget, "max_size": config.max_size}
-    key |= {"images": [photo.hash for photo in photos.values()]}
+    key |= {"images": [photo.hash for photo in photos.values()], "kornia": kornia.__version__}
+    key |= {"code": code_hash("evaluate/baselines.py", "images*.py")}
 
     def describe(photo: SharedPhoto) -> Described:
         image = photo.image
@@ -116,6 +121,14 @@ def neighbours_by(
     return neighbours(key, photos, cache, lambda together: [describe(photo) for photo in together])
 
 
+def chosen(near: planar.Nearest, config: HomographyConfig) -> NDArray[np.int64]:
+    """(M, 2) matches that `config.matcher` takes."""
+    pairs = near.mutual()
+    if config.matcher == "mnn+ratio":
+        pairs = pairs[near.ratio()[pairs[:, 0]] < config.ratio]
+    return pairs
+
+
 def score_pair(
     sequence: PlanarSequence, k: int, near: planar.Nearest, arrays: Arrays, config: HomographyConfig
 ) -> PairScore:
@@ -124,9 +137,7 @@ def score_pair(
     xy0, xy1 = arrays["xy_1"], arrays[f"xy_{k}"]
     size0, size1 = tuple(arrays["size_1"].tolist()), tuple(arrays[f"size_{k}"].tolist())
     geometry = planar.relate(truth, xy0, xy1, size0, size1)
-    pairs = near.mutual()
-    if config.matcher == "mnn+ratio":
-        pairs = pairs[near.ratio()[pairs[:, 0]] < config.ratio]
+    pairs = chosen(near, config)
     errors = planar.match_errors(geometry, xy1, pairs)
     correct = int((errors <= config.pixels).sum())
     matched0, matched1 = xy0[pairs[:, 0]].astype(np.float64), xy1[pairs[:, 1]].astype(np.float64)
@@ -195,6 +206,7 @@ def evaluate_homographies(config: HomographyConfig) -> TaskResult:
     rivals: list[Contender | Baseline] = [*contenders, *baselines]
     if not rivals:
         raise InputError("nothing to evaluate; give --descriptors or --local-features")
+    check_names((rival.label for rival in rivals), "features")
     cache = config.run.predictions()
     scores: dict[str, list[PairScore]] = {c.label: [] for c in rivals}
     matched: dict[tuple[str, str, str, int], Any] = {}
@@ -217,7 +229,11 @@ def evaluate_homographies(config: HomographyConfig) -> TaskResult:
             for k in kept.targets:
                 scores[rival.label].append(score_pair(kept, k, near[k], arrays, config))
                 if config.pictures:
-                    matched[(rival.label, kept.dataset, kept.name, k)] = (kept, near[k].mutual(), arrays)
+                    matched[(rival.label, kept.dataset, kept.name, k)] = (
+                        kept,
+                        chosen(near[k], config),
+                        arrays,
+                    )
     if not hashes:
         raise InputError("no sequence could be used: " + "; ".join(notes))
     result = tell(scores, config.pixels, notes)

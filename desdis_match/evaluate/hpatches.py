@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..progress import track
 from . import hpatches_lists as lists
 from .cache import Arrays, code_hash, combined_hash, file_hash
-from .contenders import Contender, RunConfig, load_contenders
+from .contenders import Contender, RunConfig, check_names, load_contenders
 from .hpatches_scores import (
     POOL_SIZES,
     TIER_NAMES,
@@ -184,6 +184,7 @@ def evaluate_hpatches(config: HPatchesConfig) -> TaskResult:
     patches = survey(config.root, split, config.split)
     pairs, pool, notes = find_lists(config, patches)
     contenders = load_contenders(config.run) if config.run.descriptors else []
+    check_names([c.label for c in contenders] + [f.name for f in config.csv_descriptors], "descriptors")
     scores: dict[str, Any] = {}
     for contender in contenders:
         described = describe_all(contender, config.root, patches, config.run)

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..progress import track
 from . import metrics
 from .cache import Arrays, PredictionCache, code_hash
-from .contenders import Contender, RunConfig, load_contenders
+from .contenders import Contender, RunConfig, check_names, load_contenders
 from .hpatches_scores import INPUT_SIZE, check_descriptors
 from .results import Cell, Chart, Column, Series, Table, TaskResult, Worst
 
@@ -99,6 +99,7 @@ def pair_distances(
 
 def evaluate_phototour(config: PhotoTourConfig) -> TaskResult:
     """FPR95 of each descriptor on each set; see `PhotoTourConfig`."""
+    check_names((folder.resolve().name for folder in config.root), "folders")
     contenders = load_contenders(config.run)
     cache = config.run.predictions()
     scores: dict[str, dict[str, dict[str, float]]] = {c.label: {} for c in contenders}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..images import EXTENSIONS
+from .contenders import check_names
 
 OXFORD_KINDS = {
     "bark": "viewpoint",
@@ -111,6 +112,7 @@ def read_sequence(folder: Path, dataset: str = "") -> tuple[PlanarSequence | Non
 
 def find_sequences(roots: Sequence[Path]) -> tuple[list[PlanarSequence], list[str]]:
     """Sequences in each root: the root itself or its sub-folders; a root without any is an error."""
+    check_names((root.resolve().name for root in roots), "folders")
     sequences: list[PlanarSequence] = []
     notes: list[str] = []
     for root in roots:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cameras import CameraConfig, assign_cameras, read_photo_info
 from ..colmap import MapConfig, read_models, run_mapping
 from ..errors import InputError, NoModelError
 from ..extract import ExtractConfig
@@ -39,7 +40,7 @@ class Run:
 
 
 def given_intrinsics(truth: Truth, size: tuple[int, int]) -> str:
-    """`fx,fy,cx,cy` of the one camera that all true cameras share, for photos of `size`.
+    """`fx,fy,cx,cy` of the one camera that all true cameras share, for photos of `size`, as COLMAP takes it.
 
     Raises `InputError` where there are several, or none published, or the photos are distorted.
     """
@@ -50,17 +51,14 @@ def given_intrinsics(truth: Truth, size: tuple[int, int]) -> str:
         raise InputError(
             f"the cameras of {truth.source} have distortion; give undistorted photos or self-calibrate"
         )
-    matrices = np.array([camera.intrinsics for camera in known], dtype=np.float64)
-    for i, camera in enumerate(known):
-        if camera.size:
-            matrices[i, 0] *= size[0] / camera.size[0]
-            matrices[i, 1] *= size[1] / camera.size[1]
+    matrices = np.array([camera.resized(size).intrinsics for camera in known], dtype=np.float64)
     if np.abs(matrices - matrices[0]).max() > 1e-3 * matrices[0, 0, 0]:
         raise InputError(
             f"{truth.source} has several cameras; given intrinsics need one that all photos share"
         )
     mean = matrices.mean(axis=0)
-    return ",".join(f"{v:.6f}" for v in (mean[0, 0], mean[1, 1], mean[0, 2], mean[1, 2]))
+    # To COLMAP the centre of the top-left pixel is (0.5, 0.5).
+    return ",".join(f"{v:.6f}" for v in (mean[0, 0], mean[1, 1], mean[0, 2] + 0.5, mean[1, 2] + 0.5))
 
 
 def reuse_features(source: Path, target: Path) -> None:
@@ -106,6 +104,7 @@ def run_pycolmap_sift(
 
     from ..colmap_log import log_to
 
+    mode = colmap_camera_mode(images, mapping.cameras)
     options = {
         "images": [f"{n} {(images / n).stat().st_size}" for n in list_images(images)],
         "max_size": max_size,
@@ -114,6 +113,8 @@ def run_pycolmap_sift(
         "mapping": asdict(mapping),
         "pycolmap": pycolmap.__version__,
     }
+    if mode != pycolmap.CameraMode.SINGLE:  # stored runs with one camera remain valid without
+        options["camera_mode"] = mode.name
     done, database = output / "run.json", output / "database.db"
     output.mkdir(parents=True, exist_ok=True)
     if done.is_file():
@@ -143,9 +144,7 @@ def run_pycolmap_sift(
         pycolmap.extract_features(
             database,
             images,
-            camera_mode=pycolmap.CameraMode.SINGLE
-            if shares_camera(images, cameras.camera_mode)
-            else pycolmap.CameraMode.AUTO,
+            camera_mode=mode,
             reader_options=reader,
             extraction_options=extraction,
             device=pycolmap.Device.cpu,
@@ -165,11 +164,19 @@ def run_pycolmap_sift(
     return Run(models[0] if models else None, keypoints, verified, seconds)
 
 
-def shares_camera(images: Path, mode: str) -> bool:
-    """Whether all photos get one camera: when told so, or when all have the same size and `mode` is auto."""
-    if mode != "auto":
-        return mode == "single"
-    return len({photo_size(images / name) for name in list_images(images)}) == 1
+def colmap_camera_mode(images: Path, cameras: CameraConfig) -> Any:
+    """The `pycolmap.CameraMode` that shares cameras as ours does, or AUTO where our rule forms groups."""
+    import pycolmap
+
+    modes = pycolmap.CameraMode
+    told = {"single": modes.SINGLE, "per-folder": modes.PER_FOLDER, "per-image": modes.PER_IMAGE}
+    if cameras.camera_mode != "auto":
+        return told[cameras.camera_mode]
+    sizes = {name: photo_size(images / name) for name in list_images(images)}
+    count = len(assign_cameras(read_photo_info(images, sizes), cameras)[0])
+    if count == 1:
+        return modes.SINGLE
+    return modes.PER_IMAGE if count == len(sizes) else modes.AUTO
 
 
 def photo_size(path: Path) -> tuple[int, int]:

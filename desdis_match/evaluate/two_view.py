@@ -23,11 +23,12 @@ from ..match import MatchConfig, match_descriptors
 from ..pairs import exhaustive_pairs, pairs_from_file
 from ..progress import track
 from . import geometry
-from .cache import Arrays, combined_hash, file_hash
-from .contenders import Contender, RunConfig, load_contenders
+from .cache import Arrays, code_hash, combined_hash, file_hash
+from .contenders import Contender, RunConfig, check_names, load_contenders
 from .ground_truth import TrueCamera, find_truth, read_truth
 from .metrics import area_under_recall
 from .results import Cell, Chart, Column, Series, Table, TaskResult, Worst
+from .sfm_runs import photo_size
 from .shared import Described, SharedPhoto, describe_set
 
 Float = NDArray[np.float64]
@@ -102,7 +103,10 @@ def cases_of_scenes(config: PairsConfig) -> tuple[list[Case], list[str]]:
         truth = read_truth(config.truth[i]) if config.truth else find_truth(folder)
         if truth is None:
             raise InputError(f"{folder} has no ground truth, so its pairs cannot be scored")
-        cameras = truth.named_as(names).cameras
+        cameras = {
+            name: camera.resized(photo_size(images / name))
+            for name, camera in truth.named_as(names).cameras.items()
+        }
         if any(c.distorted for c in cameras.values()):
             raise InputError(f"the cameras of {truth.source} have distortion; give undistorted photos")
         usable = sorted(n for n, c in cameras.items() if c.intrinsics is not None)
@@ -167,6 +171,7 @@ class Photos:
             "weights": contender.fingerprint,
             "match": asdict(self.config.match),
             "engine": self.config.run.engine,
+            "code": code_hash("match*.py", "nearest*.py"),
         }
 
         def compute() -> Arrays:
@@ -186,7 +191,7 @@ def pose_camera(camera: TrueCamera) -> Any:
 
     assert camera.intrinsics is not None
     k = camera.intrinsics
-    size = camera.size or (int(2 * k[0, 2]), int(2 * k[1, 2]))
+    size = camera.size or (round(2 * k[0, 2] + 1), round(2 * k[1, 2] + 1))
     return pycolmap.Camera(
         model="PINHOLE", width=size[0], height=size[1], params=[k[0, 0], k[1, 1], k[0, 2], k[1, 2]]
     )
@@ -272,6 +277,7 @@ def score_labelled(case: Case, xy0: NDArray[Any], xy1: NDArray[Any], pixels: flo
 
 def evaluate_pairs(config: PairsConfig) -> TaskResult:
     """Score descriptors on image pairs; see `PairsConfig`."""
+    check_names((folder.resolve().name for folder in (*config.scenes, *config.labelled)), "folders")
     posed, notes = cases_of_scenes(config)
     labelled = cases_of_labels(config.labelled)
     if not posed and not labelled:
