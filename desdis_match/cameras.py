@@ -16,7 +16,7 @@ import cv2  # noqa: F401 - before pycolmap: loaded after it, OpenCV uses pycolma
 import pycolmap
 
 from .errors import InputError
-from .images import exif_focal
+from .images import exif_focal, open_header
 
 CameraMode = Literal["auto", "single", "per-folder", "per-image"]
 
@@ -75,10 +75,10 @@ def read_photo_info(
 
 def _photo_info(path: Path) -> PhotoInfo | None:
     """From the header alone where possible; None for a format that Pillow does not know."""
-    from PIL import ExifTags, Image
+    from PIL import ExifTags
 
     try:
-        with Image.open(path) as image:
+        with open_header(path) as image:
             size, exif = image.size, image.getexif()
     except (OSError, SyntaxError, ValueError):
         return None

@@ -8,14 +8,19 @@ pixel, also after resizing: `x_original = (x_resized + 0.5) / sx - 0.5`. Sizes a
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 EXTENSIONS = frozenset([".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm"])
 
@@ -129,15 +134,34 @@ def read_mask(folder: Path, name: str, image: GrayImage) -> NDArray[np.bool_] | 
     return np.asarray(share) > 0.999
 
 
+_LIMIT_LIFTED = threading.Lock()
+
+
+def open_header(path: Path) -> PillowImage:
+    """Pillow's `Image.open` for size and EXIF, without its limit of 179 million pixels: none is decoded."""
+    from PIL import Image
+
+    try:
+        return Image.open(path)
+    except Image.DecompressionBombError:
+        # The limit is Pillow's own variable: one thread at a time lifts it, and puts it back.
+        with _LIMIT_LIFTED:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                return Image.open(path)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+
+
 def exif_focal(path: Path) -> float | None:
     """Focal length in pixels of the stored photo from its EXIF, or None where EXIF does not tell it.
 
     From FocalLengthIn35mmFilm over the frame's diagonal, else from FocalLength and FocalPlaneXResolution.
     """
-    from PIL import ExifTags, Image
+    from PIL import ExifTags
 
     try:
-        with Image.open(path) as image:
+        with open_header(path) as image:
             width, height = image.size
             exif = image.getexif()
     except (OSError, SyntaxError, ValueError):

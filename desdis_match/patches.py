@@ -23,8 +23,11 @@ FRAME_SCALE = 12.0
 PATCH_SIZE = 32
 """Side of the patch that the descriptors take, pixels."""
 
+REMAP_SIDE = 32767
+"""OpenCV's `remap` takes images whose sides are below this."""
+
 CHUNK_ROWS = 32000
-"""Rows of patches sampled at a time: OpenCV's images have fewer than 32768."""
+"""Rows of patches sampled at a time: REMAP_SIDE holds for them too."""
 
 PYRAMID_KERNEL = np.array([1, 4, 6, 4, 1], np.float32) / 16
 """Burt & Adelson's blur before each halving."""
@@ -132,7 +135,7 @@ def _sample_level(level: Tensor, frames: Tensor, size: int) -> Tensor:
     x = across[:, 0, None, :] + down[:, 0, :, None]  # (N, size, size)
     y = across[:, 1, None, :] + down[:, 1, :, None]
     height, width = level.shape
-    if on_cpu(level):
+    if on_cpu(level) and max(height, width) < REMAP_SIDE:
         map_x, map_y = (axis.reshape(-1, size).numpy() for axis in (x, y))
         border = cv2.BORDER_REPLICATE
         sampled = cv2.remap(level.numpy(), map_x, map_y, cv2.INTER_LINEAR, borderMode=border)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -47,6 +48,7 @@ class Report:
     models: tuple[Mapping[str, float], ...]  # largest first: registered, points, observations, ...
     images: Mapping[str, ImageReport]
     diagnosis: str | None  # why no model formed
+    added_folders: tuple[str, ...] = ()  # of photos that `add` brought in from elsewhere
     format: str = REPORT_FORMAT
 
     def save(self, path: Path) -> Path:
@@ -146,7 +148,14 @@ def print_report(report: Report, output: Path, console: Console) -> None:
     if report.models:
         console.print("\nlook at it:", highlight=False)
         for command in (
-            f"xdg-open {output / 'report.html'}",
-            f"desdis-match export --model {output / 'sparse' / '0'} --format nerfstudio --output {output}",
+            f"xdg-open {_typed(output / 'report.html')}",
+            f"desdis-match export --model {_typed(output / 'sparse' / '0')} --format nerfstudio "
+            f"--output {_typed(output)} --images {_typed(Path(report.images_folder))}",
         ):
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _typed(path: Path) -> str:
+    """A path as one would type it into a shell: relative where it lies below the current folder."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

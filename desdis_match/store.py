@@ -4,7 +4,8 @@ features.h5 has a group per image name with `keypoints` (N, 2) float32, `descrip
 float32, `scores`, `scales`, `oris` (N,) float32 and `image_size` (2,) width, height. matches.h5 has a group
 `a.replace('/', '-')/b.replace('/', '-')` with `matches0` (N0,) int32, -1 = none, and `matching_scores0`
 (N0,) float16. Files that hloc itself wrote (float16 keypoints, int16 matches, one-level `a_b` groups, missing
-scales) are read as well. `oris` are hloc's: degrees, clockwise on the photo, the negative of Kornia's angle.
+scales) are read as well; their `scales` are sigmas, ours the patch's radii. `oris` are hloc's: degrees,
+clockwise on the photo, the negative of Kornia's angle.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ class FeatureFile(H5Reader):
     def get(self, name: str) -> Features:
         """The features of one image.
 
-        What hloc's files may lack is filled in: scores and scales 1, angles 0, descriptors (N, 0).
+        What hloc's files may lack is filled in: scores 1, sigmas given.DEFAULT_SIGMA, angles 0, descriptors
+        (N, 0).
         Raises InputError naming file and group when arrays are missing, damaged or of different length.
         """
         group = self._group(name)
@@ -149,10 +151,19 @@ class FeatureFile(H5Reader):
             keypoints=keypoints,
             descriptors=descriptors,
             scores=self._column(group, "scores", num, 1.0),
-            scales=self._column(group, "scales", num, 1.0),
+            scales=self._scales(group, num),
             angles=-np.deg2rad(self._column(group, "oris", num, 0.0)),
             image_size=self.image_size(name),
         )
+
+    def _scales(self, group: h5py.Group, num: int) -> NDArray[np.float32]:
+        """The patch's radii (N,); files that are not ours, hloc's for one, hold sigmas."""
+        if "format" in self.file().attrs:
+            return self._column(group, "scales", num, 1.0)
+        from .given import DEFAULT_SIGMA  # here, because torch comes with them
+        from .patches import FRAME_SCALE
+
+        return self._column(group, "scales", num, DEFAULT_SIGMA) * np.float32(FRAME_SCALE)
 
     def _column(self, group: h5py.Group, key: str, num: int, missing: float) -> NDArray[np.float32]:
         if key not in group:

@@ -40,6 +40,8 @@ ARC_RADIUS = 7.5
 """Mean distance of the cameras from the target, metres."""
 TARGET = np.array([0.0, 0.4, 1.0])
 """Where the cameras look, world metres."""
+UNFINISHED = ".desdis-match-render"
+"""Lies in ground_truth/ until the scene is whole."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +201,10 @@ def render_scene(output: Path, config: SyntheticConfig | None = None) -> Path:
     config.check()
     images, truth = output / "images", output / "ground_truth"
     _make_room(output)
-    images.mkdir(parents=True)
-    (truth / "sparse").mkdir(parents=True)
+    truth.mkdir(parents=True)
+    (truth / UNFINISHED).touch()
+    (truth / "sparse").mkdir()
+    images.mkdir()
     scene, views = make_scene(config), make_views(config)
     photos = {}
     for view in track(views, "render", unit="photos"):
@@ -224,18 +228,22 @@ def render_scene(output: Path, config: SyntheticConfig | None = None) -> Path:
     }
     # Last, so that a folder with this file is whole.
     (truth / "cameras.json").write_text(json.dumps(record, indent=1) + "\n")
+    (truth / UNFINISHED).unlink()
     return output
 
 
 def read_scene(output: Path) -> tuple[list[Surface], list[View], SyntheticConfig]:
     """The surfaces, views and configuration of a folder that `render_scene` wrote."""
-    path = output / "ground_truth" / "cameras.json"
-    try:
-        stored = json.loads(path.read_text())["config"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not the record of a rendered scene ({error})") from error
-    config = SyntheticConfig(**{**stored, "size": tuple(stored["size"])})
+    config = _read_config(output / "ground_truth" / "cameras.json")
     return make_scene(config), make_views(config), config
+
+
+def _read_config(record: Path) -> SyntheticConfig:
+    try:
+        stored = json.loads(record.read_text(encoding="utf-8"))["config"]
+        return SyntheticConfig(**{**stored, "size": tuple(stored["size"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{record} is not the record of a rendered scene ({error})") from error
 
 
 def expose(photo: NDArray[np.uint8], view: View, config: SyntheticConfig) -> NDArray[np.uint8]:
@@ -271,17 +279,28 @@ def jpeg_with_focal_length(photo: NDArray[np.uint8]) -> bytes:
 
 
 def _make_room(output: Path) -> None:
-    """Remove an earlier scene; refuse a folder that holds anything else."""
+    """Remove an earlier scene, whole or not; refuse a folder that holds anything else."""
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file; give a folder")
     if not output.is_dir() or not any(output.iterdir()):
         return
-    if {entry.name for entry in output.iterdir()} - {"images", "ground_truth"} or not (
-        output / "ground_truth"
-    ).is_dir():
+    others = {entry.name for entry in output.iterdir()} - {"images", "ground_truth"}
+    truth = output / "ground_truth"
+    if others or not _is_rendered(truth):
         raise InputError(f"{output} holds other files than a rendered scene; give a new or empty folder")
     shutil.rmtree(output / "images", ignore_errors=True)
-    shutil.rmtree(output / "ground_truth")
+    shutil.rmtree(truth)
+
+
+def _is_rendered(truth: Path) -> bool:
+    """Whether `render_scene` made this folder; others have images/ and ground_truth/ too."""
+    if (truth / UNFINISHED).is_file():
+        return True
+    try:
+        _read_config(truth / "cameras.json")
+    except InputError:
+        return False
+    return True
 
 
 def _write_truth(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,12 @@ def write_report_page(
     images: folder of the photos; by default the one that report.json names. Without photos the page shows all
     the rest and says that they are missing. Raises InputError for a folder that is no run or damaged files.
     """
-    run = read_run(out, model)
     output = output or out / "report.html"
-    folder = images or _photo_folder(run.report)
     if images is not None and not images.is_dir():
         raise InputError(f"{images} is not a folder; give the folder of the photos with --images")
-    page = build_page(run, folder, title=out.resolve().name)
+    run = read_run(out, model)
+    with closing(run.source):
+        page = build_page(run, images or _photo_folder(run.report), title=out.resolve().name)
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return output

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from .database import copy_database, database_config
 from .errors import InputError
 from .store import FeatureFile, MatchFile
 from .types import Float32
@@ -57,13 +60,29 @@ class Source(Protocol):
         """All matches of a pair."""
         ...
 
+    def close(self) -> None:
+        """Nothing is read any more."""
+        ...
+
 
 class DatabaseSource:
     """A COLMAP database, ours or anybody's."""
 
     def __init__(self, path: Path) -> None:
+        with ExitStack() as stack:
+            opened = path
+            if database_config(path) is None:
+                # COLMAP brings a database up to date and into another journal mode when it opens it: not the
+                # user's.
+                opened = Path(stack.enter_context(TemporaryDirectory())) / "database.db"
+                copy_database(path, opened)
+            self._read(path, opened, stack)
+            self._opened = stack.pop_all()
+
+    def _read(self, path: Path, opened: Path, stack: ExitStack) -> None:
         try:
-            self._database = pycolmap.Database.open(str(path))
+            self._database = pycolmap.Database.open(str(opened))
+            stack.callback(self._database.close)
             images = sorted(self._database.read_all_images(), key=lambda image: image.name)
             cameras = {camera.camera_id: camera for camera in self._database.read_all_cameras()}
             geometry_ids, geometries = self._database.read_two_view_geometries()
@@ -111,6 +130,10 @@ class DatabaseSource:
             np.concatenate([inliers, rest]), np.repeat([True, False], [len(inliers), len(rest)])
         )
 
+    def close(self) -> None:
+        """Close the database, and remove the copy of one that is not ours."""
+        self._opened.close()
+
 
 class FileSource:
     """features.h5 and, if it is there, matches.h5: a run that did not reach mapping."""
@@ -137,6 +160,12 @@ class FileSource:
         assert self._matches is not None  # there are pairs only with it
         indices = self._matches.get(self.names[pair.image0], self.names[pair.image1]).indices.astype(np.int64)
         return PairMatches(indices, np.zeros(len(indices), bool))
+
+    def close(self) -> None:
+        """Close the files."""
+        self._features.close()
+        if self._matches is not None:
+            self._matches.close()
 
 
 @dataclass(frozen=True)
@@ -231,22 +260,22 @@ class RunFolder:
 def read_run(out: Path, model: int = 0) -> RunFolder:
     """Read the output folder of a run, finished or not; `model` picks sparse/N.
 
+    Close the folder's `source` at the end.
     Raises InputError for a folder that holds neither a database nor features, or a model that is not there.
     """
     if not out.is_dir():
         raise InputError(f"{out} is not a folder; give the output folder of `desdis-match reconstruct`")
-    source: Source
-    if (out / "database.db").is_file():
-        source = DatabaseSource(out / "database.db")
-    elif (out / "features.h5").is_file():
-        source = FileSource(out / "features.h5", out / "matches.h5")
-    else:
+    database, features = out / "database.db", out / "features.h5"
+    if not database.is_file() and not features.is_file():
         raise InputError(f"{out} holds neither database.db nor features.h5; nothing was extracted there")
     folders = model_folders(out / "sparse")
     if model and model >= len(folders):
         raise InputError(f"{out / 'sparse'} holds {len(folders)} models, there is no model {model}")
     chosen = read_model(folders[model]) if folders else None
-    return RunFolder(source, chosen, len(folders), _read_report(out / "report.json"))
+    report = _read_report(out / "report.json")
+    # Last, so that no error leaves it open.
+    source = DatabaseSource(database) if database.is_file() else FileSource(features, out / "matches.h5")
+    return RunFolder(source, chosen, len(folders), report)
 
 
 def model_folders(sparse: Path) -> Sequence[Path]:

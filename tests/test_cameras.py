@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from desdis_match.cameras import CameraConfig, PhotoInfo, assign_cameras, read_photo_info
 from desdis_match.errors import InputError
@@ -53,6 +54,23 @@ def test_focal_length_is_exifs_or_a_guess(tmp_path: Path) -> None:
     assert not plain.has_prior_focal_length
     assert of["w.webp"] == of["plain.jpg"]
     assert (known.principal_point_x, known.principal_point_y) == (300, 200)
+
+
+def test_a_photo_beyond_pillows_limit_is_read_as_any_other(tmp_path: Path) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    names = [f"{i}.jpg" for i in range(8)]
+    for name in names:
+        write_jpeg(tmp_path / name, (600, 400), focal_35mm=36)
+        data = (tmp_path / name).read_bytes()
+        at = data.index(b"\xff\xc0") + 5  # the frame header's height and width
+        huge = (20000).to_bytes(2, "big") + (30000).to_bytes(2, "big")
+        (tmp_path / name).write_bytes(data[:at] + huge + data[at + 4 :])
+    photos = read_photo_info(tmp_path, dict.fromkeys(names, (30000, 20000)), threads=4)
+    assert {photo.size for photo in photos.values()} == {(30000, 20000)}
+    assert photos["0.jpg"].exif_camera == "Acme One"
+    # 36 mm on a 36 x 24 mm negative, as above.
+    assert photos["0.jpg"].exif_focal == pytest.approx(30000, rel=1e-3)
+    assert limit is not None and limit == Image.MAX_IMAGE_PIXELS  # others keep their guard
 
 
 def test_auto_keeps_lenses_and_sizes_apart() -> None:

@@ -16,6 +16,7 @@ from desdis_match.errors import InputError
 from desdis_match.exchange.database import export_database, import_database
 from desdis_match.exchange.text import read_text_features, write_text_features
 from desdis_match.patches import FRAME_SCALE
+from desdis_match.stages import fingerprint
 from desdis_match.store import FeatureFile, MatchFile, write_features, write_matches
 from desdis_match.types import Features, Matches
 
@@ -70,6 +71,20 @@ def test_a_sift_database_comes_out_in_our_frame(tmp_path: Path) -> None:
     assert features.image_size == SIZE
     matches = MatchFile(tmp_path / "m.h5")
     assert matches.get("a.jpg", "b ü.jpg").indices.tolist() == [[0, 1]]  # a.jpg has id 21
+
+
+def test_another_database_under_the_same_name_counts_as_another(tmp_path: Path) -> None:
+    path = with_sift(colmap_made(tmp_path / "x.db", ["a", "b"]))
+    outputs = (tmp_path / "f.h5", tmp_path / "m.h5")
+    import_database(path, *outputs)
+    first = [(output.read_bytes(), fingerprint(output)) for output in outputs]
+    import_database(path, *outputs, overwrite=True)
+    assert [(output.read_bytes(), fingerprint(output)) for output in outputs] == first
+    with open_database(path) as database:
+        database.update_keypoints(20, np.ones((2, 2), np.float32))
+    import_database(path, *outputs, overwrite=True)
+    for output, (_, before) in zip(outputs, first, strict=True):
+        assert fingerprint(output) != before
 
 
 def test_only_verified_matches_are_better_than_none(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Photos to Features: pixels of the photo, given keypoints, masks, empty results, devices."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import h5py
 import numpy as np
@@ -10,6 +12,7 @@ from desdis_match.extract import ExtractConfig, Extractor, describe_keypoints, e
 from desdis_match.given import GivenKeypoints, read_given
 from desdis_match.images import GrayImage, read_gray
 from desdis_match.patches import FRAME_SCALE
+from desdis_match.stages import RunConfig, extract
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +197,16 @@ def test_extract_image_takes_a_path_too(folder):
 def test_wrong_options_are_refused():
     with pytest.raises(InputError, match="max_size"):
         config(max_size=-1)
+
+
+def test_an_executor_that_is_given_does_the_work(folder, tmp_path):
+    sent = []
+
+    class Elsewhere(ThreadPoolExecutor):
+        def submit(self, function, job):
+            sent.append(job.name)
+            return super().submit(function, job)
+
+    with Elsewhere(1) as executor:
+        extract(folder, tmp_path / "f.h5", config(), run=RunConfig("cpu", workers=1), executor=executor)
+    assert sent == ["blob ö.png", "flat ö.png", "noise ö.png"]

@@ -59,6 +59,16 @@ def test_the_torch_sampler_of_other_devices_agrees_with_the_cpu_one(photo, monke
     assert (fast - extract_patches(photo, lafs)).abs().max() < 1 / 255
 
 
+@pytest.mark.parametrize("shape", [(80, 33000), (33000, 80)])
+def test_a_side_that_opencv_refuses_is_sampled_as_its_crop(shape):
+    strip = cv2.GaussianBlur(np.random.default_rng(0).random(shape, np.float32), (0, 0), 2)
+    corner = (torch.tensor(shape[::-1]) > 80) * 32000.0  # x, y
+    crop = strip[int(corner[1]) :, int(corner[0]) :]
+    lafs = keypoints_to_lafs([[30.2, 40.7], [50.0, 25.3]], [1.0, 1.4], [0.0, 0.5])
+    there = torch.cat([lafs[..., :2], lafs[..., 2:] + corner[:, None]], -1)
+    assert (extract_patches(strip, there) - extract_patches(crop, lafs)).abs().max() < 1 / 255
+
+
 def test_a_frame_of_half_the_patch_size_is_the_crop(photo):
     lafs = keypoints_to_lafs([[100.5, 80.5]], 16.0)
     patch = PatchPyramid(photo).sample(lafs, 32)[0, 0]

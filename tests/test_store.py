@@ -12,6 +12,7 @@ from desdis_match.errors import InputError
 from desdis_match.files import config_differences
 from desdis_match.given import read_given
 from desdis_match.hdf5 import FORMAT_VERSION
+from desdis_match.patches import FRAME_SCALE
 from desdis_match.store import (
     FeatureFile,
     MatchFile,
@@ -163,12 +164,20 @@ def test_hlocs_own_files_are_read(tmp_path: Path) -> None:
     back = read_features(path, "db/1_a.jpg")
     assert back.keypoints.dtype == np.float32 and back.keypoints.tolist() == [[1.5, 2], [3, 4]]
     assert back.descriptors.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
-    assert (back.scales.tolist(), back.angles.tolist()) == ([1, 1], [0, 0])
+    assert (back.scales.tolist(), back.angles.tolist()) == ([2 * FRAME_SCALE] * 2, [0, 0])
     assert read_matches(path, "db/1_a.jpg", "q.jpg").indices.tolist() == [[1, 40000]]
     assert read_matches(path, "db/1_a.jpg", "q_2.jpg").indices.tolist() == [[0, 2], [1, 0]]
     assert file_config(path) is None
     names = ["db/1_a.jpg", "q.jpg", "q_2.jpg"]
     assert MatchFile(path).pairs(names) == [("db/1_a.jpg", "q.jpg"), ("q_2.jpg", "db/1_a.jpg")]
+
+
+def test_the_scales_of_hlocs_files_are_sigmas(tmp_path: Path) -> None:
+    path = hloc_file(tmp_path / "hloc.h5")
+    with h5py.File(path, "a") as file:
+        file["db/1_a.jpg"].create_dataset("scales", data=np.array([3, 0.5], np.float16))
+    assert read_given(path, "db/1_a.jpg").sigmas.tolist() == [3, 0.5]
+    assert read_features(path, "db/1_a.jpg").scales.tolist() == [3 * FRAME_SCALE, 0.5 * FRAME_SCALE]
 
 
 def test_names_that_collide_are_named_both(tmp_path: Path) -> None:

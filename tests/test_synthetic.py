@@ -203,6 +203,32 @@ def test_a_rendered_folder_can_be_read_and_replaced(tmp_path, scene):
         render_scene(output, SMALL)
 
 
+@pytest.mark.parametrize("record", [None, "[1]", '{"config": {"size": [9, 9], "fov": 1}}'])
+def test_a_data_set_of_the_same_layout_is_left_alone(record, tmp_path):
+    for name in ("images/mine.jpg", "ground_truth/poses.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("mine")
+    if record is not None:
+        (tmp_path / "ground_truth" / "cameras.json").write_text(record)
+    with pytest.raises(InputError, match="holds other files"):
+        render_scene(tmp_path, SMALL)
+    assert (tmp_path / "images/mine.jpg").is_file() and (tmp_path / "ground_truth/poses.txt").is_file()
+
+
+def test_a_killed_rendering_is_replaced(tmp_path, monkeypatch):
+    def killed(*_args):
+        raise KeyboardInterrupt
+
+    two = replace(SMALL, views=2, quarter_turns=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("desdis_match.synthetic._write_truth", killed)
+        with pytest.raises(KeyboardInterrupt):
+            render_scene(tmp_path, two)
+    render_scene(tmp_path, two)
+    truth = sorted(path.name for path in (tmp_path / "ground_truth").iterdir())
+    assert truth == ["cameras.json", "sparse"]
+
+
 @pytest.mark.parametrize(
     "change", [{"views": 1}, {"size": (10, 300)}, {"quarter_turns": 7}, {"noise": -1.0}, {"points": 0}]
 )

@@ -6,6 +6,7 @@ Going in, images that the database knows by name keep their ids and cameras; new
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,13 +55,15 @@ def import_database(
     for path in (features_path, matches_path):
         if Path(path).exists() and not overwrite:
             raise InputError(f"{path} exists; give --overwrite to replace it, or another name")
-    source = {"database": Path(database_path).name}
     # COLMAP brings a database up to date and into another journal mode when it opens it: not the user's.
     with TemporaryDirectory() as scratch:
         copy = Path(scratch) / "database.db"
         if not Path(database_path).is_file():
             raise InputError(f"{database_path} does not exist; give COLMAP's database.db")
         copy_database(database_path, copy)
+        # Of the content: stages must see that another database came in under the same name.
+        content = hashlib.sha256(np.memmap(copy, mode="r").data).hexdigest()
+        source = {"database": Path(database_path).name, "sha256": content}
         return _import(copy, database_path, features_path, matches_path, source)
 
 

@@ -57,8 +57,9 @@ def extract(
 
     Images that cannot be used are left out with a warning; `unusable_images` says why. `masks`: folder in
     COLMAP's convention. `keypoints`: a features.h5 or a folder of COLMAP text files whose keypoints are
-    described as they are. Raises InputError for a missing folder, one without images, and an existing output
-    of another configuration without `overwrite`.
+    described as they are. `executor` does the work where it is given, whatever `run` says of workers. Raises
+    InputError for a missing folder, one without images, and an existing output of another configuration
+    without `overwrite`.
     """
     config, run = config or ExtractConfig(), run or RunConfig()
     names = list_images(images)
@@ -145,13 +146,13 @@ def _turn_photos(
 def _run_jobs(
     function: Callable[[Job], Arrays], jobs: list[Job], label: str, run: RunConfig, executor: Executor | None
 ) -> Iterator[tuple[Job, Arrays]]:
-    """(job, its result) in the order of `jobs`, in processes or, where they do not pay, in this one."""
+    """(job, its result) in the order of `jobs`: on `executor`, else in processes or, where they do not pay,
+    in this one.
+    """
     workers = num_workers(run, len(jobs), MIN_PARALLEL_IMAGES)
-    alone = workers == 1 and pick_device(run.device).type == "cpu"
+    alone = executor is None and workers == 1 and pick_device(run.device).type == "cpu"
     with threads_of_a_worker(alone):
-        results = run_shards(
-            function, jobs, executor if workers > 1 else None, workers, name=lambda job: job.name
-        )
+        results = run_shards(function, jobs, executor, workers, name=lambda job: job.name)
         yield from track(results, label, len(jobs), "photos")
 
 

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from pagedata import blocks
 
 from desdis_match import viewpage
+from desdis_match.database import set_notes
 from desdis_match.errors import InputError
 from desdis_match.view import main, write_report_page
 from desdis_match.viewdata import read_run
@@ -36,12 +39,12 @@ def test_keypoints_are_colmaps_without_its_half_pixel(out, page):
 
 
 def test_pixels_of_the_package_have_no_half(out):
-    source = read_run(out).source
     database = pycolmap.Database.open(out / "database.db")
-    image = database.read_image_with_name(source.names[0])
-    np.testing.assert_allclose(
-        source.keypoints(0) + 0.5, database.read_keypoints(image.image_id)[:, :2], atol=1e-4
-    )
+    with closing(read_run(out).source) as source:
+        image = database.read_image_with_name(source.names[0])
+        np.testing.assert_allclose(
+            source.keypoints(0) + 0.5, database.read_keypoints(image.image_id)[:, :2], atol=1e-4
+        )
 
 
 def test_matches_and_their_states(out, page):
@@ -112,7 +115,9 @@ def test_the_same_run_gives_the_same_page(out, page, tmp_path):
 def test_too_much_is_thinned_out_and_said(out, monkeypatch):
     for name, value in (("MAX_POINTS", 50), ("MAX_KEYPOINTS", 600), ("MAX_PAIRS", 4), ("MAX_MATCHES", 80)):
         monkeypatch.setattr(viewpage, name, value)
-    meta, data = blocks(build_page(read_run(out), None, "t"))
+    run = read_run(out)
+    with closing(run.source):
+        meta, data = blocks(build_page(run, None, "t"))
     total = int(meta["model"]["points"])
     assert len(data["points"]) == 50 * 12 and f"50 of {total:,} points are shown." in meta["notes"]
     assert np.diff(np.frombuffer(data["keypoint-starts"], np.uint32)).tolist() == [100] * 6
@@ -130,7 +135,30 @@ def test_a_run_without_model_shows_why(unfinished):
     assert [image["name"] for image in meta["images"]] == names
     assert meta["pairs"]["verified"] == [-1] and meta["pairs"]["shown"] == [2]
     with_half = np.frombuffer(data["keypoints"], np.uint16).reshape(-1, 2)[0] / 65535 * [100, 80]
-    np.testing.assert_allclose(with_half, read_run(folder).source.keypoints(0)[0] + 0.5, atol=0.002)
+    with closing(read_run(folder).source) as source:
+        np.testing.assert_allclose(with_half, source.keypoints(0)[0] + 0.5, atol=0.002)
+
+
+def test_a_database_of_others_is_only_read(out, tmp_path):
+    database = shutil.copy(out / "database.db", tmp_path)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute("PRAGMA user_version=3800")  # COLMAP's 3.8: its reader would bring it up to date
+    before = (tmp_path / "database.db").read_bytes()
+    page = write_report_page(tmp_path, tmp_path / "page.html")
+    assert len(blocks(page)[0]["images"]) == 6
+    assert (tmp_path / "database.db").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["database.db", "page.html"]
+
+
+def test_our_own_database_is_closed(out, tmp_path):
+    database = tmp_path / "database.db"
+    shutil.copy(out / "database.db", database)
+    set_notes(database, {"config": "{}"})
+    source = read_run(tmp_path).source
+    assert len(list(tmp_path.iterdir())) > 1  # COLMAP's journal
+    source.close()
+    assert list(tmp_path.iterdir()) == [database]
 
 
 def test_wrong_input_is_named(tmp_path, out):
