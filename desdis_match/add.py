@@ -47,9 +47,11 @@ from .extract import ExtractConfig, Extractor
 from .extract_auto import QUARTER_TURNS, described_turned, joining_orientation
 from .files import canonical_json
 from .images import list_images
-from .match import MatchConfig, match_features
+from .match import MatchConfig, match_descriptors
 from .options import parse
+from .orientation_auto import PROBE_KEYPOINTS
 from .pairs import exhaustive_pairs, pairs_from_file, write_pairs
+from .progress import track
 from .store import (
     FeatureFile,
     MatchFile,
@@ -59,17 +61,17 @@ from .store import (
     merge_matches,
     write_features,
 )
-from .types import Features
+from .types import Features, Float32
 from .verification import VerifyConfig, verify
 
 log = logging.getLogger(__name__)
 
-NUM_COMPARED = 16
-"""Photos of the model that tell which way up a new one is, at most."""
+MIN_GAIN = 15
+"""Matches of the best keypoints with one photo of the model that a new photo must have more when turned;
+photos of different things have a handful by chance."""
 
-MIN_GAIN = 30
-"""Matches with one of them that a turned photo must have more than one that stays as it is; different photos
-have a few dozen by chance."""
+CLEAR = 60
+"""Upright, a photo with this many matches, MIN_GAIN included, is not turned at all."""
 
 STAMP = "made_by.json"
 """In sparse/: what made the models (stages.map_images)."""
@@ -99,7 +101,7 @@ def add_photos(
     fix_poses: the poses that are there stay exactly as they are.
     Raises InputError when `output` holds no model of ours, `images` no new photo, or another run is at work.
     """
-    output, work = Path(output), Path(output) / ".add"
+    output, work, images = Path(output), Path(output) / ".add", Path(images).resolve()
     ready = (work / "ready").is_file()  # a killed run's: while it is put in place, a model may be missing
     settings = None if ready else _read_settings(output)
     with stages.alone_in(output):
@@ -215,35 +217,37 @@ def _extract(
         stages.extract(work / "photos", made, config, masks=masks, run=run, overwrite=True)
         return
     with FeatureFile(output / "features.h5") as old:
-        config = replace(
-            config, orientation=joining_orientation(old.get(name).angles for name in old.names())
-        )
+        config = replace(config, orientation=joining_orientation(old.angles(name) for name in old.names()))
         if config.orientation != "upright":
             stages.extract(work / "photos", made, config, masks=masks, run=run, overwrite=True)
             return
         upright = stages.extract(
             work / "photos", work / "upright.h5", config, masks=masks, run=run, overwrite=True
         )
-        shown = [old.get(name) for name in old.names()[:: -(-len(old.names()) // NUM_COMPARED)]]
+        shown = [_best_descriptors(old.get(name)) for name in old.names()]
     extractor = Extractor(config, run.device)
+
+    def most_matches(features: Features) -> int:
+        descriptors = _best_descriptors(features)
+        return max(len(match_descriptors(descriptors, other, MatchConfig(), run.device)) for other in shown)
 
     def described(name: str, features: Features) -> Features:
         """As it is, or turned by the quarter turn that matches clearly better."""
-        best, most = features, _most_matches(features, shown, settings.match) + MIN_GAIN
-        for turn in QUARTER_TURNS:
+        best, most = features, most_matches(features) + MIN_GAIN
+        for turn in QUARTER_TURNS if most < CLEAR else ():
             turned = described_turned(work / "photos" / name, features, turn, extractor)
-            count = _most_matches(turned, shown, settings.match)
-            if count > most:
+            if (count := most_matches(turned)) > most:
                 best, most = turned, count
         return best
 
     with FeatureFile(upright) as file:
-        items = ((name, described(name, file.get(name))) for name in file.names())
+        names = track(file.names(), "turn", len(file.names()), "photos")
+        items = ((name, described(name, file.get(name))) for name in names)
         write_features(made, items, file.config or {})
 
 
-def _most_matches(features: Features, others: Sequence[Features], config: MatchConfig) -> int:
-    return max(len(match_features(features, other, config)) for other in others)
+def _best_descriptors(features: Features) -> Float32:
+    return features.descriptors[np.argsort(-features.scores, kind="stable")[:PROBE_KEYPOINTS]]
 
 
 def _gather(images: Path, names: Sequence[str], folder: Path) -> None:
@@ -275,7 +279,7 @@ def _map(
     ):
         ids = {image.name: image.image_id for image in database.read_all_images()}
         sizes = {name: features.image_size(name) for name in new}
-        ids |= add_images(database, sizes, images, config.cameras, _old_folder(output))
+        ids |= add_images(database, sizes, images, config.cameras, _old_folders(output))
         with pycolmap.DatabaseTransaction(database):
             for name in new:
                 database.write_keypoints(ids[name], to_colmap(features.keypoints(name)))
@@ -333,11 +337,12 @@ def _put_in_place(output: Path, work: Path) -> AddResult:
     return result
 
 
-def _old_folder(output: Path) -> Path | None:
-    """The photo folder of the run, if it is still there."""
+def _old_folders(output: Path) -> list[Path]:
+    """Where the photos of the run are, as far as they are still there: its own folder and added ones."""
     path = output / "report.json"
-    known = json.loads(path.read_text(encoding="utf-8")).get("images_folder") if path.is_file() else None
-    return Path(known) if known and Path(known).is_dir() else None
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    folders = [known.get("images_folder"), *known.get("added_folders", ())]
+    return [Path(folder) for folder in folders if folder and Path(folder).is_dir()]
 
 
 def _refresh_report(output: Path, images: Path, models: list[pycolmap.Reconstruction]) -> None:
@@ -353,22 +358,21 @@ def _refresh_report(output: Path, images: Path, models: list[pycolmap.Reconstruc
     old = json.loads(path.read_text(encoding="utf-8"))
     with FeatureFile(output / "features.h5") as features:
         grown = all((images / name).is_file() for name in features.names())
-    folder = images if grown else _old_folder(output) or images
+    folder, *added = [images] if grown else dict.fromkeys([*_old_folders(output), images])
     config = ReconstructConfig(
         images=folder, output=output, extract=settings.extract, match=settings.match, map=settings.map
     )
     report = make_report(config, output, models, StageUsage(output / ".usage.json"))
-    records, added = dict(report.images), list(old.get("added_folders", ()))
-    if folder != images:
-        added = [*(one for one in added if one != str(images.resolve())), str(images.resolve())]
-        unusable = stages.unusable_images(images, output / "features.h5")
+    records = dict(report.images)
+    for further in added:
+        unusable = stages.unusable_images(further, output / "features.h5")
         records |= {name: ImageReport(0, 0, 0, False, f"it {why}") for name, why in unusable.items()}
     replace(
         report,
         configuration={**old.get("configuration", {}), "images": str(folder)},
         images=dict(sorted(records.items())),
         counts={**report.counts, "images": len(records)},
-        added_folders=tuple(added),
+        added_folders=tuple(map(str, added)),
     ).save(path)
     write_report_page(output)
 

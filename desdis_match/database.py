@@ -11,8 +11,9 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2  # noqa: F401 - before pycolmap, see cameras.py
@@ -100,12 +101,12 @@ def add_images(
     sizes: Mapping[str, tuple[int, int]],
     images_dir: Path | None,
     config: CameraConfig,
-    old_images_dir: Path | None = None,
+    old_folders: Sequence[Path] = (),
 ) -> dict[str, int]:
     """Give further images ids and cameras in an existing database; returns their ids by name.
 
     sizes: (width, height) of the new images. They share the camera of an image that is already there where
-    `config` would have let them, had all been given cameras at once. old_images_dir: where images are that
+    `config` would have let them, had all been given cameras at once. old_folders: where images may be that
     are not below `images_dir`.
     """
     if not sizes:
@@ -116,10 +117,14 @@ def add_images(
         name: (cameras[camera_id].width, cameras[camera_id].height) for name, camera_id in known.items()
     }
     photos: dict[str, PhotoInfo] = {}
-    for folder in (images_dir, old_images_dir):
-        if folder is not None:
-            left = {name: size for name, size in old_sizes.items() if name not in photos}
-            photos |= read_photo_info(folder, {n: size for n, size in left.items() if (folder / n).is_file()})
+    if images_dir is not None:
+        photos |= read_photo_info(
+            images_dir, {n: size for n, size in old_sizes.items() if (images_dir / n).is_file()}
+        )
+    for folder in old_folders:
+        left = {name for name in old_sizes if name not in photos and (folder / name).is_file()}
+        found = read_photo_info(folder, dict.fromkeys(sorted(left), (0, 0)))
+        photos |= {n: info for n, info in found.items() if info.size == old_sizes[n]}  # not one changed since
     if images_dir is None or config.camera_mode != "auto":  # which goes by their EXIF
         photos |= read_photo_info(None, {n: size for n, size in old_sizes.items() if n not in photos})
     old = list(photos)
@@ -176,6 +181,25 @@ def open_database(path: Path, create: bool = False) -> Iterator[pycolmap.Databas
         yield database
     finally:
         database.close()
+
+
+@contextmanager
+def readable_database(path: Path) -> Iterator[pycolmap.Database]:
+    """A COLMAP database to read; another program's stays as it is. Raises InputError as open_database."""
+    if not Path(path).is_file():
+        raise InputError(f"{path} does not exist; give COLMAP's database.db")
+    with ExitStack() as stack:
+        opened = Path(path)
+        if database_config(path) is None:
+            # COLMAP brings a database up to date and into another journal mode when it opens it.
+            opened = Path(stack.enter_context(TemporaryDirectory())) / "database.db"
+            copy_database(path, opened)
+        try:
+            database = pycolmap.Database.open(opened)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"{path} is not a readable COLMAP database: {error}") from error
+        stack.callback(database.close)
+        yield database
 
 
 @contextmanager

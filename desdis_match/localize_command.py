@@ -59,7 +59,7 @@ def localize(
         extraction = ExtractConfig(**settings)
         if extraction.orientation == "auto":  # compares a set's photos; a query comes alone
             extraction = replace(
-                extraction, orientation=joining_orientation(file.get(name).angles for name in file.names())
+                extraction, orientation=joining_orientation(file.angles(name) for name in file.names())
             )
             turns = QUARTER_TURNS if extraction.orientation == "upright" else ()
         else:

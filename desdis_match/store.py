@@ -126,6 +126,10 @@ class FeatureFile(H5Reader):
             raise InputError(f"{self.path}: {group.name}/keypoints is {keypoints.shape}, expected (N, 2)")
         return np.ascontiguousarray(keypoints[:, :2], dtype=np.float32)
 
+    def angles(self, name: str) -> NDArray[np.float32]:
+        """(N,) radians, as Kornia's; 0 where the file has none."""
+        return -np.deg2rad(self._column(self._group(name), "oris", self.num_keypoints(name), 0.0))
+
     def get(self, name: str) -> Features:
         """The features of one image.
 
@@ -152,7 +156,7 @@ class FeatureFile(H5Reader):
             descriptors=descriptors,
             scores=self._column(group, "scores", num, 1.0),
             scales=self._scales(group, num),
-            angles=-np.deg2rad(self._column(group, "oris", num, 0.0)),
+            angles=self.angles(name),
             image_size=self.image_size(name),
         )
 
@@ -175,7 +179,13 @@ class FeatureFile(H5Reader):
 
 
 def merge_features(path: Path, sources: Sequence[FeatureFile], config: Config) -> Path:
-    """All images of several features files in one, arrays copied as stored; `path` may be one of them."""
+    """All images of several features files in one, arrays copied as stored; `path` may be one of them.
+
+    Raises InputError for a file that is not ours: its scales mean something else.
+    """
+    for source in sources:
+        if "format" not in source.file().attrs:
+            raise InputError(f"{source.path} was not written by desdis-match, so it cannot be merged")
     items = sorted((name, i) for i, source in enumerate(sources) for name in source.names())
     return merge_h5(Path(path), FEATURES_FORMAT, items, sources, config)
 

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from .database import copy_database, database_config
+from .database import readable_database
 from .errors import InputError
 from .store import FeatureFile, MatchFile
 from .types import Float32
@@ -70,19 +69,12 @@ class DatabaseSource:
 
     def __init__(self, path: Path) -> None:
         with ExitStack() as stack:
-            opened = path
-            if database_config(path) is None:
-                # COLMAP brings a database up to date and into another journal mode when it opens it: not the
-                # user's.
-                opened = Path(stack.enter_context(TemporaryDirectory())) / "database.db"
-                copy_database(path, opened)
-            self._read(path, opened, stack)
+            self._database = stack.enter_context(readable_database(path))
+            self._read(path)
             self._opened = stack.pop_all()
 
-    def _read(self, path: Path, opened: Path, stack: ExitStack) -> None:
+    def _read(self, path: Path) -> None:
         try:
-            self._database = pycolmap.Database.open(str(opened))
-            stack.callback(self._database.close)
             images = sorted(self._database.read_all_images(), key=lambda image: image.name)
             cameras = {camera.camera_id: camera for camera in self._database.read_all_cameras()}
             geometry_ids, geometries = self._database.read_two_view_geometries()

@@ -265,6 +265,11 @@ def test_files_are_merged_as_stored_and_what_two_have_is_an_error(tmp_path: Path
         merge_features(old, [f, g], {"run": 3})
         with pytest.raises(InputError, match=r"'a\.jpg' is in .*new\.h5 and in another file"):
             merge_features(tmp_path / "x.h5", [g, g], {})
+    with h5py.File(tmp_path / "hloc.h5", "w") as file:
+        file["d.jpg/keypoints"] = np.zeros((1, 2), np.float32)
+    theirs = FeatureFile(tmp_path / "hloc.h5")
+    with theirs, pytest.raises(InputError, match=r"hloc\.h5 was not written by desdis-match"):
+        merge_features(tmp_path / "x.h5", [theirs], {})
     with FeatureFile(old) as merged:
         assert merged.config == {"run": 3}
         assert merged.counts() == {"a.jpg": 7, "b/2.jpg": 5, "c.jpg": 0}

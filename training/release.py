@@ -1,4 +1,4 @@
-"""Our own weights: python training/release.py --photos DIR --notredame DIR [--width 8] [--runs N N ...].
+"""Our own weights: python training/release.py --photos DIR --notredame DIR [--width N] [--runs N N ...].
 
 Reconstructs every set of photos and cuts the patches of its points, adds single photos under synthetic views
 and PhotoTour Notre Dame, and trains desdis-WIDTH from scratch with the preset `release`, or as the released

@@ -156,10 +156,10 @@ def read_frames(path: Path, names: Sequence[str]) -> dict[str, Float]:
             name: np.column_stack([one.keypoints, one.scales, one.angles]).astype(np.float64)
             for name, one in features.items()
         }
-    import pycolmap
+    from ..database import readable_database
 
     frames = {}
-    with pycolmap.Database.open(str(path)) as database:
+    with readable_database(path) as database:
         ids = {image.name: image.image_id for image in database.read_all_images()}
         for name in names:
             if name not in ids:

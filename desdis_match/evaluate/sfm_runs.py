@@ -20,7 +20,7 @@ from ..colmap import MapConfig, read_models, run_mapping
 from ..errors import InputError, NoModelError
 from ..extract import ExtractConfig
 from ..files import canonical_json
-from ..images import list_images
+from ..images import list_images, open_header
 from ..match import MatchConfig
 from ..reconstruct import ReconstructConfig, reconstruct
 from ..stages import RunConfig
@@ -181,10 +181,8 @@ def colmap_camera_mode(images: Path, cameras: CameraConfig) -> Any:
 
 def photo_size(path: Path) -> tuple[int, int]:
     """(width, height) from a file's header."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
+        with open_header(path) as image:
             return image.size
     except OSError as error:
         raise InputError(f"{path} is no readable image ({error})") from error

@@ -134,7 +134,8 @@ def unfinished(output: Path, config: Config) -> Iterator[ShardFolder]:
         finally:
             shards.close()
         shards.remove()
-    (folder / ".lock").unlink(missing_ok=True)
+        with suppress(OSError):  # Windows keeps a file that is open
+            (folder / ".lock").unlink()
     with suppress(OSError):  # a run that began just now has it
         folder.rmdir()
 
