@@ -109,9 +109,9 @@ NOT_OF_THE_COMMAND = (
 
 
 def logs(name: str) -> list[list[dict[str, Any]]]:
-    """Lines of each of its runs."""
-    files = sorted(LOGS.glob(f"{name}-*.jsonl"), key=lambda path: int(path.stem.rpartition("-")[2]))
-    return [read_log(path) for path in files]
+    """Lines of each of its runs, none of a run that was left out."""
+    files = {int(path.stem.rpartition("-")[2]): path for path in LOGS.glob(f"{name}-*.jsonl")}
+    return [read_log(files[number]) if number in files else [] for number in range(1, max(files) + 1)]
 
 
 def command(steps: list[int], config: dict[str, Any]) -> str:
@@ -134,7 +134,8 @@ def card(path: Path) -> str:
     config = header["config"]
     optim, loss, scores = config["optim"], config["loss"], header["scores"]
     runs = logs(name)
-    steps = [run[-1]["step"] for run in runs]
+    steps = [run[-1]["step"] if run else 0 for run in runs]
+    third = [number for number in steps[2:] if number]
     return TEMPLATE.read_text(encoding="utf-8").format(
         name=name,
         file=path.name,
@@ -148,11 +149,11 @@ def card(path: Path) -> str:
         size=path.stat().st_size,
         first=steps[0],
         second=steps[1],
-        others=("each for itself, " if len(steps) > 3 else "")
-        + " and ".join(f"{number:,}" for number in steps[2:]),
+        others=("each for itself, " if len(third) > 1 else "")
+        + " and ".join(f"{number:,}" for number in third),
         batch=config["batch"],
         pairs=sum(steps) * config["batch"],
-        minutes=sum(run[-1]["seconds"] for run in runs) / 60,
+        minutes=sum(run[-1]["seconds"] for run in runs if run) / 60,
         optimizer=f"{optim['kind']}, {optim['decay']} decay",
         rates=", ".join(f"{lr:g}" for _, lr in RUNS),
         loss=loss["kind"],
@@ -174,6 +175,8 @@ def curves(files: list[Path], path: Path) -> None:
         batch = read_weights(weights)[1]["config"]["batch"]
         behind = 0
         for run, lines in enumerate(logs(weights.stem)):
+            if not lines:
+                continue
             scored = [line for line in lines if "map_hard" in line]
             pairs = [(behind + line["step"]) * batch / 1e6 for line in scored]
             behind += lines[-1]["step"] if run < 2 else 0  # all others start where the second ended

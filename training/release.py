@@ -83,7 +83,8 @@ class Arguments:
     """8, 16, 24 or 32; --student.width where it is not given."""
     runs: tuple[int, ...] = ()
     """Steps of each run, made as RUNS says in folders desdis-WIDTH-1 and so on: the second goes on from the
-    first, all others go on from the second, and the average of all from the second on goes to desdis-WIDTH.
+    first, all others go on from the second, and the average of all from the second on goes to desdis-WIDTH;
+    0 leaves one of those others out, with the batches that its number stands for.
     None: a single run from scratch with the preset. Beside --runs the options --steps and --optim.lr have no
     effect, nor in the first two runs those of turns and clipping."""
     output: Path = Path("out/release")
@@ -131,6 +132,8 @@ def main(argv: list[str]) -> int:
         untouched.teacher.names,
     ):
         raise InputError("the data are set by --photos and --notredame, the teachers by --teachers")
+    if 0 in arguments.runs[:2]:
+        raise InputError("all further --runs go on from the first two, so 0 cannot leave those out")
     width = arguments.width or preset.student.width
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     patches = arguments.output / "patches"
@@ -154,6 +157,8 @@ def main(argv: list[str]) -> int:
     ended: list[Path] = []
     run_config = config
     for number, steps in enumerate(arguments.runs):
+        if not steps:
+            continue
         augment, lr = RUNS[min(number, len(RUNS) - 1)]
         start = str(ended[min(number, 2) - 1]) if ended else config.student.start
         run_config = replace(
