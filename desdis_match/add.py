@@ -44,12 +44,11 @@ from .diagnose import starvation
 from .errors import InputError
 from .extend import extend_model
 from .extract import ExtractConfig, Extractor
-from .extract_auto import QUARTER_TURNS, described_turned, joining_orientation
 from .files import canonical_json
 from .images import list_images
-from .match import MatchConfig, match_descriptors
+from .joining import WayUp, joining_orientation
+from .match import MatchConfig
 from .options import parse
-from .orientation_auto import PROBE_KEYPOINTS
 from .pairs import exhaustive_pairs, pairs_from_file, write_pairs
 from .progress import track
 from .store import (
@@ -61,17 +60,9 @@ from .store import (
     merge_matches,
     write_features,
 )
-from .types import Features, Float32
 from .verification import VerifyConfig, verify
 
 log = logging.getLogger(__name__)
-
-MIN_GAIN = 15
-"""Matches of the best keypoints with one photo of the model that a new photo must have more when turned;
-photos of different things have a handful by chance."""
-
-CLEAR = 60
-"""Upright, a photo with this many matches, MIN_GAIN included, is not turned at all."""
 
 STAMP = "made_by.json"
 """In sparse/: what made the models (stages.map_images)."""
@@ -212,42 +203,23 @@ def _extract(
     output: Path, work: Path, settings: _Settings, masks: Path | None, run: stages.RunConfig
 ) -> None:
     """features.h5 of the new photos, in `work`: described so that they match those that are there."""
-    made, config = work / "new_features.h5", settings.extract
-    if config.orientation != "auto":
-        stages.extract(work / "photos", made, config, masks=masks, run=run, overwrite=True)
-        return
+    photos, made, config = work / "photos", work / "new_features.h5", settings.extract
     with FeatureFile(output / "features.h5") as old:
-        config = replace(config, orientation=joining_orientation(old.angles(name) for name in old.names()))
-        if config.orientation != "upright":
-            stages.extract(work / "photos", made, config, masks=masks, run=run, overwrite=True)
+        as_set = config.orientation == "auto"
+        if as_set:
+            config = replace(
+                config, orientation=joining_orientation(old.angles(name) for name in old.names())
+            )
+        turned = as_set and config.orientation == "upright"
+        first = work / "upright.h5" if turned else made
+        stages.extract(photos, first, config, masks=masks, run=run, overwrite=True)
+        if not turned:
             return
-        upright = stages.extract(
-            work / "photos", work / "upright.h5", config, masks=masks, run=run, overwrite=True
-        )
-        shown = [_best_descriptors(old.get(name)) for name in old.names()]
-    extractor = Extractor(config, run.device)
-
-    def most_matches(features: Features) -> int:
-        descriptors = _best_descriptors(features)
-        return max(len(match_descriptors(descriptors, other, MatchConfig(), run.device)) for other in shown)
-
-    def described(name: str, features: Features) -> Features:
-        """As it is, or turned by the quarter turn that matches clearly better."""
-        best, most = features, most_matches(features) + MIN_GAIN
-        for turn in QUARTER_TURNS if most < CLEAR else ():
-            turned = described_turned(work / "photos" / name, features, turn, extractor)
-            if (count := most_matches(turned)) > most:
-                best, most = turned, count
-        return best
-
-    with FeatureFile(upright) as file:
+        way_up = WayUp((old.get(name) for name in old.names()), Extractor(config, run.device))
+    with FeatureFile(first) as file:
         names = track(file.names(), "turn", len(file.names()), "photos")
-        items = ((name, described(name, file.get(name))) for name in names)
+        items = ((name, way_up(photos / name, file.get(name))) for name in names)
         write_features(made, items, file.config or {})
-
-
-def _best_descriptors(features: Features) -> Float32:
-    return features.descriptors[np.argsort(-features.scores, kind="stable")[:PROBE_KEYPOINTS]]
 
 
 def _gather(images: Path, names: Sequence[str], folder: Path) -> None:

@@ -173,14 +173,18 @@ def open_database(path: Path, create: bool = False) -> Iterator[pycolmap.Databas
     """An existing COLMAP database. Raises InputError when it is missing or damaged."""
     if not create and not Path(path).is_file():
         raise InputError(f"{path} does not exist; `desdis-match map` makes it")
-    try:
-        database = pycolmap.Database.open(path)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{path} is not a readable COLMAP database: {error}") from error
+    database = _opened(path, path)
     try:
         yield database
     finally:
         database.close()
+
+
+def _opened(path: Path, named: Path) -> pycolmap.Database:
+    try:
+        return pycolmap.Database.open(path)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{named} is not a readable COLMAP database: {error}") from error
 
 
 @contextmanager
@@ -194,10 +198,7 @@ def readable_database(path: Path) -> Iterator[pycolmap.Database]:
             # COLMAP brings a database up to date and into another journal mode when it opens it.
             opened = Path(stack.enter_context(TemporaryDirectory())) / "database.db"
             copy_database(path, opened)
-        try:
-            database = pycolmap.Database.open(opened)
-        except (RuntimeError, ValueError) as error:
-            raise InputError(f"{path} is not a readable COLMAP database: {error}") from error
+        database = _opened(opened, path)
         stack.callback(database.close)
         yield database
 

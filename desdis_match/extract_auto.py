@@ -10,22 +10,20 @@ the same for the same photo in any process, so that a stage can spread them and 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from .detectors import detect
-from .extract import Descriptor, ExtractConfig, Extractor, describe_frames, describe_keypoints
-from .given import GivenKeypoints
+from .extract import Descriptor, ExtractConfig, Extractor, describe_frames
 from .images import GrayImage, read_gray, read_mask
 from .orientation_auto import Probe, Turn, auto_angles, probe, turned
-from .patches import FRAME_SCALE, PatchPyramid
+from .patches import PatchPyramid
 from .shards import Arrays, features_from_arrays, features_to_arrays
 from .types import Features
 
@@ -95,27 +93,6 @@ def extract_together(
         turn_features(gray, first, turn, config, descriptor, device)
         for gray, first, turn in zip(grays, passes, turns, strict=True)
     ]
-
-
-QUARTER_TURNS = (math.pi / 2, -math.pi / 2, math.pi)
-"""Tried on a photo that comes to a finished set, which has no probes any more."""
-
-
-def joining_orientation(angles: Iterable[NDArray[np.float32]]) -> Literal["upright", "multi"]:
-    """How photos that come later to a set described with `auto` are described first.
-
-    angles: of the frames (N,) of each photo of the set. `multi` where most photos have a direction for each
-    keypoint, else upright, to be turned by quarters (`described_turned`) where they do not match so.
-    """
-    alike = [len(of_photo) == 0 or abs(np.exp(1j * of_photo).mean()) > 0.999 for of_photo in angles]
-    return "upright" if 2 * sum(alike) >= len(alike) else "multi"
-
-
-def described_turned(photo: Path, features: Features, turn: float, extractor: Extractor) -> Features:
-    """The same keypoints described in frames turned by `turn` radians."""
-    given = GivenKeypoints(features.keypoints, features.scales / FRAME_SCALE, features.angles + turn)
-    turned = describe_keypoints(photo, given, extractor.config, extractor.descriptor, extractor.device)
-    return replace(turned, scores=features.scores)
 
 
 def first_pass_to_arrays(first: FirstPass) -> dict[str, NDArray[Any]]:

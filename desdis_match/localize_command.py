@@ -15,8 +15,8 @@ from .cameras import read_photo_info
 from .colmap import read_model
 from .errors import InputError, NoModelError
 from .extract import ExtractConfig, Extractor
-from .extract_auto import QUARTER_TURNS, described_turned, joining_orientation
 from .files import atomic_path
+from .joining import QUARTER_TURNS, described_turned, joining_orientation
 from .localize import Localization, LocalizeConfig, Localizer
 from .options import parse
 from .progress import track
