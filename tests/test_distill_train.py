@@ -71,7 +71,7 @@ class Killed(BaseException):
     """Stands for a kill: nothing of ours catches it."""
 
 
-@pytest.mark.parametrize("kind", ["adam", "sgd"])
+@pytest.mark.parametrize("kind", ["adam", "sgd", "muon"])
 @pytest.mark.parametrize("sees", ["augmented", "plain"])
 def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(
     tmp_path, data, teacher_file, kind, sees, monkeypatch

@@ -63,12 +63,14 @@ class TeacherConfig:
 class OptimConfig:
     """Optimizer and its schedule."""
 
-    kind: Literal["adam", "adamw", "sgd"] = "adam"
+    kind: Literal["adam", "adamw", "sgd", "muon"] = "adam"
+    """The learning rate of muon is the angle by which a step turns a kernel, radians; try 0.05."""
     lr: float = 5e-3
     """Peak learning rate."""
     weight_decay: float = 1e-4
+    """Not for muon, which keeps the length of the weights."""
     momentum: float = 0.9
-    """sgd only."""
+    """sgd and muon."""
     warm_up: float = 0.05
     """Share of the run in which the learning rate grows to its peak."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"

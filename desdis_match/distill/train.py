@@ -25,6 +25,7 @@ from .batches import Batches, step_seed
 from .config import TrainConfig, differences, with_defaults
 from .datasets import load_sources
 from .mining import may_match
+from .muon import Muon
 from .objective import BatchLoss, batch_loss
 from .patchset import PatchSet
 from .record import Bar, Record, Stopwatch
@@ -77,6 +78,8 @@ def make_optimizer(config: TrainConfig, network: nn.Module) -> torch.optim.Optim
         return torch.optim.SGD(
             network.parameters(), optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay
         )
+    if optim.kind == "muon":
+        return Muon(network.parameters(), optim.lr, optim.momentum)
     kind = torch.optim.Adam if optim.kind == "adam" else torch.optim.AdamW
     return kind(network.parameters(), optim.lr, weight_decay=optim.weight_decay)
 
