@@ -219,7 +219,7 @@ def _extract(
     with FeatureFile(first) as file:
         names = track(file.names(), "turn", len(file.names()), "photos")
         items = ((name, way_up(photos / name, file.get(name))) for name in names)
-        write_features(made, items, file.config or {})
+        write_features(made, items, file.config or {}, left_out=file.left_out())
 
 
 def _gather(images: Path, names: Sequence[str], folder: Path) -> None:
@@ -291,10 +291,12 @@ def _put_in_place(output: Path, work: Path) -> AddResult:
     write_points(models[0], output / "points.ply")
     diagnosis = starvation(output / "database.db", models)
     records = {record.name: record for record in diagnosis.images}
+    with FeatureFile(output / "features.h5") as features:
+        unusable = features.left_out()
     left_out = {}
     for name in ready["new"]:
         if name not in records:
-            left_out[name] = "it cannot be read or used"
+            left_out[name] = f"it {unusable.get(name, 'cannot be used')}"
         elif records[name].model != 0:
             left_out[name] = records[name].reason or f"it is in model {records[name].model}"
     result = AddResult(

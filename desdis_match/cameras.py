@@ -16,7 +16,7 @@ import cv2  # noqa: F401 - before pycolmap: loaded after it, OpenCV uses pycolma
 import pycolmap
 
 from .errors import InputError
-from .images import exif_focal, open_header
+from .images import header_focal, read_header
 
 CameraMode = Literal["auto", "single", "per-folder", "per-image"]
 
@@ -77,18 +77,18 @@ def _photo_info(path: Path) -> PhotoInfo | None:
     """From the header alone where possible; None for a format that Pillow does not know."""
     from PIL import ExifTags
 
-    try:
-        with open_header(path) as image:
-            size, exif = image.size, image.getexif()
-    except (OSError, SyntaxError, ValueError):
+    header = read_header(path)
+    if header is None:
         return None
-    make, model = (str(exif.get(tag, "")).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
-    focal = exif_focal(path)
-    if focal is None and ExifTags.Base.FocalLength in exif.get_ifd(ExifTags.IFD.Exif):
+    make, model = (
+        str(header.tags.get(tag, "")).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model)
+    )
+    focal = header_focal(header)
+    if focal is None and ExifTags.Base.FocalLength in header.exif:
         # COLMAP knows the sensors of many cameras, but decodes the whole photo to say so.
         bitmap = pycolmap.Bitmap.read(path, as_rgb=False)
         focal = None if bitmap is None else bitmap.exif_focal_length()
-    return PhotoInfo(size, f"{make} {model}".strip() or None, focal)
+    return PhotoInfo(header.size, f"{make} {model}".strip() or None, focal)
 
 
 def assign_cameras(

@@ -20,6 +20,7 @@ import pycolmap
 
 from .cameras import CameraConfig
 from .colmap_log import log_to
+from .colours import colour_black_points
 from .database import build_database, copy_database, open_database, remove_database
 from .errors import InputError
 from .files import atomic_path
@@ -117,6 +118,9 @@ def run_mapping(
                 models = MAPPERS[config.mapper](database_path, images_dir, raw, config, threads, num_images)
             except (RuntimeError, ValueError) as error:
                 raise InputError(f"COLMAP stopped on {database_path}: {error}") from error
+            if images_dir is not None:
+                for model in models:
+                    colour_black_points(model, images_dir)
         shutil.rmtree(raw)
         return _write_numbered(models, folder)
 
@@ -272,6 +276,11 @@ def model_folders(sparse: Path) -> list[Path]:
 
 def read_model(folder: Path) -> pycolmap.Reconstruction:
     """A COLMAP model, binary or text. Raises InputError when it is missing or damaged."""
+    for name in ("cameras.bin", "images.bin", "points3D.bin"):
+        path = Path(folder) / name
+        # Without the 8 bytes of the count that it begins with, COLMAP reads on until the memory is full.
+        if path.is_file() and path.stat().st_size < 8:
+            raise InputError(f"{folder} holds no readable COLMAP model: {name} is cut off; make it again")
     try:
         return pycolmap.Reconstruction(folder)
     except (RuntimeError, ValueError, IndexError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -177,19 +177,33 @@ def _suppression_radii(found: Extrema) -> NDArray[np.float64]:
 
 def without_duplicates(found: Extrema) -> Extrema:
     """Of extrema at the same place and scale (SAME_PLACE, SAME_SCALE) keep the one of highest contrast."""
-    from scipy.spatial import cKDTree
-
     order = found.contrast.argsort(descending=True, stable=True)
     found = _take(found, order)
     xy, sigma = found.xy.cpu().double().numpy(), found.sigma.cpu().double().numpy()
     keep = np.ones(len(xy), bool)
-    if len(xy):
-        near = cKDTree(xy).query_pairs(SAME_PLACE * float(sigma.max()), output_type="ndarray")
+    for near in _near_pairs(xy, sigma):
         distance = np.linalg.norm(xy[near[:, 0]] - xy[near[:, 1]], axis=1)
         small, large = sigma[near].min(1), sigma[near].max(1)
         near = near[(distance < SAME_PLACE * small) & (large < SAME_SCALE * small)]
         keep[near.max(1)] = False  # of each pair the one further down; both rows are in order of contrast
     return _take(found, torch.from_numpy(keep).to(found.xy.device))
+
+
+def _near_pairs(xy: NDArray[np.float64], sigma: NDArray[np.float64]) -> Iterator[NDArray[np.int64]]:
+    """Pairs of rows (M, 2) with all that are within SAME_PLACE and SAME_SCALE, and some more; some twice.
+
+    By bands of sigma, each with the next: in the radius of the largest blob lie thousands of the small ones.
+    """
+    from scipy.spatial import cKDTree
+
+    if len(xy) == 0:
+        return
+    band = np.floor(np.log(sigma / sigma.min()) / np.log(SAME_SCALE)).astype(np.int64)
+    for number in np.unique(band):
+        rows = np.flatnonzero((band == number) | (band == number + 1))
+        # The smaller sigma of a pair that counts is in this band; the little more is for rounding.
+        radius = SAME_PLACE * float(sigma[band == number].max()) * (1 + 1e-9)
+        yield rows[cKDTree(xy[rows]).query_pairs(radius, output_type="ndarray")]
 
 
 def _take(found: Extrema, rows: Tensor | slice) -> Extrema:

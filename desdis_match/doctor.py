@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from .options import parse
 from .scale import available_cores
 from .scene import Scene, View, render, transfer
 from .synthetic import SyntheticConfig, make_scene, make_views
+from .versions import installed_version
 
 logger = logging.getLogger(__name__)
 
@@ -90,12 +90,9 @@ def find_versions() -> dict[str, str]:
     """By package; what is missing says so, and how to get it."""
     found = {"desdis-match": __version__, "python": platform.python_version()}
     for package in (*PACKAGES, *OPTIONAL):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            extra = OPTIONAL.get(package)
-            install = f"pip install 'desdis-match[{extra}]'" if extra else f"pip install {package}"
-            found[package] = f"not installed ({install})"
+        extra = OPTIONAL.get(package)
+        install = f"pip install 'desdis-match[{extra}]'" if extra else f"pip install {package}"
+        found[package] = installed_version(package) or f"not installed ({install})"
     return found
 
 
@@ -111,7 +108,9 @@ def find_devices() -> dict[str, str]:
     if torch.backends.mps.is_available():
         found["mps"] = "Apple GPU"
     chosen = pick_device("auto").type
-    return {name: text + (" (auto)" if name.split(":")[0] == chosen else "") for name, text in found.items()}
+    if chosen == "cuda":
+        chosen = f"cuda:{torch.cuda.current_device()}"
+    return {name: text + (" (auto)" if name == chosen else "") for name, text in found.items()}
 
 
 def find_weights() -> dict[str, str]:

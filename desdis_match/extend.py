@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .colmap import MapConfig, incremental_options
 from .colmap_log import log_to
+from .colours import colour_black_points
 from .errors import InputError
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ def extend_model(
         name = grown.image(image_id).name
         if name in wanted and (images_dir / name).is_file():
             grown.extract_colors_for_image(image_id, images_dir)
+    colour_black_points(grown, images_dir)
     return grown
 
 

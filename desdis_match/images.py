@@ -8,10 +8,12 @@ pixel, also after resizing: `x_original = (x_resized + 0.5) / sx - 0.5`. Sizes a
 from __future__ import annotations
 
 import math
+import struct
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -29,6 +31,9 @@ MIN_SIDE = 16
 
 FILM_DIAGONAL_MM = math.hypot(36.0, 24.0)
 """Diagonal of the 35 mm film frame, to which EXIF's FocalLengthIn35mmFilm refers (CIPA DCG-001)."""
+
+TIFF_ORIENTATION = 274
+"""TIFF 6.0's tag that says how to turn the picture for showing it."""
 
 
 class UnreadableImage(InputError):
@@ -55,13 +60,19 @@ class GrayImage:
 def list_images(folder: Path) -> list[str]:
     """Names of the images below `folder`: sorted POSIX paths relative to it.
 
-    Raises InputError where there is no such folder.
+    Raises InputError where there is no such folder, and for a name that is not UTF-8.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder that holds the photos")
     found = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    names = sorted(path.relative_to(folder).as_posix() for path in found)
+    for name in names:
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError:  # bytes that os.fsdecode could not read
+            raise InputError(f"the file name {name!r} in {folder} is not UTF-8; rename the file") from None
+    return names
 
 
 def read_gray(path: Path, max_size: int | None = 1600) -> GrayImage:
@@ -91,6 +102,18 @@ def read_gray(path: Path, max_size: int | None = 1600) -> GrayImage:
         np.float32, copy=False
     )
     return GrayImage(shrunk, (width, height), (new_width / width, new_height / height))
+
+
+def read_rgb(path: Path | str) -> NDArray[np.uint8]:
+    """A photo as (height, width, 3) red, green, blue of 8 bits, as stored: EXIF rotation is not applied.
+
+    Raises UnreadableImage.
+    """
+    path = Path(path)
+    image = _imdecode(_read_bytes(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UnreadableImage(path, "is damaged or in a format that cannot be read as an image")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 def to_original(xy: NDArray, image: GrayImage) -> NDArray[np.float32]:
@@ -153,20 +176,56 @@ def open_header(path: Path) -> PillowImage:
                 Image.MAX_IMAGE_PIXELS = limit
 
 
+@dataclass(frozen=True)
+class PhotoHeader:
+    """What a photo's file says besides its pixels."""
+
+    size: tuple[int, int]  # width, height as stored
+    tags: Mapping[int, Any]  # EXIF's main directory: make, model, ...
+    exif: Mapping[int, Any]  # its Exif directory: focal length, ...
+
+
+def read_header(path: Path) -> PhotoHeader | None:
+    """Size and EXIF without decoding; None for what Pillow cannot read."""
+    from PIL import ExifTags
+
+    damaged = (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error)
+    try:
+        with open_header(path) as image:
+            size = stored_size(image)
+            try:  # while the file is open: of a TIFF, Pillow reads the Exif directory from it
+                tags = image.getexif()
+                return PhotoHeader(size, dict(tags), dict(tags.get_ifd(ExifTags.IFD.Exif)))
+            except damaged:
+                return PhotoHeader(size, {}, {})  # EXIF is a hint
+    except damaged:
+        return None  # whether the photo is readable is read_gray's business
+
+
+def stored_size(image: PillowImage) -> tuple[int, int]:
+    """(width, height) as stored, of a photo opened by `open_header`; Pillow turns a TIFF's by Orientation."""
+    from PIL import ExifTags
+
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return image.size
+    return int(tags[ExifTags.Base.ImageWidth]), int(tags[ExifTags.Base.ImageLength])
+
+
 def exif_focal(path: Path) -> float | None:
     """Focal length in pixels of the stored photo from its EXIF, or None where EXIF does not tell it.
 
     From FocalLengthIn35mmFilm over the frame's diagonal, else from FocalLength and FocalPlaneXResolution.
     """
+    header = read_header(path)
+    return None if header is None else header_focal(header)
+
+
+def header_focal(header: PhotoHeader) -> float | None:
+    """The same for a header that was read."""
     from PIL import ExifTags
 
-    try:
-        with open_header(path) as image:
-            width, height = image.size
-            exif = image.getexif()
-    except (OSError, SyntaxError, ValueError):
-        return None  # EXIF is a hint; whether the photo is readable is read_gray's business
-    ifd = exif.get_ifd(ExifTags.IFD.Exif)
+    (width, height), ifd = header.size, header.exif
     equivalent = _positive(ifd.get(ExifTags.Base.FocalLengthIn35mmFilm))
     if equivalent:
         return equivalent * math.hypot(width, height) / FILM_DIAGONAL_MM
@@ -175,9 +234,14 @@ def exif_focal(path: Path) -> float | None:
     unit_mm = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}.get(ifd.get(ExifTags.Base.FocalPlaneResolutionUnit, 2))
     if not (focal_mm and resolution and unit_mm):
         return None
-    # The resolution counts pixels of the photo as it was taken; a copy that was shrunk keeps it.
-    taken_width = _positive(ifd.get(ExifTags.Base.ExifImageWidth)) or width
-    return focal_mm * resolution / unit_mm * width / taken_width
+    # The resolution counts pixels of the photo as it was taken; a copy that was shrunk or turned keeps it.
+    taken_width = _positive(ifd.get(ExifTags.Base.ExifImageWidth))
+    taken_height = _positive(ifd.get(ExifTags.Base.ExifImageHeight))
+    if taken_width and taken_height:
+        shrunk = max(width, height) / max(taken_width, taken_height)
+    else:
+        shrunk = width / (taken_width or width)
+    return focal_mm * resolution / unit_mm * shrunk
 
 
 def _positive(value) -> float | None:
@@ -206,18 +270,55 @@ def _decode(path: Path, data: NDArray[np.uint8]) -> NDArray:
     # A JPEG's luma is its grey picture. Other decoders weight the colours each in its own way: do it here.
     is_jpeg = data[:2].tobytes() == b"\xff\xd8"
     colour = cv2.IMREAD_GRAYSCALE if is_jpeg else cv2.IMREAD_ANYCOLOR
-    log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    stored = _imdecode(data, colour | cv2.IMREAD_ANYDEPTH)
     try:
-        stored = cv2.imdecode(data, colour | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
         if stored is not None and stored.ndim == 3:
             stored = cv2.cvtColor(stored, cv2.COLOR_BGR2GRAY)
-    except cv2.error:
+    except cv2.error:  # colours of a depth that it does not know
         stored = None
-    finally:
-        cv2.utils.logging.setLogLevel(log_level)
-    if stored is None or stored.size == 0:
+    if stored is None:
         raise UnreadableImage(path, "is damaged or in a format that cannot be read")
     return stored
+
+
+def _imdecode(data: NDArray[np.uint8], flags: int) -> NDArray | None:
+    """OpenCV's decoding of an image as stored, silent; None for what it cannot read."""
+    data = _without_tiff_orientation(data)
+    log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        image = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(log_level)
+    return image if image is not None and image.size else None
+
+
+def _without_tiff_orientation(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A TIFF's bytes with Orientation 1 in its first directory, other files' as they are.
+
+    OpenCV turns a TIFF's pixels whatever its flags say.
+    """
+    order = {b"II*\0": "<", b"II+\0": "<", b"MM\0*": ">", b"MM\0+": ">"}.get(data[:4].tobytes())
+    if order is None:
+        return data
+    raw = data.tobytes()
+    try:
+        if b"*" in raw[2:4]:
+            (at,) = struct.unpack_from(f"{order}I", raw, 4)
+            (count,) = struct.unpack_from(f"{order}H", raw, at)
+            first, entry = at + 2, struct.pack(f"{order}HHIHH", TIFF_ORIENTATION, 3, 1, 1, 0)
+        else:  # BigTIFF
+            (at,) = struct.unpack_from(f"{order}Q", raw, 8)
+            (count,) = struct.unpack_from(f"{order}Q", raw, at)
+            first, entry = at + 8, struct.pack(f"{order}HHQHHI", TIFF_ORIENTATION, 3, 1, 1, 0, 0)
+        for start in range(first, first + len(entry) * count, len(entry)):
+            if struct.unpack_from(f"{order}H", raw, start) == (TIFF_ORIENTATION,):
+                raw = raw[:start] + entry + raw[start + len(entry) :]
+                break
+    except (struct.error, OverflowError):
+        pass  # an offset beyond the end: the decoder says what is wrong
+    return np.frombuffer(raw, np.uint8)
 
 
 def _to_unit_range(stored: NDArray) -> NDArray[np.float32]:

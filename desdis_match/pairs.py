@@ -6,6 +6,7 @@ positions) take their place in it as functions that are given what they need.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -29,12 +30,13 @@ def sequential_pairs(
 ) -> list[Pair]:
     """Each image with the next `overlap` ones of the sorted names, as a video's frames.
 
+    Numbers in names are sorted by their value: frame_2 comes before frame_10.
     `quadratic` adds those at distances 2**k beyond (k up to `overlap`, as COLMAP does), `loop` joins the end
     to the start.
     """
     if overlap < 1:
         raise InputError(f"overlap is {overlap}; it must be at least 1")
-    names = sorted(names)
+    names = sorted(names, key=_natural)
     steps = set(range(1, overlap + 1))
     if quadratic:
         steps |= {2**k for k in range(overlap + 1) if 2**k < len(names)}
@@ -47,6 +49,12 @@ def sequential_pairs(
             if j < len(names) and j != i:
                 found.setdefault((name, names[j]) if i < j else (names[j], name))
     return list(found)
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """Sorts numbers in names by value; the name itself decides between 1 and 01."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 def reuse_order(pairs: Sequence[Pair]) -> list[Pair]:
@@ -87,15 +95,23 @@ def pairs_from_file(path: str | Path, names: Iterable[str] | None = None) -> lis
 
 
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> Path:
-    """Write `a b` lines to a temporary file and rename it; raises InputError for a name with a line break."""
+    """Write `a b` lines to a temporary file and rename it.
+
+    Raises InputError for a name with a line break and a path that cannot be written.
+    """
     path = Path(path)
     lines = []
     for name0, name1 in pairs:
         if any(c in name for name in (name0, name1) for c in "\r\n"):
             raise InputError(f"the pair {name0!r}, {name1!r} has a line break in a name; rename the image")
         lines.append(f"{name0} {name1}\n")
-    with atomic_path(path) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}); give another with --output"
+        ) from error
     return path
 
 

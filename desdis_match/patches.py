@@ -88,7 +88,8 @@ def scaled_lafs(lafs: Tensor, factor: float) -> Tensor:
 
 def laf_scales(lafs: Tensor) -> Tensor:
     """sqrt|det A| (N,) of frames (N, 2, 3)."""
-    return torch.linalg.det(lafs[..., :2].double()).abs().sqrt().to(lafs.dtype)
+    shapes = lafs[..., :2].cpu() if lafs.device.type == "mps" else lafs[..., :2]  # MPS has no float64
+    return torch.linalg.det(shapes.double()).abs().sqrt().to(lafs)
 
 
 def laf_angles(lafs: Tensor) -> Tensor:
@@ -142,10 +143,19 @@ def _sample_level(level: Tensor, frames: Tensor, size: int) -> Tensor:
         return torch.from_numpy(sampled).view(-1, size, size)
     grid = torch.stack([(2.0 * x + 1.0) / width - 1.0, (2.0 * y + 1.0) / height - 1.0], -1)
     grid = grid.reshape(1, -1, size, 2)
+    padding = "border"
+    if level.device.type == "mps":  # where torch may have no such padding
+        grid, padding = _within(grid, width, height), "zeros"
     patches = torch.nn.functional.grid_sample(
-        level[None, None], grid, mode="bilinear", padding_mode="border", align_corners=False
+        level[None, None], grid, mode="bilinear", padding_mode=padding, align_corners=False
     )
     return patches.view(-1, size, size)
+
+
+def _within(grid: Tensor, width: int, height: int) -> Tensor:
+    """Points (..., 2: x, y) in [-1, 1] moved to the outer pixels' centres where they are beyond them."""
+    limit = 1.0 - 1.0 / grid.new_tensor([width, height])
+    return torch.minimum(torch.maximum(grid, -limit), limit)
 
 
 def _halved(level: Tensor) -> Tensor:

@@ -146,7 +146,7 @@ def make_report(
         )
         for record in diagnosis.images
     }
-    unusable = unusable_images(config.images, output / "features.h5", config.masks)
+    unusable = unusable_images(config.images, output / "features.h5")
     images |= {name: ImageReport(0, 0, 0, False, f"it {why}") for name, why in unusable.items()}
     return Report(
         images_folder=str(config.images.resolve()),

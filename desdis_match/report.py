@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from rich.table import Table
 from . import __version__
 from .files import Config, atomic_path, canonical_json
 from .usage import measured
+from .versions import installed_version
 
 REPORT_FORMAT = "desdis_match report 1"
 
@@ -107,7 +107,7 @@ def versions() -> dict[str, str]:
     return {
         "desdis-match": __version__,
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **{package: installed_version(package) or "unknown" for package in PACKAGES},
     }
 
 

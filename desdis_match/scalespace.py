@@ -319,9 +319,12 @@ def _convolve(image: Tensor, kernel_x, kernel_y, out: Tensor | None = None) -> T
         )
         return out
     across = _reflected(image, len(kernel_x) // 2, 1)[None, None]
-    across = F.conv2d(across, image.new_tensor(kernel_x).view(1, 1, 1, -1))
-    down = _reflected(across[0, 0], len(kernel_y) // 2, 0)[None, None]
-    return out.copy_(F.conv2d(down, image.new_tensor(kernel_y).view(1, 1, -1, 1))[0, 0])
+    cudnn = torch.backends.cudnn
+    # The 10 bits of TF32 would move the extrema. The other flags stay: left out, `enabled` would be False.
+    with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+        across = F.conv2d(across, image.new_tensor(kernel_x).view(1, 1, 1, -1))
+        down = _reflected(across[0, 0], len(kernel_y) // 2, 0)[None, None]
+        return out.copy_(F.conv2d(down, image.new_tensor(kernel_y).view(1, 1, -1, 1))[0, 0])
 
 
 def _reflected(image: Tensor, radius: int, dim: int) -> Tensor:

@@ -1,7 +1,8 @@
 """features.h5 and matches.h5 in hloc's layout: written whole or not at all, equal content giving equal bytes.
 
 features.h5 has a group per image name with `keypoints` (N, 2) float32, `descriptors` (D, N) float16 or
-float32, `scores`, `scales`, `oris` (N,) float32 and `image_size` (2,) width, height. matches.h5 has a group
+float32, `scores`, `scales`, `oris` (N,) float32 and `image_size` (2,) width, height; an image that could not
+be used has an empty group with an attribute `left_out` that says why. matches.h5 has a group
 `a.replace('/', '-')/b.replace('/', '-')` with `matches0` (N0,) int32, -1 = none, and `matching_scores0`
 (N0,) float16. Files that hloc itself wrote (float16 keypoints, int16 matches, one-level `a_b` groups, missing
 scales) are read as well; their `scales` are sigmas, ours the patch's radii. `oris` are hloc's: degrees,
@@ -48,6 +49,9 @@ __all__ = [
 DETECTION_NOISE = 1.0
 """hloc's `uncertainty` attribute of keypoints, pixels of the original image: its triangulation reads it."""
 
+LEFT_OUT = "left_out"
+"""Attribute of an image's group that says why the image could not be used."""
+
 DescriptorType = Literal["float16", "float32"]
 
 
@@ -59,9 +63,11 @@ def write_features(
     items: Iterable[tuple[str, Features]],
     config: Config,
     descriptor_type: DescriptorType = "float16",
+    left_out: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a whole features.h5; `path` appears only when the last item is in it.
 
+    left_out: images that could not be used, and why: an empty group each, which other readers pass over.
     Keypoints are always float32. float16 descriptors halve the file: unit vectors lose 5e-4 of a component at
     most and are normalised again when read. Raises InputError for a name that comes twice or a path that
     cannot be written.
@@ -79,6 +85,8 @@ def write_features(
             group.create_dataset("scales", data=np.asarray(features.scales, np.float32))
             group.create_dataset("oris", data=-np.rad2deg(features.angles).astype(np.float32))
             group.create_dataset("image_size", data=np.asarray(features.image_size, np.int64))
+        for name, why in (left_out or {}).items():
+            file.create_group(name).attrs[LEFT_OUT] = why
     return path
 
 
@@ -93,6 +101,17 @@ class FeatureFile(H5Reader):
         if self._names is None:
             self._names = sorted(groups_with(self.file(), "keypoints"))
         return list(self._names)
+
+    def left_out(self) -> dict[str, str]:
+        """Images that could not be used and why, by name; empty where the file does not say."""
+        found: dict[str, str] = {}
+
+        def look(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if LEFT_OUT in item.attrs:
+                found[name] = str(item.attrs[LEFT_OUT])
+
+        self.file().visititems(look)
+        return found
 
     def __contains__(self, name: str) -> bool:
         return f"{name}/keypoints" in self.file()
@@ -181,13 +200,16 @@ class FeatureFile(H5Reader):
 def merge_features(path: Path, sources: Sequence[FeatureFile], config: Config) -> Path:
     """All images of several features files in one, arrays copied as stored; `path` may be one of them.
 
-    Raises InputError for a file that is not ours: its scales mean something else.
+    An image that one of them left out and another has is there. Raises InputError for a file that is not
+    ours: its scales mean something else.
     """
     for source in sources:
         if "format" not in source.file().attrs:
             raise InputError(f"{source.path} was not written by desdis-match, so it cannot be merged")
-    items = sorted((name, i) for i, source in enumerate(sources) for name in source.names())
-    return merge_h5(Path(path), FEATURES_FORMAT, items, sources, config)
+    items = [(name, i) for i, source in enumerate(sources) for name in source.names()]
+    left_out = {name: i for i, source in enumerate(sources) for name in source.left_out()}
+    items += [(name, i) for name, i in left_out.items() if not any(name in source for source in sources)]
+    return merge_h5(Path(path), FEATURES_FORMAT, sorted(items), sources, config)
 
 
 def merge_matches(path: Path, sources: Sequence[MatchFile], config: Config) -> Path:

@@ -43,6 +43,8 @@ def write_report_page(
     output = output or out / "report.html"
     if images is not None and not images.is_dir():
         raise InputError(f"{images} is not a folder; give the folder of the photos with --images")
+    if output.is_dir():
+        raise InputError(f"{output} is a folder; give the name of a file with --output")
     run = read_run(out, model)
     with closing(run.source):
         page = build_page(run, images or _photo_folder(run.report), title=out.resolve().name)

@@ -18,7 +18,9 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from .database import readable_database
+from .colmap import model_summary
+from .colmap import read_model as read_colmap_model
+from .database import database_config, readable_database
 from .errors import InputError
 from .store import FeatureFile, MatchFile
 from .types import Float32
@@ -30,7 +32,7 @@ class PairCounts:
 
     image0: int  # rows of the list of images
     image1: int
-    matches: int
+    matches: int  # never fewer than the verified ones, which guided matching may add to
     verified: int  # -1: verification was not reached
     kind: str  # two-view geometry in COLMAP's words: CALIBRATED, PLANAR, ...; empty when not verified
 
@@ -88,19 +90,23 @@ class DatabaseSource:
         self.sizes = [(camera.width, camera.height) for camera in sizes]
         self.num_keypoints = [self._database.num_keypoints_for_image(image_id) for image_id in self._ids]
         found = dict(zip(geometry_ids, geometries, strict=True))
+        counts = dict(zip(match_ids, match_counts, strict=True))
         self._inliers = {}
         self.pairs = []
-        for pair_id, count in zip(match_ids, match_counts, strict=True):
+        # Others' matches may have come in verified, without raw ones.
+        for pair_id in sorted(counts.keys() | found.keys()):
             image_id0, image_id1 = pycolmap.pair_id_to_image_pair(pair_id)
+            geometry = found.get(pair_id)
+            inliers = 0 if geometry is None else len(geometry.inlier_matches)
+            count = max(int(counts.get(pair_id, 0)), inliers)
             if not count or image_id0 not in rows or image_id1 not in rows:
                 continue
-            geometry = found.get(pair_id)
             pair = PairCounts(
                 rows[image_id0],
                 rows[image_id1],
-                int(count),
+                count,
                 # COLMAP leaves pairs with too few matches out of verification.
-                len(geometry.inlier_matches) if geometry is not None else 0 if found else -1,
+                inliers if found else -1,
                 "" if geometry is None else pycolmap.TwoViewGeometryConfiguration(geometry.config).name,
             )
             self.pairs.append(pair)
@@ -199,11 +205,8 @@ class Model:
 
 
 def read_model(folder: Path) -> Model:
-    """A COLMAP model, binary or text, as arrays. Raises InputError when it cannot be read."""
-    try:
-        stored = pycolmap.Reconstruction(str(folder))
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{folder} is not a readable COLMAP model: {error}") from error
+    """A COLMAP model, binary or text, as arrays. Raises InputError when it is missing or damaged."""
+    stored = read_colmap_model(folder)
     ids = list(stored.points3D)
     seen: dict[int, list[tuple[int, int]]] = {}
     points = np.zeros((len(ids), 3), np.float32)
@@ -226,17 +229,32 @@ def read_model(folder: Path) -> Model:
         poses[image.name] = Pose(
             image.projection_center().tolist(),
             pose.rotation.matrix().ravel().tolist(),
-            (camera.width / 2 / camera.mean_focal_length(), camera.height / 2 / camera.mean_focal_length()),
+            _half_sides(camera),
         )
         pairs = np.array(seen.get(image_id, []), np.int64).reshape(-1, 2)
         observations[image.name] = (pairs[:, 0], pairs[:, 1])
+    cameras = np.array([[*pose.center, *pose.rotation, *pose.half] for pose in poses.values()])
+    if not all(np.isfinite(numbers).all() for numbers in (points, errors, cameras)):
+        raise InputError(
+            f"{folder} is damaged: it has points, poses or focal lengths that cannot be; make the model again"
+        )
+    counted = model_summary(stored)
     summary = {
-        "points": stored.num_points3D(),
-        "observations": stored.compute_num_observations(),
-        "track_length": stored.compute_mean_track_length(),
-        "reprojection_error": stored.compute_mean_reprojection_error(),
+        "points": counted.num_points,
+        "observations": counted.num_observations,
+        "track_length": counted.mean_track_length,
+        "reprojection_error": counted.mean_reprojection_error,
     }
     return Model(points, colors, errors, lengths, observations, poses, summary)
+
+
+def _half_sides(camera: pycolmap.Camera) -> tuple[float, float]:
+    """Half width and height at distance 1: not finite for a damaged focal length of 0.
+
+    A panorama, which has no focal length, is drawn as if it were 90 degrees wide.
+    """
+    focal = camera.mean_focal_length() if len(camera.focal_length_idxs()) else camera.width / 2
+    return (camera.width / 2 / focal, camera.height / 2 / focal) if focal else (np.inf, np.inf)
 
 
 @dataclass(frozen=True)
@@ -247,13 +265,16 @@ class RunFolder:
     model: Model | None
     num_models: int
     report: dict[str, Any] = field(default_factory=dict)  # report.json as it is, empty without one
+    left_out: str = ""  # why models that are there are not shown
 
 
 def read_run(out: Path, model: int = 0) -> RunFolder:
     """Read the output folder of a run, finished or not; `model` picks sparse/N.
 
     Close the folder's `source` at the end.
-    Raises InputError for a folder that holds neither a database nor features, or a model that is not there.
+    Models of ours that were made from other features or matches than the database are left out.
+    Raises InputError for a folder that holds neither a database nor features, a model that is not there, and
+    one that does not fit the keypoints.
     """
     if not out.is_dir():
         raise InputError(f"{out} is not a folder; give the output folder of `desdis-match reconstruct`")
@@ -261,13 +282,44 @@ def read_run(out: Path, model: int = 0) -> RunFolder:
     if not database.is_file() and not features.is_file():
         raise InputError(f"{out} holds neither database.db nor features.h5; nothing was extracted there")
     folders = model_folders(out / "sparse")
-    if model and model >= len(folders):
+    if model != 0 and not 0 <= model < len(folders):
         raise InputError(f"{out / 'sparse'} holds {len(folders)} models, there is no model {model}")
+    report = _read_json(out / "report.json")
+    left_out = ""
+    if folders and database.is_file() and _are_stale(out / "sparse", database):
+        folders = []
+        left_out = (
+            f"The models in {out / 'sparse'} were made from other features or matches than {database} has "
+            "now, so they are not shown; reconstruct again to make new ones."
+        )
     chosen = read_model(folders[model]) if folders else None
-    report = _read_report(out / "report.json")
-    # Last, so that no error leaves it open.
-    source = DatabaseSource(database) if database.is_file() else FileSource(features, out / "matches.h5")
-    return RunFolder(source, chosen, len(folders), report)
+    with ExitStack() as stack:
+        source: Source = (
+            DatabaseSource(database) if database.is_file() else FileSource(features, out / "matches.h5")
+        )
+        stack.callback(source.close)
+        if chosen is not None:
+            _check_fits(chosen, folders[model], source)
+        stack.pop_all()
+    return RunFolder(source, chosen, len(folders), report, left_out)
+
+
+def _are_stale(sparse: Path, database: Path) -> bool:
+    """Whether models of ours are of another database: a run with new settings was killed before mapping."""
+    made_by = _read_json(sparse / "made_by.json")
+    now = database_config(database) or {}  # nothing where others' features or matches came in
+    return any(made_by[key] != now.get(key) for key in ("features", "matches") if key in made_by)
+
+
+def _check_fits(model: Model, folder: Path, source: Source) -> None:
+    """Raises InputError for a model, read from `folder`, that uses keypoints which are not there."""
+    for name, num in zip(source.names, source.num_keypoints, strict=True):
+        used, _ = model.observations.get(name, (np.zeros(0, np.int64),) * 2)
+        if used.max(initial=-1) >= num:
+            raise InputError(
+                f"{folder} uses keypoint {used.max()} of '{name}', which has {num} keypoints now; "
+                "make the model again, or bring back what it was made from"
+            )
 
 
 def model_folders(sparse: Path) -> Sequence[Path]:
@@ -278,11 +330,12 @@ def model_folders(sparse: Path) -> Sequence[Path]:
     return [path for _, path in numbered if any((path / f"images.{end}").is_file() for end in ("bin", "txt"))]
 
 
-def _read_report(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
+    """Empty where there is no such file."""
     if not path.is_file():
         return {}
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not readable JSON: {error}") from error
-    return report if isinstance(report, dict) else {}
+    return content if isinstance(content, dict) else {}

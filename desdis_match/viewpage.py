@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .images import UnreadableImage, read_header, read_rgb
 from .progress import track
 from .types import Float32
 from .viewdata import Model, PairCounts, RunFolder
@@ -45,15 +46,24 @@ def build_page(run: RunFolder, images: Path | None, title: str) -> str:
     blocks = Blocks()
     notes: list[str] = []
     meta: dict[str, Any] = {"title": title, "report": _for_people(run.report)}
-    meta["images"] = _images(run)
-    _add_keypoints(blocks, run, notes)
-    meta["pairs"] = _add_pairs(blocks, run, notes)
+    folders = _photo_folders(run, images)
+    sizes = _sizes(run, folders)
+    meta["images"] = _images(run, sizes)
+    _add_keypoints(blocks, run, sizes, notes)
+    meta["pairs"] = _add_pairs(blocks, run, sizes, notes)
+    meta["left_out"] = run.left_out
+    if run.left_out:
+        notes.append(run.left_out)
     meta["model"] = None if run.model is None else _add_model(blocks, run.model, meta["images"], notes)
     if run.num_models > 1:
         notes.append(
             f"{run.num_models} models formed; the others are shown by `view OUT --model 1` and so on."
         )
-    _add_photos(blocks, run, images, meta, notes)
+    if folders:
+        _add_photos(blocks, run, folders, meta, notes)
+    else:
+        where = f"{images} is not there" if images is not None else "their folder is not known"
+        notes.append(f"No photos: {where}. `view OUT --images DIR` finds them.")
     meta["notes"] = notes
     blocks.add_json("meta", meta)
     assets = resources.files("desdis_match") / "viewer"
@@ -91,7 +101,31 @@ class Blocks:
         return "\n".join(self._parts)
 
 
-def _images(run: RunFolder) -> list[dict[str, Any]]:
+def _photo_folders(run: RunFolder, images: Path | None) -> list[Path]:
+    """Where photos are looked for; empty without the run's own folder."""
+    if images is None or not images.is_dir():
+        return []
+    return [images, *map(Path, run.report.get("added_folders", ()))]
+
+
+def _sizes(run: RunFolder, folders: Sequence[Path]) -> list[tuple[int, int]]:
+    """(width, height) by image; what the run does not tell is the photo's own, else the keypoints' extent."""
+    sizes = list(run.source.sizes)
+    for i, name in enumerate(run.source.names):
+        if not all(sizes[i]):
+            headers = (read_header(folder / name) for folder in folders)
+            found = (header.size for header in headers if header is not None)
+            sizes[i] = next(found, None) or _extent(run.source.keypoints(i))
+    return sizes
+
+
+def _extent(xy: Float32) -> tuple[int, int]:
+    """(width, height) of the smallest photo that holds the keypoints; (0, 0) if there are none."""
+    width, height = np.ceil(xy + 0.5).max(axis=0, initial=0).astype(int).tolist()
+    return width, height
+
+
+def _images(run: RunFolder, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
     """A row of the table per image: the ones in the database first, then those that could not be used."""
     rows: list[dict[str, Any]] = []
     partners = np.zeros(len(run.source.names), np.int64)
@@ -108,8 +142,8 @@ def _images(run: RunFolder) -> list[dict[str, Any]]:
         lengths = run.model.track_lengths(name, run.source.num_keypoints[i]) if run.model and pose else None
         row = {
             "name": name,
-            "width": run.source.sizes[i][0],
-            "height": run.source.sizes[i][1],
+            "width": sizes[i][0],
+            "height": sizes[i][1],
             "keypoints": run.source.num_keypoints[i],
             "points": 0 if lengths is None else int(np.count_nonzero(lengths)),
             "pairs": int(partners[i]),
@@ -127,7 +161,9 @@ def _images(run: RunFolder) -> list[dict[str, Any]]:
     return rows
 
 
-def _add_keypoints(blocks: Blocks, run: RunFolder, notes: list[str]) -> None:
+def _add_keypoints(
+    blocks: Blocks, run: RunFolder, sizes: Sequence[tuple[int, int]], notes: list[str]
+) -> None:
     """x, y as 16-bit fractions of the photo, and the length of the keypoint's track."""
     source = run.source
     most = MAX_KEYPOINTS // max(len(source.names), 1)
@@ -136,7 +172,7 @@ def _add_keypoints(blocks: Blocks, run: RunFolder, notes: list[str]) -> None:
         xy = source.keypoints(i)
         track_lengths = run.model.track_lengths(name, len(xy)) if run.model else np.zeros(len(xy), np.int64)
         chosen = _spread(len(xy), most)
-        positions.append(_quantise(xy[chosen], source.sizes[i]))
+        positions.append(_quantise(xy[chosen], sizes[i]))
         lengths.append(np.minimum(track_lengths[chosen], 255).astype(np.uint8))
         starts.append(starts[-1] + len(chosen))
     if max(source.num_keypoints, default=0) > most:
@@ -146,7 +182,9 @@ def _add_keypoints(blocks: Blocks, run: RunFolder, notes: list[str]) -> None:
     blocks.add("keypoint-starts", np.array(starts, np.uint32))
 
 
-def _add_pairs(blocks: Blocks, run: RunFolder, notes: list[str]) -> dict[str, Any]:
+def _add_pairs(
+    blocks: Blocks, run: RunFolder, sizes: Sequence[tuple[int, int]], notes: list[str]
+) -> dict[str, Any]:
     """The pairs with most verified matches, and a share of the matches of each."""
     source = run.source
     ranked = sorted(source.pairs, key=lambda pair: (-pair.verified, -pair.matches, pair.image0, pair.image1))
@@ -154,16 +192,16 @@ def _add_pairs(blocks: Blocks, run: RunFolder, notes: list[str]) -> dict[str, An
     if len(ranked) > len(shown):
         notes.append(f"{len(shown):,} of {len(ranked):,} matched pairs are shown, those with most matches.")
     most = min(MAX_MATCHES_OF_PAIR, max(10, MAX_MATCHES // max(len(shown), 1)))
-    keypoints: dict[int, Float32] = {}
+    places: dict[int, NDArray[np.uint16]] = {}
     point_rows: dict[int, NDArray[np.int64]] = {}
 
-    def known(image: int) -> tuple[Float32, NDArray[np.int64]]:
-        if image not in keypoints:
-            keypoints[image] = xy = source.keypoints(image)
+    def known(image: int) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+        if image not in places:
+            places[image] = xy = _quantise(source.keypoints(image), sizes[image])
             name = source.names[image]
             missing = np.full(len(xy), -1, np.int64)
             point_rows[image] = run.model.point_rows(name, len(xy)) if run.model else missing
-        return keypoints[image], point_rows[image]
+        return places[image], point_rows[image]
 
     ends, states, counts = [np.zeros((0, 4), np.uint16)], [np.zeros(0, np.uint8)], []
     thinned = False
@@ -186,17 +224,21 @@ def _add_pairs(blocks: Blocks, run: RunFolder, notes: list[str]) -> dict[str, An
         "kind": [kinds.index(pair.kind) for pair in shown],
         "shown": counts,
     }
-    return {"kinds": kinds, "total": len(ranked), **columns}
+    num_verified = sum(pair.verified > 0 for pair in ranked)
+    return {"kinds": kinds, "total": len(ranked), "num_verified": num_verified, **columns}
 
 
 def _match_rows(
     run: RunFolder,
     pair: PairCounts,
-    image0: tuple[Float32, NDArray[np.int64]],
-    image1: tuple[Float32, NDArray[np.int64]],
+    image0: tuple[NDArray[np.uint16], NDArray[np.int64]],
+    image1: tuple[NDArray[np.uint16], NDArray[np.int64]],
     most: int,
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """(M, 4) quantised x0, y0, x1, y1, and (M,): 0 rejected by verification, 1 verified, 2 in the model."""
+    """(M, 4) quantised x0, y0, x1, y1, and (M,): 0 rejected by verification, 1 verified, 2 in the model.
+
+    image0, image1: quantised keypoints (N, 2) and the rows of their points (N,), -1 where there is none.
+    """
     stored = run.source.matches(pair)
     num_verified = int(np.count_nonzero(stored.verified))
     num_rejected = len(stored.indices) - num_verified
@@ -213,11 +255,7 @@ def _match_rows(
         )
     states = stored.verified[chosen].astype(np.uint8)
     states[(states == 1) & (points0[rows0] >= 0) & (points0[rows0] == points1[rows1])] = 2
-    sizes = run.source.sizes
-    return (
-        np.hstack([_quantise(xy0[rows0], sizes[pair.image0]), _quantise(xy1[rows1], sizes[pair.image1])]),
-        states,
-    )
+    return np.hstack([xy0[rows0], xy1[rows1]]), states
 
 
 def _add_model(
@@ -266,17 +304,12 @@ def _upwards(centers: NDArray[np.float64], downs: NDArray[np.float64]) -> list[f
 
 
 def _add_photos(
-    blocks: Blocks, run: RunFolder, images: Path | None, meta: dict[str, Any], notes: list[str]
+    blocks: Blocks, run: RunFolder, folders: Sequence[Path], meta: dict[str, Any], notes: list[str]
 ) -> None:
-    """JPEG copies of the photos, and for photos of unknown size that size."""
+    """JPEG copies of the photos, and the sizes of these."""
     names = run.source.names
-    if images is None or not images.is_dir():
-        where = f"{images} is not there" if images is not None else "their folder is not known"
-        notes.append(f"No photos: {where}. `view OUT --images DIR` finds them.")
-        return
     pixels = PHOTO_BYTES / max(len(names), 1) / BYTES_PER_PIXEL
     side = int(np.clip(np.sqrt(pixels / 0.75), *PHOTO_SIDES))
-    folders = [images, *map(Path, run.report.get("added_folders", ()))]
     missing, reduced = [], False
     for i, name in enumerate(track(names, "photos", unit="photos")):
         found = (_small_photo(folder / name, side) for folder in folders)
@@ -286,23 +319,20 @@ def _add_photos(
             continue
         jpeg = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         blocks.add_bytes(f"photo-{i}", jpeg.tobytes())
-        reduced |= max(photo.shape[:2]) < max(run.source.sizes[i])
-        meta["images"][i]["photo"] = [photo.shape[1], photo.shape[0]]
+        row = meta["images"][i]
+        reduced |= max(photo.shape[:2]) < max(row["width"], row["height"])
+        row["photo"] = [photo.shape[1], photo.shape[0]]
     if missing:
-        notes.append(f"{len(missing)} photos are not in {images} any more, {missing[0]} for one.")
+        notes.append(f"{len(missing)} photos are not in {folders[0]} any more, {missing[0]} for one.")
     if reduced:
         notes.append(f"Photos are shown with a long side of at most {side} pixels.")
 
 
 def _small_photo(path: Path, side: int) -> NDArray[np.uint8] | None:
-    """The photo as stored (EXIF rotation not applied), long side at most `side`; None if unreadable."""
+    """The photo (blue, green, red) as stored, long side at most `side`; None if unreadable."""
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError:
-        return None
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    photo = cv2.imdecode(data, flags) if len(data) else None
-    if photo is None:
+        photo = cv2.cvtColor(read_rgb(path), cv2.COLOR_RGB2BGR)
+    except UnreadableImage:
         return None
     scale = side / max(photo.shape[:2])
     if scale < 1:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError
+from .images import read_rgb
 from .types import Features
 from .viz_3d import init_figure, plot_camera, plot_points, plot_reconstruction
 
@@ -43,16 +43,6 @@ RIGHT, WRONG = "#16a34a", "#e11d48"
 """Colours of correct and wrong matches, or of inliers and outliers."""
 WITH_POINT, WITHOUT_POINT = "#2563eb", "#dc2626"
 """Colours of keypoints with and without a 3-D point, hloc's blue and red."""
-
-
-def read_rgb(path: Path | str) -> NDArray[np.uint8]:
-    """A photo as (height, width, 3) red, green, blue, as stored: EXIF rotation is not applied."""
-    data = np.fromfile(path, np.uint8) if Path(path).is_file() else np.zeros(0, np.uint8)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(data, flags) if len(data) else None
-    if image is None:
-        raise InputError(f"{path} cannot be read as an image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 def plot_images(

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from desdis_match.cameras import CameraConfig, PhotoInfo, assign_cameras, read_photo_info
 from desdis_match.errors import InputError
@@ -54,6 +54,14 @@ def test_focal_length_is_exifs_or_a_guess(tmp_path: Path) -> None:
     assert not plain.has_prior_focal_length
     assert of["w.webp"] == of["plain.jpg"]
     assert (known.principal_point_x, known.principal_point_y) == (300, 200)
+
+
+def test_a_tiffs_exif_is_read(tmp_path: Path) -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[0x10F], tags[0x8769] = "Acme", {0xA405: 36}
+    Image.fromarray(np.full((400, 600), 99, np.uint8)).save(tmp_path / "a.tif", tiffinfo=tags)
+    photo = read_photo_info(tmp_path, {"a.tif": (600, 400)})["a.tif"]
+    assert photo == PhotoInfo((600, 400), "Acme", pytest.approx(600, rel=1e-3))
 
 
 def test_a_photo_beyond_pillows_limit_is_read_as_any_other(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
+from PIL import Image
 from pointcloud import FOCAL, PointCloud, make_point_cloud, pose_errors
 
 from desdis_match.cameras import CameraConfig
@@ -22,6 +23,7 @@ from desdis_match.colmap import (
 from desdis_match.database import open_database
 from desdis_match.diagnose import starvation
 from desdis_match.errors import InputError
+from desdis_match.extend import extend_model
 from desdis_match.store import FeatureFile, MatchFile, write_matches
 
 KNOWN = CameraConfig(camera_model="SIMPLE_PINHOLE", camera_params="600,320,240")
@@ -55,6 +57,31 @@ def test_exact_keypoints_give_the_true_poses(tmp_path: Path, mapper: str) -> Non
     assert pose_errors(cloud, poses(read_model(tmp_path / "sparse" / "0"))) == pytest.approx(
         (rotation, direction)
     )
+
+
+@pytest.mark.parametrize("mapper", ["incremental", "global", "hierarchical"])
+def test_photos_that_colmap_cannot_read_give_colours_too(tmp_path: Path, mapper: str) -> None:
+    cloud = make_point_cloud(tmp_path, names=[f"{i}.webp" for i in range(6)])
+    path = database(cloud, tmp_path, KNOWN)
+    photo = np.full((480, 640, 3), (200, 30, 90), np.uint8)
+    for name in cloud.names:
+        Image.fromarray(photo).save(tmp_path / name, lossless=True)
+    (model,) = run_mapping(path, tmp_path, tmp_path / "sparse", MapConfig(mapper=mapper, fix_intrinsics=True))
+    assert {tuple(point.color) for point in model.points3D.values()} == {(200, 30, 90)}
+    assert all(point.color.any() for point in read_model(tmp_path / "sparse" / "0").points3D.values())
+
+
+def test_a_model_that_grows_is_coloured_from_photos_that_colmap_cannot_read(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path, names=[f"{i}.webp" for i in range(6)])
+    path = database(cloud, tmp_path, KNOWN)
+    config = MapConfig(fix_intrinsics=True)
+    (model,) = run_mapping(path, None, tmp_path / "sparse", config)
+    last = next(image for image in model.images.values() if image.name == "5.webp")
+    model.deregister_frame(last.frame_id)
+    Image.fromarray(np.full((480, 640, 3), (200, 30, 90), np.uint8)).save(tmp_path / "5.webp", lossless=True)
+    grown = extend_model(path, tmp_path, model, config, ["5.webp"])
+    assert grown.num_reg_images() == 6
+    assert {tuple(point.color) for point in grown.points3D.values()} == {(200, 30, 90)}
 
 
 @pytest.mark.parametrize("mapper", ["incremental", "global"])

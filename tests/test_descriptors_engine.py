@@ -9,6 +9,7 @@ from desdis_match.descriptors import DesDis
 from desdis_match.descriptors.architectures import BUILDERS, architecture_of, build_network
 from desdis_match.descriptors.engine import CPU_BATCH, ONNX_BATCH, Descriptor, OnnxEngine, TorchEngine
 from desdis_match.descriptors.layers import inference_layers
+from desdis_match.descriptors.onnx_graph import unwritable
 from desdis_match.descriptors.rewrites import CornerPaddedConv, WinogradTail, rewrite, winograd_transforms
 from desdis_match.devices import pick_device
 from desdis_match.errors import InputError
@@ -63,6 +64,40 @@ def test_half_precision_stays_near(patches: torch.Tensor):
     assert half.dtype == torch.float32
     assert (half - exact).abs().max() < 5e-3
     assert ((half * exact).sum(1) > 0.9999).all()
+
+
+class HardNet(nn.Module):
+    """A network of somebody's own, of a name that Kornia has too."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 4, 32))
+
+    def forward(self, patches):
+        return self.features(patches).abs()
+
+
+class Rooted(DesDis):
+    def forward(self, patches):
+        return super().forward(patches).abs().sqrt()
+
+
+@pytest.mark.parametrize(("kind", "dim"), [(HardNet, 4), (Rooted, 128)])
+def test_a_network_of_ones_own_runs_as_it_is(kind: type[nn.Module], dim: int, patches: torch.Tensor):
+    torch.manual_seed(0)
+    network = kind().eval()
+    with torch.no_grad():
+        expected = nn.functional.normalize(network(patches).flatten(1), dim=1)
+    for engine in ("auto", "torch"):
+        describe = Descriptor(network, "x", dim, "", CPU, engine)
+        assert (describe(patches) - expected).abs().max() < 1e-5, engine
+
+
+@pytest.mark.parametrize("options", [{"dilation": 2}, {"padding_mode": "reflect"}, {"padding": "same"}])
+def test_unusual_convolutions_are_not_written(options: dict):
+    layer = nn.Conv2d(1, 1, 3, **{"padding": 1, **options})
+    assert list(unwritable(nn.Sequential(nn.ReLU(), layer))) == [layer]
+    assert not any(unwritable(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1))))
 
 
 def test_batches_and_threads_change_nothing(patches: torch.Tensor):

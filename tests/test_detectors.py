@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from desdis_match.detectors import DETECTORS, DetectorConfig, detect, strongest, without_duplicates
+from desdis_match.detectors import (
+    DETECTORS,
+    DetectorConfig,
+    _near_pairs,
+    detect,
+    strongest,
+    without_duplicates,
+)
 from desdis_match.errors import InputError
 from desdis_match.patches import laf_angles, laf_scales
 from desdis_match.scalespace import Extrema
@@ -135,6 +142,28 @@ def test_duplicates_are_the_same_place_and_scale():
     kept = without_duplicates(found)
     assert [round(c, 1) for c in kept.contrast.tolist()] == [0.4, 0.2, 0.1]
     assert len(without_duplicates(extrema(np.zeros((0, 4)).tolist() or [[0, 0, 1, 1]])).xy) == 1
+
+
+def test_duplicates_are_those_of_all_pairs():
+    rng = np.random.default_rng(0)
+    sigma = 0.8 * 80 ** rng.random(1500)
+    table = np.stack([*rng.uniform(0, 60, (2, 1500)), sigma, rng.random(1500)], 1).astype(np.float32)
+    table = table[table[:, 3].argsort()[::-1]]
+    xy, sigma = table[:, :2].astype(np.float64), table[:, 2].astype(np.float64)
+    distance = np.linalg.norm(xy[:, None] - xy[None], axis=2)
+    small, large = np.minimum.outer(sigma, sigma), np.maximum.outer(sigma, sigma)
+    same = (distance < 0.5 * small) & (large < 1.25 * small)
+    alone = ~np.tril(same, -1).any(1)  # none better is the same
+    assert 300 < alone.sum() < 1300
+    kept = without_duplicates(extrema(table.tolist()))
+    np.testing.assert_array_equal(torch.column_stack([*kept]).numpy(), table[alone])
+
+
+def test_large_blobs_do_not_pair_all_small_ones_around_them():
+    y, x = np.mgrid[:100, :100].reshape(2, -1)
+    rows = np.stack([x, y, np.ones_like(x), np.arange(10_000)], 1).tolist()
+    pairs = list(_near_pairs(np.array(rows)[:, :2], np.r_[np.full(9999, 1.0), 200.0]))
+    assert sum(map(len, pairs)) == 0  # at half a sigma nothing is near; the large one's 100 pixels hold all
 
 
 def test_both_detectors_together_find_each_blob_once(photo):

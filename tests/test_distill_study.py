@@ -8,11 +8,13 @@ import torch
 
 from desdis_match.distill.config import TeacherConfig, TrainConfig
 from desdis_match.distill.planar import PlanarPairs, planar_ap
+from desdis_match.distill.record import read_log
 from desdis_match.distill.study import (
     EARLIER,
     StudyRun,
     _of_share,
     _with_earlier,
+    add_line,
     folder_name,
     summarize,
 )
@@ -36,6 +38,16 @@ def test_a_run_is_in_the_share_of_what_it_builds_on():
         names = {run.name for run in share}
         assert all(run.after in names for run in share if run.after)
     assert folder_name("weight 10, all/2") == "weight-10-all-2"
+
+
+def test_a_line_after_a_half_written_one_is_kept(tmp_path):
+    log = tmp_path / "new" / "log.jsonl"
+    add_line(log, {"name": "a"})
+    with open(log, "a") as file:
+        file.write('{"na')  # killed
+    add_line(log, {"name": "b"})
+    add_line(log, {"name": "c"})
+    assert read_log(log) == [{"name": "a"}, {"name": "b"}, {"name": "c"}]
 
 
 def test_planar_ap_by_hand():

@@ -1,8 +1,10 @@
 """The doctor: tells what is there, and fails when a match does not come out right."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from desdis_match import doctor
 from desdis_match.descriptors import DEFAULT_DESCRIPTOR, registry
@@ -36,11 +38,19 @@ def test_weights_in_the_cache_are_found(tmp_path, monkeypatch):
     assert doctor.find_weights()[DEFAULT_DESCRIPTOR].endswith("(default)")
 
 
-def test_a_missing_package_names_its_extra(monkeypatch):
-    def missing(name):
-        raise doctor.PackageNotFoundError(name)
+def test_only_the_gpu_that_is_taken_is_marked(monkeypatch):
+    cards = [SimpleNamespace(name=name, total_memory=2**30) for name in ("first", "second")]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: cards[i])
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    found = doctor.find_devices()
+    assert (found["cuda:0"], found["cuda:1"]) == ("first, 1.0 GiB", "second, 1.0 GiB (auto)")
+    assert "(auto)" not in found["cpu"]
 
-    monkeypatch.setattr(doctor, "version", missing)
+
+def test_a_missing_package_names_its_extra(monkeypatch):
+    monkeypatch.setattr(doctor, "installed_version", lambda name: None)
     assert doctor.find_versions()["plotly"] == "not installed (pip install 'desdis-match[notebooks]')"
     assert doctor.find_versions()["torch"] == "not installed (pip install torch)"
 

@@ -98,6 +98,45 @@ def test_only_verified_matches_are_better_than_none(tmp_path: Path) -> None:
     assert MatchFile(tmp_path / "m.h5").get("a", "b").indices.tolist() == [[0, 1], [2, 2]]
 
 
+def test_an_empty_row_of_matches_is_none(tmp_path: Path) -> None:
+    path = colmap_made(tmp_path / "x.db", ["a", "b", "c"])
+    with open_database(path) as database:
+        for image_id in (20, 21, 22):
+            database.write_keypoints(image_id, np.ones((3, 2), np.float32))
+        for pair in ((20, 21), (20, 22)):
+            database.write_matches(*pair, np.zeros((0, 2), np.uint32))
+        inliers = np.array([[0, 1], [2, 2]], np.uint32)
+        database.write_two_view_geometry(20, 21, pycolmap.TwoViewGeometry(inlier_matches=inliers, config=3))
+    import_database(path, tmp_path / "f.h5", tmp_path / "m.h5")
+    assert MatchFile(tmp_path / "m.h5").get("a", "b").indices.tolist() == [[0, 1], [2, 2]]
+    assert len(MatchFile(tmp_path / "m.h5").get("a", "c")) == 0
+
+
+def test_matches_of_an_image_that_is_gone_are_passed_over(tmp_path: Path) -> None:
+    path = with_sift(colmap_made(tmp_path / "x.db", ["a", "b", "c"]))
+    with open_database(path) as database:
+        database.write_matches(20, 22, np.array([[1, 1]], np.uint32))
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA foreign_keys=OFF")
+        for table in ("images", "keypoints"):
+            connection.execute(f"DELETE FROM {table} WHERE image_id = 22")
+        connection.execute("DELETE FROM frame_data WHERE data_id = 22")
+    assert import_database(path, tmp_path / "f.h5", tmp_path / "m.h5").num_pairs == 1
+
+
+def test_descriptors_of_networks_are_floats(tmp_path: Path) -> None:
+    path = colmap_made(tmp_path / "x.db", ["a"])
+    rows = np.array([[0.6, -0.8, 0], [0, 0, 2]], np.float32)
+    with open_database(path) as database:
+        database.write_keypoints(20, np.ones((2, 2), np.float32))
+        kind = pycolmap.FeatureExtractorType.ALIKED_N16ROT
+        floats = pycolmap.FeatureDescriptorsFloat(type=kind, data=rows)
+        database.write_descriptors(20, pycolmap.FeatureDescriptors.from_float(floats))
+    import_database(path, tmp_path / "f.h5", tmp_path / "m.h5")
+    expected = [[0.6, -0.8, 0], [0, 0, 1]]
+    np.testing.assert_allclose(FeatureFile(tmp_path / "f.h5").get("a").descriptors, expected, atol=1e-3)
+
+
 def test_an_empty_or_damaged_database_is_named(tmp_path: Path) -> None:
     path = colmap_made(tmp_path / "x.db", ["a"])
     with pytest.raises(InputError, match=r"x\.db holds no keypoints"):
@@ -205,6 +244,20 @@ def test_text_features_are_colmaps_and_come_back(tmp_path: Path) -> None:
     again = read_text_features(folder, "n.jpg")
     unit = signed.descriptors / np.linalg.norm(signed.descriptors, axis=1, keepdims=True)
     assert (np.sum(again.descriptors * unit, axis=1) > 0.999).all()
+
+
+def test_text_features_are_filled_up_with_zeros(tmp_path: Path) -> None:
+    rows = np.array([[0.5, 0.5, 0.5, 0.5], [0.5, -0.5, 0.5, -0.5]], np.float32)
+    ones = np.ones(2, np.float32)
+    made = Features(np.zeros((2, 2), np.float32), rows, ones, ones, ones, (9, 9))
+    positive = replace(made, descriptors=np.abs(rows))
+    write_features(tmp_path / "f.h5", [("signed", made), ("positive", positive)], {}, "float32")
+    with FeatureFile(tmp_path / "f.h5") as file:
+        folder = write_text_features(file, tmp_path / "text")
+    for name, expected in (("signed", rows), ("positive", np.abs(rows))):
+        back = read_text_features(folder, name).descriptors
+        np.testing.assert_allclose(back[:, :4], expected, atol=0.01)
+        assert not back[:, 4:].any()
 
 
 def test_bad_text_features_are_named(tmp_path: Path) -> None:

@@ -123,6 +123,31 @@ def test_nerfstudio(model_dir: Path, photos: Path, tmp_path: Path) -> None:
     assert num_checked == len(seen) > 200
 
 
+def two_cameras(folder: Path, *kinds: pycolmap.CameraModelId) -> Path:
+    """A made-up model with a camera of each kind."""
+    options = pycolmap.SyntheticDatasetOptions(num_rigs=2, num_cameras_per_rig=1, num_frames_per_rig=2)
+    options.num_points3D = 20
+    model = pycolmap.synthesize_dataset(options)
+    for camera, kind in zip(model.cameras.values(), kinds, strict=True):
+        camera.model = kind
+        camera.params = [500, 500, 320, 240, 0, 0, 0, 0]
+    folder.mkdir()
+    model.write_binary(folder)
+    return folder
+
+
+def test_nerfstudio_takes_one_kind_of_lens(tmp_path: Path) -> None:
+    perspective, fisheye = pycolmap.CameraModelId.OPENCV, pycolmap.CameraModelId.OPENCV_FISHEYE
+    content = json.loads(
+        export_model(two_cameras(tmp_path / "m", fisheye, fisheye), "nerfstudio", tmp_path / "ns").read_text()
+    )
+    assert content["camera_model"] == "OPENCV_FISHEYE"  # nerfstudio does not look for it in the frames
+    assert "fl_x" not in content and {frame["fl_x"] for frame in content["frames"]} == {500}
+    with pytest.raises(InputError, match=r"perspective or fisheye photos, .* --format undistorted"):
+        export_model(two_cameras(tmp_path / "both", perspective, fisheye), "nerfstudio", tmp_path / "out")
+    assert list((tmp_path / "out").glob("*")) == []
+
+
 def read_binary_ply(path: Path) -> np.ndarray:
     header, body = path.read_bytes().split(b"end_header\n", 1)
     assert header.splitlines()[1] == b"format binary_little_endian 1.0"
@@ -226,9 +251,9 @@ def test_what_a_format_cannot_say_is_an_error_and_writes_nothing(model_dir: Path
         camera.params = [600, 601, 320, 240, 0.01, 0, 0.001, 0]
     (tmp_path / "m").mkdir()
     model.write_binary(tmp_path / "m")
-    for form, program in (("bundler", "Bundler"), ("nvm", "VisualSFM")):
+    for form, program, output in (("bundler", "Bundler", "out"), ("nvm", "VisualSFM", "out/m.nvm")):
         with pytest.raises(InputError, match=f"{program} cannot say a OPENCV camera"):
-            export_model(tmp_path / "m", form, tmp_path / "out")
+            export_model(tmp_path / "m", form, tmp_path / output)
     for camera in model.cameras.values():
         camera.model = pycolmap.CameraModelId.FOV
         camera.params = [600, 601, 320, 240, 0.5]
@@ -245,6 +270,13 @@ def test_a_model_of_other_photos_is_noticed(model_dir: Path, tmp_path: Path) -> 
         export_model(tmp_path, "ply", tmp_path / "p.ply")
     with pytest.raises(InputError, match="'obj' is unknown"):
         export_model(model_dir, "obj", tmp_path / "p.obj")  # type: ignore[arg-type]
+    (tmp_path / "file").touch()
+    for form in ("ply", "nvm"):
+        with pytest.raises(InputError, match=f"is a folder; give the name of a file for {form}"):
+            export_model(model_dir, form, tmp_path)
+    for form in ("nerfstudio", "bundler", "colmap-txt"):
+        with pytest.raises(InputError, match=f"is a file; give the name of a folder for {form}"):
+            export_model(model_dir, form, tmp_path / "file")
 
 
 def test_poses_of_the_model_under_test_are_true(model_dir: Path, tmp_path: Path) -> None:

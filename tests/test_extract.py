@@ -6,13 +6,16 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+import torch
 
+from desdis_match.descriptors import DesDis, save_weights
 from desdis_match.errors import InputError
 from desdis_match.extract import ExtractConfig, Extractor, describe_keypoints, extract_image
 from desdis_match.given import GivenKeypoints, read_given
 from desdis_match.images import GrayImage, read_gray
 from desdis_match.patches import FRAME_SCALE
-from desdis_match.stages import RunConfig, extract
+from desdis_match.stages import RunConfig, extract, unusable_images
+from desdis_match.store import FeatureFile
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +197,40 @@ def test_extract_image_takes_a_path_too(folder):
     assert np.array_equal(one.descriptors, two.descriptors)
 
 
-def test_wrong_options_are_refused():
+def test_a_weight_file_that_was_replaced_is_read_again(folder, tmp_path):
+    weights, rows = tmp_path / "w.safetensors", []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        save_weights(weights, DesDis(8), {})
+        options = config(descriptor=str(weights), orientation="upright", max_keypoints=20)
+        path = extract(folder, tmp_path / f"{seed}.h5", options, run=RunConfig("cpu", workers=1))
+        with FeatureFile(path) as file:
+            rows.append(file.get("noise ö.png").descriptors)
+    assert not np.allclose(rows[0], rows[1], atol=0.01)
+
+
+def test_photos_left_out_say_why_at_the_size_of_the_run(folder, tmp_path, caplog):
+    photos, masks = tmp_path / "photos", tmp_path / "masks"
+    photos.mkdir()
+    masks.mkdir()
+    (photos / "a.png").write_bytes((folder / "noise ö.png").read_bytes())
+    cv2.imwrite(str(photos / "thin.png"), np.tile(np.arange(20, dtype=np.uint8) * 9, (200, 1)))
+    cv2.imwrite(str(masks / "a.png"), np.zeros((200, 300), np.uint8))
+    path = extract(
+        photos, tmp_path / "f.h5", config(max_size=100), masks=masks, run=RunConfig("cpu", workers=1)
+    )
+    why = "is 20x200, too thin to be shrunk to 100 pixels"
+    assert unusable_images(photos, path) == {"thin.png": why}
+    with FeatureFile(path) as file:
+        assert file.left_out() == {"thin.png": why}
+    assert "holds no mask of any photo; that of a.png would be" in caplog.text  # a.png.png
+
+
+def test_wrong_options_are_refused(folder, tmp_path):
+    with pytest.raises(InputError, match="workers is -1"):
+        RunConfig(workers=-1)
+    with pytest.raises(InputError, match=r"is a folder; give the file to write with --output"):
+        extract(folder, tmp_path, config())
     with pytest.raises(InputError, match="max_size"):
         config(max_size=-1)
 

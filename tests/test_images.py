@@ -1,6 +1,9 @@
 """Reading photos: formats, depths, sizes, masks, EXIF, and everything that can be wrong with a file."""
 
+import os
 import pickle
+import struct
+import sys
 
 import cv2
 import numpy as np
@@ -14,7 +17,9 @@ from desdis_match.images import (
     exif_focal,
     list_images,
     read_gray,
+    read_header,
     read_mask,
+    read_rgb,
     to_original,
     to_resized,
 )
@@ -69,6 +74,32 @@ def test_exif_rotation_is_not_applied(tmp_path, texture):
     image = read_gray(tmp_path / "turned.jpg")
     assert image.size == (64, 48)
     assert np.abs(image.pixels * 255 - texture).mean() < 0.6
+
+
+def tiff(pixels, orientation, order, big):
+    """An uncompressed grey TIFF or BigTIFF, by hand; `order` is "<" or ">"."""
+    data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    magic, offset = (b"II" if order == "<" else b"MM"), (16 if big else 8)
+    (height, width), bits = pixels.shape, 8 * pixels.itemsize
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: offset, 274: orientation}
+    tags |= {277: 1, 278: height, 279: len(data)}
+    header, count, entry, end = ("HHHQ", "Q", "HHQHHI", "Q") if big else ("HI", "H", "HHIHH", "I")
+    start = (43, 8, 0, offset + len(data)) if big else (42, offset + len(data))
+    padding = (0, 0) if big else (0,)
+    entries = [struct.pack(order + entry, tag, 3, 1, value, *padding) for tag, value in tags.items()]
+    directory = struct.pack(order + count, len(tags)) + b"".join(entries) + struct.pack(order + end, 0)
+    return magic + struct.pack(order + header, *start) + data + directory
+
+
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_tiffs_orientation_is_not_applied(tmp_path, texture, order, big, depth):
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(texture.astype(depth) * (np.iinfo(depth).max // 255), 6, order, big))
+    image = read_gray(path)
+    assert image.size == read_header(path).size == (64, 48)
+    np.testing.assert_allclose(image.pixels * 255, texture, atol=1e-3)
+    assert np.array_equal(read_rgb(path)[:, :, 1], texture)
 
 
 def test_shrinking_keeps_the_long_side_and_never_enlarges(tmp_path, texture):
@@ -182,7 +213,17 @@ def test_focal_length_from_exif(tmp_path, texture):
     # The same photo, taken at 120 pixels and shrunk to 60.
     shrunk = {"0x920A": 10.0, "0xA20E": 50.0, "0xA210": 3, "0xA002": 120}
     assert saved("shrunk.jpg", **shrunk) == pytest.approx(25.0)
+    # Turned upright without loss, which leaves the sides in EXIF as they were: 60 x 40 of 40 x 120.
+    turned = {**shrunk, "0xA002": 40, "0xA003": 120}
+    assert saved("turned.jpg", **turned) == pytest.approx(25.0)
     assert saved("zero.jpg", **{"0xA405": 0}) is None
     assert saved("none.jpg") is None
     (tmp_path / "text.jpg").write_text("no picture")
     assert exif_focal(tmp_path / "text.jpg") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux")
+def test_a_name_that_is_no_text_is_an_error(tmp_path):
+    open(os.fsencode(tmp_path) + b"/K\xf6ln.png", "wb").close()
+    with pytest.raises(InputError, match=r"'K\\udcf6ln\.png' .* is not UTF-8; rename"):
+        list_images(tmp_path)

@@ -14,6 +14,7 @@ from desdis_match.pairs import (
     sequential_pairs,
     write_pairs,
 )
+from desdis_match.stages.pairing import PairsConfig, choose_pairs
 
 LETTERS = list("abcdef")
 
@@ -31,6 +32,11 @@ def test_sequential_joins_neighbours_of_the_sorted_names():
     assert joined(sequential_pairs("dcba", 1)) == "ab bc cd"
     assert joined(sequential_pairs("abcd", 2)) == "ab ac bc bd cd"
     assert sequential_pairs("abcd", 9) == exhaustive_pairs("abcd")
+
+
+def test_numbers_in_names_are_sorted_by_value():
+    names = ["f10", "f2", "f1", "f01", "g1"]
+    assert sequential_pairs(names, 1) == [("f01", "f1"), ("f1", "f2"), ("f2", "f10"), ("f10", "g1")]
 
 
 def test_quadratic_overlap_reaches_powers_of_two():
@@ -131,3 +137,16 @@ def test_a_missing_file_and_a_line_break_in_a_name(tmp_path):
         pairs_from_file(tmp_path / "none.txt", NAMES)
     with pytest.raises(InputError, match="line break"):
         write_pairs(tmp_path / "pairs.txt", [("a\nb", "c")])
+    for place in (tmp_path, tmp_path / "file" / "pairs.txt"):
+        (tmp_path / "file").touch()
+        with pytest.raises(InputError, match=r"cannot be written \(.+\); give another with --output"):
+            write_pairs(place, [("a", "b")])
+
+
+def test_pairs_of_photos_that_were_left_out_are_skipped(tmp_path, caplog):
+    config = PairsConfig(pairs_file=tmp_path / "pairs.txt")
+    (tmp_path / "pairs.txt").write_text("a c\na black.png\n")
+    assert choose_pairs(["a", "c"], config, {"black.png": "is black"}) == [("a", "c")]
+    assert "1 of the 2 pairs of" in caplog.text and "(black.png)" in caplog.text
+    with pytest.raises(InputError, match=r"there is no image 'black\.png'"):
+        choose_pairs(["a", "c"], config)

@@ -10,6 +10,7 @@ import torch
 from desdis_match.patches import (
     FRAME_SCALE,
     PatchPyramid,
+    _within,
     extract_patches,
     keypoints_to_lafs,
     laf_angles,
@@ -132,3 +133,14 @@ def test_an_upright_frame_turned_by_an_angle_has_it():
 def test_resizing_keeps_pixel_centres():
     lafs = resized_lafs(keypoints_to_lafs([[10.5, 6.5]], 4.0), (0.5, 0.5))
     torch.testing.assert_close(lafs, keypoints_to_lafs([[5.0, 3.0]], 2.0))
+
+
+def test_points_moved_to_the_border_see_what_border_padding_shows(photo):
+    level = torch.from_numpy(photo)[None, None]
+    grid = 3.0 * torch.rand(1, 50, 50, 2, generator=torch.Generator().manual_seed(0)) - 1.5
+
+    def seen(points, padding):
+        return torch.nn.functional.grid_sample(level, points, padding_mode=padding, align_corners=False)
+
+    moved = _within(grid, 500, 333)
+    torch.testing.assert_close(seen(moved, "zeros"), seen(grid, "border"), rtol=0, atol=1e-4)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from desdis_match import cli
 from desdis_match.errors import InputError, NoModelError
 from desdis_match.extract import ExtractConfig
 from desdis_match.reconstruct import ReconstructConfig, reconstruct
@@ -249,7 +250,7 @@ def test_an_unknown_flag_exits_with_2():
     assert "Traceback" not in done.stderr
 
 
-def test_when_no_model_forms_the_report_says_which_stage_starved(tmp_path: Path):
+def test_when_no_model_forms_the_report_says_which_stage_starved(tmp_path: Path, capsys):
     images = tmp_path / "photos"
     images.mkdir()
     rng = np.random.default_rng(0)
@@ -266,6 +267,10 @@ def test_when_no_model_forms_the_report_says_which_stage_starved(tmp_path: Path)
     assert report["counts"]["verified_pairs"] == 0
     assert "verified" in report["diagnosis"] or "match" in report["diagnosis"]
     assert (tmp_path / "out" / "report.html").is_file()
+    # The stage alone says the same.
+    files = [f"--{name}={tmp_path / 'out' / name}.h5" for name in ("features", "matches")]
+    assert cli.main(["map", f"--images={images}", f"--output={tmp_path / 'model'}", *files]) == 3
+    assert f"no model formed: {report['diagnosis']}" in capsys.readouterr().err
 
 
 def test_worker_processes_give_the_same_features(undisturbed: Path, scene_folder: Path, tmp_path: Path):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from desdis_match.report import Report, print_report
+from desdis_match import versions as installed
+from desdis_match.report import Report, print_report, versions
 
 
 def printed_commands(images: Path, output: Path) -> list[str]:
@@ -29,3 +30,15 @@ def test_the_commands_name_the_photos_and_can_be_pasted(tmp_path: Path, monkeypa
     assert shlex.split(export) == ["desdis-match", "export", *options, "--images", photos]
     _, export = printed_commands(Path("/data/photos"), Path("out"))
     assert export.endswith("--output out --images /data/photos")
+
+
+def test_a_package_that_is_not_found_does_not_cost_the_report(monkeypatch) -> None:
+    def version(name: str) -> str:
+        if name != "opencv-python-headless":
+            raise installed.PackageNotFoundError(name)
+        return "4.9"
+
+    monkeypatch.setattr(installed, "version", version)
+    monkeypatch.setattr(installed, "packages_distributions", lambda: {"cv2": ["opencv-python-headless"]})
+    assert versions()["opencv-python"] == "4.9"
+    assert versions()["faiss-cpu"] == "unknown"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from desdis_match import scalespace
 from desdis_match.scalespace import Extrema, double, find_extrema, octaves
 
 FIRST_OCTAVE = {"dog": -1, "hessian": 0}
@@ -101,6 +102,22 @@ def test_the_torch_path_of_other_devices_finds_the_same(response, monkeypatch):
     found = find_extrema(image, response, FIRST_OCTAVE[response], 0.005, 10.0)
     assert len(expected.xy) > 50 and len(found.xy) == len(expected.xy)
     assert (distances(expected, found) < 0.01).double().mean() > 0.99
+
+
+def test_no_convolution_is_taken_with_tf32(monkeypatch):
+    flags = []
+
+    def conv2d(*args):
+        flags.append((torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled))
+        return convolve(*args)
+
+    convolve = scalespace.F.conv2d
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled
+    monkeypatch.setattr(scalespace, "on_cpu", lambda tensor: False)
+    monkeypatch.setattr(scalespace.F, "conv2d", conv2d)
+    scalespace._blur(torch.rand(20, 30), 1.5)
+    assert flags == [(False, before[1])] * 2
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled) == before
 
 
 def test_dog_agrees_with_kornias():

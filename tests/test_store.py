@@ -58,6 +58,13 @@ def test_features_come_back_and_keypoints_keep_their_fraction_of_a_pixel(tmp_pat
     assert back.image_size == (4000, 3000)
 
 
+def test_images_that_were_left_out_are_told_and_no_more(tmp_path: Path) -> None:
+    path = write_features(tmp_path / "f.h5", [("a/b.jpg", features(3))], {}, left_out={"a/c.jpg": "is black"})
+    with FeatureFile(path) as file:
+        assert file.names() == ["a/b.jpg"] and "a/c.jpg" not in file
+        assert file.left_out() == {"a/c.jpg": "is black"}
+
+
 def test_float16_descriptors_come_back_as_unit_vectors(tmp_path: Path) -> None:
     made = features(200, dim=128)
     back = read_features(write_features(tmp_path / "f.h5", [("a.jpg", made)], {}), "a.jpg")

@@ -44,7 +44,7 @@ def test_images_keep_their_pixels_and_shapes(scene_folder):
     shown = figure.axes[0].images[0].get_array()
     assert np.array_equal(shown, cv2.imread(str(path))[..., ::-1])
     assert figure.axes[1].images[0].get_array().shape == (30, 40)
-    with pytest.raises(InputError, match=r"none\.jpg cannot be read"):
+    with pytest.raises(InputError, match=r"none\.jpg: cannot be read"):
         viz.plot_images([scene_folder / "none.jpg"])
 
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .desdis import PATCH_SIZE
+from .desdis import PATCH_SIZE, DesDis
+from .teachers import HardTFeat
 
 
 class Standardize(nn.Module):
@@ -42,15 +43,15 @@ class UnitLength(nn.Module):
 def inference_layers(network: nn.Module) -> nn.Sequential | None:
     """A copy of `network` as a plain sequence (N, 1, 32, 32) -> (N, D) unit vectors, or None for others.
 
-    Known: networks with a method `layers()` that gives their sequence up to the final normalisation (DesDis),
-    HardTFeat and Kornia's HardNet, SOSNet and TFeat. HyNet's normalisations fold into nothing.
+    Known: DesDis, HardTFeat and Kornia's HardNet, SOSNet and TFeat, these very classes: what a class derived
+    from them or of the same name computes is not known. HyNet's normalisations fold into nothing.
     """
-    kind = type(network).__name__
-    if hasattr(network, "layers") and callable(network.layers) and not isinstance(network.layers, nn.Module):
+    kind = type(network).__name__ if type(network).__module__.startswith("kornia.feature.") else ""
+    if type(network) is DesDis:
         sequence = list(network.layers())
     elif kind == "HardNet":
         sequence = [Standardize(1e-6, eps_in_root=False), *network.features, nn.Flatten()]  # type: ignore[misc]
-    elif kind == "HardTFeat":
+    elif type(network) is HardTFeat:
         sequence = [Standardize(1e-7, False), *network.features, *network.classifier, nn.Flatten()]  # type: ignore[misc]
     elif kind == "SOSNet":
         sequence = [*network.layers, nn.Flatten()]  # type: ignore[misc]

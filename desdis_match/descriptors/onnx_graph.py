@@ -124,7 +124,14 @@ WRITERS: dict[type[nn.Module], Callable[..., str]] = {
 
 def unwritable(layers: nn.Sequential) -> Iterator[nn.Module]:
     """The layers for which there is no writer."""
-    return (layer for layer in layers if type(layer) not in WRITERS)
+    return (layer for layer in layers if type(layer) not in WRITERS or _is_unusual_conv(layer))
+
+
+def _is_unusual_conv(layer: nn.Module) -> bool:
+    """Whether it is a convolution in a way that `_conv` does not write."""
+    return isinstance(layer, nn.Conv2d) and (
+        layer.dilation != (1, 1) or layer.padding_mode != "zeros" or isinstance(layer.padding, str)
+    )
 
 
 def to_onnx(layers: nn.Sequential, dim: int, fast: bool = True) -> onnx.ModelProto:

@@ -54,7 +54,7 @@ class Record:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; a half-written last line (the run was killed) is left out."""
+    """The lines of a log; those half-written (the run was killed) are left out."""
     if not path.is_file():
         return []
     lines = []
@@ -62,7 +62,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         try:
             lines.append(json.loads(line))
         except ValueError:
-            break
+            continue
     return lines
 
 

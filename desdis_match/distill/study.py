@@ -108,10 +108,11 @@ def scores_of(descriptor: str | Path, data: StudyData) -> dict[str, float]:
 
 
 def add_line(log: Path, line: dict[str, Any]) -> None:
-    """Append one line of JSON."""
+    """Append one line of JSON; what a killed run left of its last line stays a line of its own."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    cut_short = log.is_file() and not log.read_bytes().endswith(b"\n") and log.stat().st_size > 0
     with open(log, "a") as file:
-        file.write(json.dumps(line) + "\n")
+        file.write(("\n" if cut_short else "") + json.dumps(line) + "\n")
 
 
 def _of_share(runs: Sequence[StudyRun], share: tuple[int, int]) -> list[StudyRun]:

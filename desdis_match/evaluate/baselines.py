@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..devices import pick_device
 from ..errors import InputError
-from ..images import GrayImage
+from ..images import GrayImage, read_rgb
 from .cache import combined_hash, file_hash
 
 Float32 = NDArray[np.float32]
@@ -94,9 +94,7 @@ def read_colour(path: Path, image: GrayImage) -> Float32:
     """(3, h, w) RGB in [0, 1] on the grid of `image.pixels`."""
     import cv2
 
-    stored = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    if stored is None:
-        raise InputError(f"{path} has no colours to read")
+    stored: NDArray[Any] = read_rgb(path)
     height, width = image.pixels.shape
     if stored.shape[:2] != (height, width):
         stored = cv2.resize(stored, (width, height), interpolation=cv2.INTER_AREA)

@@ -20,7 +20,7 @@ from ..colmap import MapConfig, read_models, run_mapping
 from ..errors import InputError, NoModelError
 from ..extract import ExtractConfig
 from ..files import canonical_json
-from ..images import list_images, open_header
+from ..images import list_images, open_header, stored_size
 from ..match import MatchConfig
 from ..reconstruct import ReconstructConfig, reconstruct
 from ..stages import RunConfig
@@ -183,6 +183,6 @@ def photo_size(path: Path) -> tuple[int, int]:
     """(width, height) from a file's header."""
     try:
         with open_header(path) as image:
-            return image.size
+            return stored_size(image)
     except OSError as error:
         raise InputError(f"{path} is no readable image ({error})") from error

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import cv2  # noqa: F401 - before pycolmap, see desdis_match/cameras.py
 import numpy as np
 import pycolmap
+from numpy.typing import NDArray
 
 from ..cameras import CameraConfig
 from ..database import (
@@ -84,7 +85,9 @@ def _import(
         )
         with FeatureFile(features_path) as features:
             counts = features.counts()
-        pairs = sorted(_matched_pairs(copy), key=lambda p: (images[p[0]].name, images[p[1]].name))
+        # Others leave rows of images that they have removed.
+        known = (pair for pair in _matched_pairs(copy) if images.keys() >= set(pair))
+        pairs = sorted(known, key=lambda p: (images[p[0]].name, images[p[1]].name))
         write_matches(matches_path, _read_matches(database, images, pairs), source, counts)
     with MatchFile(matches_path) as file:
         found = [len(file.get(*pair)) for pair in file.pairs(counts)]
@@ -103,8 +106,7 @@ def _read_features(database: pycolmap.Database, image: pycolmap.Image, camera: p
         angles = -np.arctan2(a21, a11)
     descriptors = np.zeros((num, 0), np.float32)
     if database.exists_descriptors(image.image_id):
-        data = np.asarray(database.read_descriptors(image.image_id).data)
-        values = data.astype(np.float32) if data.dtype == np.uint8 else data.view(np.float32)
+        values = _descriptor_values(database.read_descriptors(image.image_id))
         descriptors = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     return Features(
         keypoints=from_colmap(stored),
@@ -114,6 +116,13 @@ def _read_features(database: pycolmap.Database, image: pycolmap.Image, camera: p
         angles=angles.astype(np.float32),
         image_size=(camera.width, camera.height),
     )
+
+
+def _descriptor_values(stored: pycolmap.FeatureDescriptors) -> NDArray[np.float32]:
+    """(N, D): SIFT's are bytes, those of networks floats of four bytes each; only the type tells."""
+    if stored.type in (pycolmap.FeatureExtractorType.SIFT, pycolmap.FeatureExtractorType.UNDEFINED):
+        return np.asarray(stored.data, np.float32)
+    return np.asarray(stored.to_float().data, np.float32)
 
 
 def _matched_pairs(database_path: Path) -> Iterator[tuple[int, int]]:
@@ -128,9 +137,8 @@ def _read_matches(
     database: pycolmap.Database, images: dict[int, pycolmap.Image], pairs: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[str, str, Matches]]:
     for pair in pairs:
-        if database.exists_matches(*pair):
-            rows = database.read_matches(*pair)
-        else:
+        rows = database.read_matches(*pair)  # empty where there are none
+        if not len(rows) and database.exists_two_view_geometry(*pair):
             rows = database.read_two_view_geometry(*pair).inlier_matches
         # The file holds one partner a keypoint; COLMAP's guided matches may hold more.
         _, first = np.unique(rows[:, 0], return_index=True)

@@ -28,14 +28,20 @@ def export_model(
 
     output: a file for ply and nvm, a folder for the others (made where it is missing).
     images_dir: the photos; needed for `undistorted`, used by `nerfstudio`.
-    Raises InputError for an unknown format, a damaged model, missing photos, or cameras that it lacks.
+    Raises InputError for an unknown format, an output of the wrong sort, a damaged model, missing photos, or
+    cameras that the format lacks.
     """
     if model_format not in FORMATS:
         raise InputError(f"format '{model_format}' is unknown; there are {', '.join(FORMATS)}")
+    output = Path(output)
+    if model_format in SINGLE_FILES and output.is_dir():
+        raise InputError(f"{output} is a folder; give the name of a file for {model_format}")
+    if model_format not in SINGLE_FILES and output.is_file():
+        raise InputError(f"{output} is a file; give the name of a folder for {model_format}")
     model = read_model(model_dir)
     if images_dir is not None:
         _check_photos(model, images_dir)
-    return FORMATS[model_format](model, Path(model_dir), Path(output), images_dir)
+    return FORMATS[model_format](model, Path(model_dir), output, images_dir)
 
 
 def _check_photos(model: pycolmap.Reconstruction, images_dir: Path) -> None:
@@ -106,6 +112,9 @@ FORMATS: dict[str, Callable[..., Path]] = {
     "nvm": _nvm,
     "undistorted": _undistorted,
 }
+
+SINGLE_FILES = ("ply", "nvm")
+"""Formats that are one file; the others are a folder."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..files import atomic_path
-from .cameras import Lens, lens_of
+from .cameras import UNDISTORT, Lens, lens_of
 
 FILE_FROM_COLMAP_WORLD = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]])
 """(3, 4): x stays, z is the new y, -y the new z."""
@@ -33,21 +34,26 @@ def write_nerfstudio(model: pycolmap.Reconstruction, output: Path, images_dir: P
     """Write `output`/transforms.json and sparse_pc.ply; images sorted by name.
 
     images_dir: photos are referred to relative to `output`; None: as images/NAME.
-    Raises InputError for camera models that nerfstudio lacks.
+    Raises InputError for camera models that nerfstudio lacks, and for perspective beside fisheye ones.
     """
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     images = sorted((model.image(i) for i in model.reg_image_ids()), key=lambda image: image.name)
-    lenses = {image.camera_id: lens_of(model.camera(image.camera_id), "nerfstudio") for image in images}
-    shared = len(lenses) == 1
-    content: dict[str, Any] = _intrinsics(next(iter(lenses.values()))) if shared else {}
+    cameras = {image.camera_id: model.camera(image.camera_id) for image in images}
+    intrinsics = {i: _intrinsics(lens_of(camera, "nerfstudio")) for i, camera in cameras.items()}
+    if len({lens["camera_model"] for lens in intrinsics.values()}) > 1:
+        raise InputError(f"nerfstudio takes perspective or fisheye photos, the model has both; {UNDISTORT}")
+    shared = len(intrinsics) == 1
+    first = next(iter(intrinsics.values()), {})
+    # nerfstudio looks for the kind of lens here alone, for its numbers in the frames too.
+    content: dict[str, Any] = {key: first[key] for key in first if shared or key == "camera_model"}
     folder = output / "images" if images_dir is None else Path(images_dir)
     content["frames"] = [
         {
             "file_path": Path(os.path.relpath(folder / image.name, output)).as_posix(),
             "transform_matrix": _file_world_from_camera(image.cam_from_world()).tolist(),
             "colmap_im_id": image.image_id,
-            **({} if shared else _intrinsics(lenses[image.camera_id])),
+            **({} if shared else intrinsics[image.camera_id]),
         }
         for image in images
     ]

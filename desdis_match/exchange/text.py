@@ -47,7 +47,7 @@ def _write(features: Features, path: Path, name: str) -> None:
     if dim > DIMENSION:
         raise InputError(f"'{name}' has descriptors of {dim} values; COLMAP's text format takes {DIMENSION}")
     signed = bool((features.descriptors < 0).any())
-    codes = np.zeros((num, DIMENSION), np.uint8)
+    codes = np.full((num, DIMENSION), SIGNED_ZERO if signed else 0, np.uint8)
     codes[:, :dim] = _to_bytes(features.descriptors, signed)
     geometry = np.column_stack(
         [to_colmap(features.keypoints), features.scales / np.float32(FRAME_SCALE), -features.angles]

@@ -103,11 +103,13 @@ def _keypoints(features: Features) -> tuple[cv2.KeyPoint, ...]:
 
 def _gray(image: NDArray) -> GrayImage:
     image = np.asarray(image)
+    white = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1
+    if image.dtype not in (np.uint8, np.uint16):  # of the others cvtColor takes float32 alone
+        image = image.astype(np.float32)
     if image.ndim == 3 and image.shape[2] in (3, 4):
         image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY if image.shape[2] == 3 else cv2.COLOR_BGRA2GRAY)
     image = image.squeeze(-1) if image.ndim == 3 and image.shape[2] == 1 else image
     if image.ndim != 2 or image.size == 0:
         raise InputError(f"an image of shape {image.shape} was given; (H, W) or (H, W, 3) is needed")
-    white = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1
     pixels = image.astype(np.float32) / np.float32(white)
     return GrayImage(pixels, (pixels.shape[1], pixels.shape[0]), (1.0, 1.0))

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..colmap import MapConfig
+from ..colmap import MapConfig, model_folders
+from ..diagnose import starvation
+from ..errors import NoModelError
 from ..extract import ExtractConfig
 from ..match import MatchConfig
 from ..options import parse
@@ -155,6 +157,12 @@ def main_map(argv: Sequence[str]) -> int:
             command.output,
             command.config,
             overwrite=command.overwrite,
+        )
+    if not model_folders(models):
+        diagnosis = starvation(command.output / "database.db", (), command.config.verify.min_num_inliers)
+        raise NoModelError(
+            f"no model formed: {diagnosis.explanation} COLMAP's own lines are in "
+            f"{command.output / 'colmap.log'}."
         )
     command.talk.say(str(models))
     return 0

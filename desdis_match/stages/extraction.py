@@ -23,7 +23,7 @@ from ..extract_auto import (
     probe_from_arrays,
     turn_features,
 )
-from ..images import UnreadableImage, list_images, read_gray, read_mask
+from ..images import UnreadableImage, list_images, mask_path
 from ..orientation_auto import Turn, decide
 from ..progress import track
 from ..scale import run_shards, threads_of_a_worker
@@ -70,6 +70,13 @@ def extract(
     check_pair_names(names)
     if masks is not None and not masks.is_dir():
         raise InputError(f"{masks} is not a folder; give the folder of masks (NAME.png for image NAME)")
+    if masks is not None and not any(mask_path(masks, name).is_file() for name in names):
+        log.warning(
+            "%s holds no mask of any photo; that of %s would be %s",
+            masks,
+            names[0],
+            mask_path(masks, names[0]),
+        )
     stamps = {name: stamp(images, name, masks, keypoints) for name in names}
     descriptor = load_descriptor(config.descriptor, device="cpu").fingerprint
     made_by = {
@@ -84,7 +91,7 @@ def extract(
         keys = {name: f"{name}\n{stamp}" for name, stamp in stamps.items()}
         finished = shards.done()
         jobs = [
-            _ExtractJob(images, name, config, masks, keypoints, run.device)
+            _ExtractJob(images, name, config, masks, keypoints, run.device, descriptor)
             for name in names
             if keys[name] not in finished
         ]
@@ -109,10 +116,9 @@ def extract(
                 f"none of the {len(names)} images in {images} can be used; {first}, for one, {why}"
             )
         if probes:
-            keys |= _turn_photos(images, shards, keys, decide(probes), config, run, executor)
-        write_features(
-            output, ((name, features_from_arrays(shards.load(keys[name]))) for name in usable), made_by
-        )
+            keys |= _turn_photos(images, shards, keys, decide(probes), config, run, executor, descriptor)
+        items = ((name, features_from_arrays(shards.load(keys[name]))) for name in usable)
+        write_features(output, items, made_by, left_out=unusable)
     return output
 
 
@@ -124,6 +130,7 @@ def _turn_photos(
     config: ExtractConfig,
     run: RunConfig,
     executor: Executor | None,
+    fingerprint: str,
 ) -> dict[str, str]:
     """Describe the photos that are not upright again; their new keys in `shards`."""
     turned = {
@@ -133,7 +140,7 @@ def _turn_photos(
     }
     finished = shards.done()
     jobs = [
-        _TurnJob(images, name, config, shards, keys[name], turns[name], run.device)
+        _TurnJob(images, name, config, shards, keys[name], turns[name], run.device, fingerprint)
         for name, key in turned.items()
         if key not in finished
     ]
@@ -164,16 +171,18 @@ class _ExtractJob:
     masks: Path | None
     keypoints: Path | None
     device: str
+    fingerprint: str  # of the descriptor's weights
 
 
 @lru_cache(maxsize=1)
-def _extractor(config: ExtractConfig, device: str) -> Extractor:
+def _extractor(config: ExtractConfig, device: str, fingerprint: str) -> Extractor:
+    """Kept from photo to photo; `fingerprint` because a weight file may be another one by the next run."""
     return Extractor(config, device)
 
 
 def _extract_one(job: _ExtractJob) -> Arrays:
     """Features, for orientation `auto` the first pass of them, or why the image cannot be used."""
-    extractor = _extractor(job.config, job.device)
+    extractor = _extractor(job.config, job.device, job.fingerprint)
     try:
         if job.config.orientation == "auto" and job.keypoints is None:
             return first_pass_to_arrays(first_pass(extractor, job.images, job.name, job.masks))
@@ -191,13 +200,14 @@ class _TurnJob:
     key: str
     turn: Turn
     device: str
+    fingerprint: str
 
 
 Job = TypeVar("Job", _ExtractJob, _TurnJob)
 
 
 def _turn_one(job: _TurnJob) -> Arrays:
-    extractor = _extractor(job.config, job.device)
+    extractor = _extractor(job.config, job.device, job.fingerprint)
     first = first_pass_from_arrays(job.shards.load(job.key))
     features = turn_features(
         job.images / job.name, first, job.turn, job.config, extractor.descriptor, extractor.device
@@ -205,17 +215,9 @@ def _turn_one(job: _TurnJob) -> Arrays:
     return features_to_arrays(features)
 
 
-def unusable_images(images: Path, features: Path, masks: Path | None = None) -> dict[str, str]:
-    """Images below `images` that are not in `features`, with the reason, found by reading them again."""
+def unusable_images(images: Path, features: Path) -> dict[str, str]:
+    """Images below `images` that are not in `features`, with the reason."""
     with FeatureFile(features) as file:
+        reasons = file.left_out()
         missing = [name for name in list_images(images) if name not in file]
-    reasons = {}
-    for name in missing:
-        try:
-            image = read_gray(images / name)
-            if masks is not None:
-                read_mask(masks, name, image)
-            reasons[name] = "was not there when features were extracted"
-        except UnreadableImage as error:
-            reasons[name] = error.why
-    return reasons
+    return {name: reasons.get(name, "was not there when features were extracted") for name in missing}

@@ -34,6 +34,10 @@ class RunConfig:
     workers: int = 0
     """Photos or pairs worked on at a time, each by one thread; 0: one a core (one in all on a GPU)."""
 
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise InputError(f"workers is {self.workers}; give a number above 0, or 0 for one a core")
+
 
 def fingerprint(path: Path) -> str:
     """Of a features or matches file: its configuration's hash; of hloc's, which have none, size and time."""
@@ -70,6 +74,8 @@ def is_current(
     """Whether `output` was made by just this; raises InputError if it was made otherwise and must be kept."""
     if not output.exists():
         return False
+    if output.is_dir():
+        raise InputError(f"{output} is a folder; give the file to write with --output")
     differences = config_differences(read_config(output), made_by)
     if not differences:
         return True

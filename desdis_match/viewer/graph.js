@@ -37,7 +37,7 @@ class GraphPanel {
 
   setLeast() {
     const v = Number(byId("graph-least").value);
-    this.least = v === 0 ? 1 : Math.round(Math.exp((v / 100) * Math.log(this.most + 1)));
+    this.least = v === 0 ? 1 : Math.min(Math.round(Math.exp((v / 100) * Math.log(this.most + 1))), this.most);
     this.edges = this.weights.map((_, p) => p).filter((p) => this.weights[p] >= this.least);
     byId("graph-least-value").textContent = count(this.least);
     const verified = Data.meta.pairs.verified.some((v) => v >= 0);

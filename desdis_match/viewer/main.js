@@ -37,7 +37,7 @@ const Page = {
     }
     byId("filter").addEventListener("input", () => this.fill());
     byId("photo-look").addEventListener("click", () => {
-      this.model.lookFrom(this.image);
+      this.model.lookFrom(this.photo.image);
       this.open("model");
     });
     document.addEventListener("keydown", (event) => this.key(event));
@@ -51,13 +51,12 @@ const Page = {
   facts() {
     const { model, images, pairs } = Data.meta;
     const registered = images.filter((image) => image.registered).length;
-    const verified = pairs.verified.filter((v) => v > 0).length;
     const facts = [["Images in the model", `${registered} of ${images.length}`, registered < images.length]];
     if (model) {
       facts.push(["Points", count(model.points)], ["Observations", count(model.observations)],
         ["Mean track", model.track_length.toFixed(2)], ["Mean error", model.reprojection_error.toFixed(2) + " px"]);
     }
-    facts.push(["Verified pairs", `${count(verified)} of ${count(pairs.total)}`]);
+    facts.push(["Verified pairs", `${count(pairs.num_verified)} of ${count(pairs.total)}`]);
     byId("facts").append(...facts.map(([name, value, warn]) =>
       make("div", { className: warn ? "warn" : "" }, make("dt", { textContent: name }), make("dd", { textContent: value }))));
   },

@@ -39,7 +39,7 @@ class ModelView {
     const empty = byId("model-empty");
     empty.hidden = false;
     empty.append(make("strong", { textContent: "No model" }),
-      Data.meta.report.diagnosis || "There is no model in this folder. The images, their keypoints and matches are in the other tabs.");
+      Data.meta.left_out || Data.meta.report.diagnosis || "There is no model in this folder. The images, their keypoints and matches are in the other tabs.");
   }
 
   startCameraSize() {

@@ -71,6 +71,8 @@ def test_opencv_masks_kinds_of_pictures_and_bad_input(photos):
         gray.astype(np.float32) / 255,
         gray[..., None],
         cv2.merge([gray] * 3),
+        cv2.merge([gray] * 3) / 255,  # float64
+        cv2.merge([gray] * 3).astype(np.int64) * ((2**63 - 1) // 255),
     ):
         assert np.allclose(desdis.compute(same, points)[1], expected, atol=1e-3)
     assert desdis.compute(gray, [])[1].shape == (0, 128)

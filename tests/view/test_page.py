@@ -1,11 +1,13 @@
 """The page of a reconstruction: its data checked against COLMAP's own reading, and wrong input."""
 
+import json
 import re
 import shutil
 import sqlite3
 from contextlib import closing
 
 import cv2
+import h5py
 import numpy as np
 import pycolmap
 import pytest
@@ -15,7 +17,7 @@ from desdis_match import viewpage
 from desdis_match.database import set_notes
 from desdis_match.errors import InputError
 from desdis_match.view import main, write_report_page
-from desdis_match.viewdata import read_run
+from desdis_match.viewdata import read_model, read_run
 from desdis_match.viewpage import build_page
 
 
@@ -67,6 +69,34 @@ def test_matches_and_their_states(out, page):
         assert shown.tolist() == expected + [0] * (meta["pairs"]["matches"][p] - len(expected))
         start += len(shown)
     assert (states == 2).sum() > 500
+
+
+def test_pairs_that_came_in_verified_are_not_lost(out, tmp_path):
+    """Matches given as inliers: their raw row is missing, empty, or shorter after guided matching."""
+    path = tmp_path / "database.db"
+    shutil.copy(out / "database.db", path)
+    with closing(read_run(out).source) as source:
+        before = {(pair.image0, pair.image1): pair for pair in source.pairs}
+    with closing(sqlite3.connect(path)) as connection, connection:
+        query = "SELECT pair_id FROM two_view_geometries WHERE rows > 20 ORDER BY pair_id LIMIT 3"
+        missing, empty, guided = connection.execute(query).fetchall()
+        connection.execute("DELETE FROM matches WHERE pair_id = ?", missing)
+        connection.execute("UPDATE matches SET rows = 0, data = x'' WHERE pair_id = ?", empty)
+        connection.execute(
+            "UPDATE matches SET rows = 9, data = substr(data, 1, 72) WHERE pair_id = ?", guided
+        )
+    run = read_run(tmp_path)
+    with closing(run.source) as source:
+        after = {(pair.image0, pair.image1): pair for pair in source.pairs}
+        assert {key: pair.verified for key, pair in after.items()} == {
+            key: pair.verified for key, pair in before.items()
+        }
+        counts = [(pair.matches, pair.verified) for pair in after.values()]
+        assert sum(matches == verified > 20 for matches, verified in counts) >= 3
+        assert all(matches >= verified for matches, verified in counts)
+        assert all(source.matches(pair).verified.sum() == pair.verified for pair in after.values())
+        meta, _ = blocks(build_page(run, None, "t"))
+    assert len(meta["pairs"]["image0"]) == 15
 
 
 def test_model_and_cameras(out, page):
@@ -123,6 +153,7 @@ def test_too_much_is_thinned_out_and_said(out, monkeypatch):
     assert np.diff(np.frombuffer(data["keypoint-starts"], np.uint32)).tolist() == [100] * 6
     assert "Photos show at most 100 keypoints each." in meta["notes"]
     assert meta["pairs"]["shown"] == [20] * 4 and meta["pairs"]["total"] == 15
+    assert meta["pairs"]["num_verified"] == sum(pair.verified > 0 for pair in run.source.pairs) > 4
     assert "4 of 15 matched pairs are shown, those with most matches." in meta["notes"]
     assert len(data["matches"]) == 80 * 8
     assert any("No photos" in note for note in meta["notes"])
@@ -137,6 +168,45 @@ def test_a_run_without_model_shows_why(unfinished):
     with_half = np.frombuffer(data["keypoints"], np.uint16).reshape(-1, 2)[0] / 65535 * [100, 80]
     with closing(read_run(folder).source) as source:
         np.testing.assert_allclose(with_half, source.keypoints(0)[0] + 0.5, atol=0.002)
+
+
+def test_sizes_that_the_features_do_not_tell(tmp_path):
+    """The photo's own size, not that of its small copy; without a photo what holds the keypoints."""
+    places = np.array([[1999, 99], [0, 0], [999.5, 49.5]], np.float32)
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        for name in ("gone.jpg", "there.png"):
+            file[f"{name}/keypoints"] = places - [0, 20] if name == "gone.jpg" else places
+    cv2.imwrite(str(tmp_path / "there.png"), np.zeros((100, 2000, 3), np.uint8))
+    meta, data = blocks(write_report_page(tmp_path, images=tmp_path))
+    gone, there = meta["images"]
+    assert (gone["width"], gone["height"]) == (2000, 80)
+    assert (there["width"], there["height"]) == (2000, 100) and there["photo"] == [1280, 64]
+    stored = np.frombuffer(data["keypoints"], np.uint16).reshape(2, 3, 2)[1]
+    np.testing.assert_allclose(stored / 65535 * [2000, 100], places + 0.5, atol=0.02)
+
+
+def test_a_model_of_another_run_is_not_shown(out, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(out, run)
+    set_notes(run / "database.db", {"config": json.dumps({"features": "new", "matches": "m"})})
+    stamp = run / "sparse" / "made_by.json"
+    stamp.write_text(json.dumps({"map": {}, "features": "old", "matches": "m"}))
+    meta, data = blocks(write_report_page(run))
+    assert meta["model"] is None and "made from other features or matches" in meta["left_out"]
+    assert meta["left_out"] in meta["notes"] and not any(data["keypoint-lengths"])
+    stamp.write_text(json.dumps({"map": {}, "features": "new", "matches": "m"}))
+    assert blocks(write_report_page(run))[0]["model"]["registered"] == 6
+
+
+def test_a_model_with_other_keypoints_is_named(out, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(out, run)
+    with closing(pycolmap.Database.open(run / "database.db")) as database:
+        database.update_keypoints(1, database.read_keypoints(1)[:9])
+    with pytest.raises(
+        InputError, match=r"sparse/0 uses keypoint \d+ of 'view_00.\.jpg', which has 9 keypoints"
+    ):
+        write_report_page(run)
 
 
 def test_a_database_of_others_is_only_read(out, tmp_path):
@@ -166,8 +236,11 @@ def test_wrong_input_is_named(tmp_path, out):
         write_report_page(tmp_path)
     with pytest.raises(InputError, match="is not a folder"):
         write_report_page(tmp_path / "none")
-    with pytest.raises(InputError, match="there is no model 7"):
-        write_report_page(out, tmp_path / "page.html", model=7)
+    for model in (7, -1):
+        with pytest.raises(InputError, match=f"there is no model {model}"):
+            write_report_page(out, tmp_path / "page.html", model=model)
+    with pytest.raises(InputError, match="is a folder; give the name of a file"):
+        write_report_page(out, tmp_path)
     with pytest.raises(InputError, match="is not a folder"):
         write_report_page(out, tmp_path / "page.html", images=tmp_path / "none")
     (tmp_path / "database.db").write_bytes(b"not a database at all" * 99)
@@ -181,8 +254,40 @@ def test_a_damaged_model_is_named(tmp_path, out):
     (tmp_path / "sparse" / "0").mkdir(parents=True)
     for name in ("cameras.bin", "images.bin", "points3D.bin", "rigs.bin", "frames.bin"):
         (tmp_path / "sparse" / "0" / name).write_bytes(b"\x01")
-    with pytest.raises(InputError, match="is not a readable COLMAP model"):
+    with pytest.raises(InputError, match="holds no readable COLMAP model"):
         write_report_page(tmp_path)
+
+
+def test_a_model_that_ends_early_is_named(tmp_path, out):
+    model = tmp_path / "0"
+    shutil.copytree(out / "sparse" / "0", model)
+    images = model / "images.bin"
+    images.write_bytes(images.read_bytes()[: images.stat().st_size // 2])
+    with pytest.raises(InputError, match="holds no readable COLMAP model"):
+        read_model(model)
+    shutil.copy(out / "sparse" / "0" / "images.bin", model)
+    (model / "points3D.bin").write_bytes(b"")
+    with pytest.raises(InputError, match=r"points3D\.bin is cut off"):
+        read_model(model)
+
+
+@pytest.mark.parametrize("focal", [0.0, np.nan])
+def test_a_focal_length_that_cannot_be_is_named(tmp_path, out, focal):
+    model = pycolmap.Reconstruction(out / "sparse" / "0")
+    for camera in model.cameras.values():
+        camera.focal_length = focal
+    model.write_binary(tmp_path)
+    with pytest.raises(InputError, match="is damaged"):
+        read_model(tmp_path)
+
+
+def test_a_panorama_has_no_focal_length(tmp_path, out):
+    model = pycolmap.Reconstruction(out / "sparse" / "0")
+    for camera in model.cameras.values():
+        camera.model = pycolmap.CameraModelId.EQUIRECTANGULAR
+        camera.params = [camera.width, camera.height]
+    model.write_binary(tmp_path)
+    assert {pose.half for pose in read_model(tmp_path).poses.values()} == {(1, camera.height / camera.width)}
 
 
 def test_command_line(out, tmp_path, capsys):

@@ -5,6 +5,7 @@ import pytest
 from browser import Browser, find_browser
 from pagedata import blocks
 
+from desdis_match import viewpage
 from desdis_match.view import write_report_page
 from desdis_match.viewdata import Model, PairCounts, PairMatches, Pose, RunFolder
 from desdis_match.viewpage import build_page
@@ -107,6 +108,40 @@ def test_a_click_on_an_image_shows_its_keypoints(browser, page):
     assert good > 100 and bad > 100
     browser.click("#photo-rest")
     browser.wait(f"{colors}[1] < {bad} / 4")
+    no_errors(browser)
+
+
+def test_look_from_here_is_from_the_photo_shown(browser, page):
+    browser.open(page)
+    browser.click("#tabs [data-panel=photo]")
+    assert browser.run("document.querySelector('#photo-look').hidden")  # there is no photo yet
+    center = browser.run("(Page.openImage(2), Data.meta.images[2].center)")
+    for picked in ("5", "null"):  # another camera, empty space
+        browser.run(f"Page.model.onPick({picked})")
+        browser.click("#tabs [data-panel=photo]")
+        browser.click("#photo-look")
+        np.testing.assert_allclose(browser.run("Page.model.pose().eye"), center, atol=1e-9)
+        browser.click("#tabs [data-panel=model]")
+        browser.click("#model-reset")
+    no_errors(browser)
+
+
+def test_the_strongest_edge_is_in_the_graph_to_the_end_of_the_slider(browser, page):
+    browser.open(page)
+    browser.run("(byId('graph-least').value = 100, Page.graph.setLeast())")
+    most = browser.run("Math.max(...Data.meta.pairs.verified)")
+    assert browser.run("Page.graph.edges.map(p => Data.meta.pairs.verified[p])") == [most]
+    no_errors(browser)
+
+
+def test_the_header_counts_verified_pairs_that_are_not_shown_too(browser, out, tmp_path, monkeypatch):
+    monkeypatch.setattr(viewpage, "MAX_PAIRS", 2)
+    browser.open(write_report_page(out, tmp_path / "page.html"))
+    verified = browser.run("Data.meta.pairs.num_verified")
+    assert verified > 2
+    assert (
+        browser.run("document.querySelector('#facts').lastChild.lastChild.textContent") == f"{verified} of 15"
+    )
     no_errors(browser)
 
 
