@@ -1,14 +1,15 @@
 """Model cards of the weights in the package: python training/cards.py.
 
 Writes training/cards/NAME.md for every desdis_match/weights/NAME.safetensors of a descriptor, from the file's
-header, the logs of its runs (training/logs/release/NAME-1.jsonl and so on, in release.py's order), the
-licences in release.py and the evaluation in eval/results; and training/plots/release.png, all their curves.
+header, the logs of its runs (training/logs/release, named as release.py names their folders), the licences in
+release.py and the evaluation in eval/results; and training/plots/release.png, all their curves.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from release import LICENCES, RUNS, SCORED
+from release import LICENCES, LIGHT, RUNS, SCORED
 
 from desdis_match.descriptors import read_weights
 from desdis_match.descriptors.registry import PACKAGED, packaged_weights
@@ -101,6 +102,7 @@ NOT_OF_THE_COMMAND = (
     "student.start",
     "teacher.names",
     "optim.lr",
+    "loss.regularizer_weight",
     "steps",
     "seed",
     "validate_every",
@@ -108,22 +110,50 @@ NOT_OF_THE_COMMAND = (
 """Fields that release.py's command says otherwise, or that leave the weights as they are."""
 
 
-def logs(name: str) -> list[list[dict[str, Any]]]:
-    """Lines of each of its runs, none of a run that was left out."""
-    files = {int(path.stem.rpartition("-")[2]): path for path in LOGS.glob(f"{name}-*.jsonl")}
-    return [read_log(files[number]) if number in files else [] for number in range(1, max(files) + 1)]
+def logs(name: str, heavy: bool = False) -> list[list[dict[str, Any]]]:
+    """Lines of each of its runs, none of a run that was left out; heavy: of those of release.py's --heavy."""
+    pattern = re.compile(re.escape(name) + ("-heavy" if heavy else "") + r"-(\d+)")
+    files = {int(found[1]): path for path in LOGS.iterdir() if (found := pattern.fullmatch(path.stem))}
+    return [read_log(files[n]) if n in files else [] for n in range(1, max(files, default=0) + 1)]
 
 
-def command(steps: list[int], config: dict[str, Any]) -> str:
+def own_teacher(header: dict[str, Any]) -> bool:
+    """Whether the second run's weights taught beside the authors'."""
+    return len(header["teacher"]) > 1
+
+
+def steps_of(runs: list[list[dict[str, Any]]]) -> list[int]:
+    """Of each run; 0 for one that was left out."""
+    return [run[-1]["step"] if run else 0 for run in runs]
+
+
+def further(third: list[int], heavy: list[int], weight: float) -> str:
+    """What followed the second run, in words."""
+    parts = []
+    if any(third):
+        numbers = " and ".join(f"{number:,}" for number in third if number)
+        parts.append(f"{numbers} with highlights or shadows cut off\nin a fifth of the patches as well")
+    if heavy:
+        numbers = " and ".join(f"{number:,}" for number in heavy)
+        so = "with that" if parts else "with highlights or shadows\ncut off in a fifth of the patches"
+        parts.append(f"{numbers} {so} and a regularizer of weight {weight:g}")
+    several = len([number for number in (*third, *heavy) if number]) > 1
+    return ("each for itself, " if several else "") + ", and ".join(parts)
+
+
+def command(steps: list[int], heavy: list[int], header: dict[str, Any]) -> str:
     """What makes these weights again: release.py with the steps of each run and every option that differs
     from the preset."""
-    preset, config = PRESETS["release"][1].as_dict(), with_defaults(config)
+    preset, config = PRESETS["release"][1].as_dict(), with_defaults(header["config"])
     words = [f"--width {config['student']['width']}", "--runs", *map(str, steps)]
+    words += ["--heavy", *map(str, heavy)] if heavy else []
     for name in differences(preset, config):
         if name not in NOT_OF_THE_COMMAND:
             group, _, field = name.rpartition(".")
             value = (config[group] if group else config)[field]
             words.append(f"--{name.replace('_', '-')} {value}")
+    if own_teacher(header):
+        words.append("--own-teacher")
     return "python training/release.py --photos PHOTOS --notredame NOTREDAME \\\n    " + " ".join(words)
 
 
@@ -134,31 +164,31 @@ def card(path: Path) -> str:
     config = header["config"]
     optim, loss, scores = config["optim"], config["loss"], header["scores"]
     runs = logs(name)
-    steps = [run[-1]["step"] if run else 0 for run in runs]
-    third = [number for number in steps[2:] if number]
+    steps, heavy = steps_of(runs), steps_of(logs(name, heavy=True))
+    runs += logs(name, heavy=True)
     return TEMPLATE.read_text(encoding="utf-8").format(
         name=name,
         file=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         sequence="/".join(SEQUENCE),
         ap=sequence_ap(name),
-        command=command(steps, config),
+        command=command(steps, heavy, header),
         width=config["student"]["width"],
         dim=config["student"]["dim"],
         version=header["version"],
         size=path.stat().st_size,
         first=steps[0],
         second=steps[1],
-        others=("each for itself, " if len(third) > 1 else "")
-        + " and ".join(f"{number:,}" for number in third),
+        others=further(steps[2:], heavy, loss["regularizer_weight"]),
         batch=config["batch"],
-        pairs=sum(steps) * config["batch"],
+        pairs=sum(steps + heavy) * config["batch"],
         minutes=sum(run[-1]["seconds"] for run in runs if run) / 60,
         optimizer=f"{optim['kind']}, {optim['decay']} decay",
-        rates=", ".join(f"{lr:g}" for _, lr in RUNS),
+        rates=", ".join(f"{part.lr:g}" for part in RUNS),
         loss=loss["kind"],
-        weight=loss["regularizer_weight"],
-        teachers=", ".join(header["teacher"]) or "none",
+        weight=LIGHT,
+        teacher=header["teacher"][0],
+        own=", in the last run beside what the second ended with" if own_teacher(header) else "",
         data=data_table(header),
         scored=", ".join(SCORED),
         fpr95=100 * scores["fpr95"],
@@ -174,7 +204,7 @@ def curves(files: list[Path], path: Path) -> None:
     for number, weights in enumerate(files):
         batch = read_weights(weights)[1]["config"]["batch"]
         behind = 0
-        for run, lines in enumerate(logs(weights.stem)):
+        for run, lines in enumerate(logs(weights.stem) + logs(weights.stem, heavy=True)):
             if not lines:
                 continue
             scored = [line for line in lines if "map_hard" in line]

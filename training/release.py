@@ -54,6 +54,8 @@ SCORED = ("statue", "et")
 heldback.py makes views of their photos."""
 KEYPOINTS = ExtractConfig(detector="dog+hessian", max_keypoints=4000)
 """Of these the photo sets are reconstructed: both detectors, so that patches of both are trained on."""
+LIGHT = 3.0
+"""The regularizer's weight before study `weight`."""
 SINGLE = "single_photos"
 """The set of unrelated photos: each is matched with synthetic views of itself."""
 WARPS = WarpConfig(points=400, tilt=(0.0, 1.5), perspective=0.3)
@@ -62,9 +64,22 @@ AS_SECOND: dict[str, Any] = {"clip_share": 0.0}
 """Preset `release`'s augmentation before study `clipped`: that of second runs and of earlier studies."""
 AS_FIRST: dict[str, Any] = {"turns": "pair", "dominant": 0.0, **AS_SECOND}
 """The same before study `turned`: that of first runs and of still earlier studies."""
-RUNS: tuple[tuple[dict[str, Any], float], ...] = ((AS_FIRST, 0.02), (AS_SECOND, 0.02), ({}, 0.01))
-"""What the augmentation of the first, the second and all further runs has other than the preset, and the peak
-of their learning rate: the recipe got better while the weights were trained."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the training: what it has other than the preset, and the peak of its learning rate."""
+
+    augment: dict[str, Any]
+    loss: dict[str, Any]
+    lr: float
+
+
+AS_BEFORE = {"regularizer_weight": LIGHT}
+RUNS = (Part(AS_FIRST, AS_BEFORE, 0.02), Part(AS_SECOND, AS_BEFORE, 0.02), Part({}, AS_BEFORE, 0.01))
+"""The first run, the second, and all further ones: the recipe got better while the weights were trained."""
+HEAVY = Part({}, {}, 0.01)
+"""Those after study `weight`."""
 
 logger = logging.getLogger("release")
 
@@ -85,8 +100,13 @@ class Arguments:
     """Steps of each run, made as RUNS says in folders desdis-WIDTH-1 and so on: the second goes on from the
     first, all others go on from the second, and the average of all from the second on goes to desdis-WIDTH;
     0 leaves one of those others out, with the batches that its number stands for.
-    None: a single run from scratch with the preset. Beside --runs the options --steps and --optim.lr have no
-    effect, nor in the first two runs those of turns and clipping."""
+    None: a single run from scratch with the preset. Beside --runs the options --steps, --optim.lr and the
+    regularizer's weight have no effect, nor in the first two runs those of turns and clipping."""
+    heavy: tuple[int, ...] = ()
+    """Steps of still further runs, with the preset's weight of the regularizer, in folders
+    desdis-WIDTH-heavy-1 and so on; they too go on from the second run and are averaged."""
+    own_teacher: bool = False
+    """In the heavy runs what the second run ended with is a teacher too."""
     output: Path = Path("out/release")
     patches_only: bool = False
     """Stop when the patches are built."""
@@ -134,6 +154,8 @@ def main(argv: list[str]) -> int:
         raise InputError("the data are set by --photos and --notredame, the teachers by --teachers")
     if 0 in arguments.runs[:2]:
         raise InputError("all further --runs go on from the first two, so 0 cannot leave those out")
+    if arguments.heavy and len(arguments.runs) < 2:
+        raise InputError("--heavy runs go on from the second of --runs, so give both of those")
     width = arguments.width or preset.student.width
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     patches = arguments.output / "patches"
@@ -154,23 +176,31 @@ def main(argv: list[str]) -> int:
         result = train(config, folder, data=data)
         print(f"{result.last}: {result.scores}")
         return 0
+    runs = [
+        (f"{folder.name}-{number + 1}", number, steps, RUNS[min(number, len(RUNS) - 1)])
+        for number, steps in enumerate(arguments.runs)
+        if steps
+    ]
+    runs += [
+        (f"{folder.name}-heavy-{number + 1}", number + 2, steps, HEAVY)
+        for number, steps in enumerate(arguments.heavy)
+    ]
     ended: list[Path] = []
     run_config = config
-    for number, steps in enumerate(arguments.runs):
-        if not steps:
-            continue
-        augment, lr = RUNS[min(number, len(RUNS) - 1)]
-        start = str(ended[min(number, 2) - 1]) if ended else config.student.start
+    for name, number, steps, part in runs:
+        start = str(ended[min(len(ended), 2) - 1]) if ended else config.student.start
+        own = (str(ended[1]),) if arguments.own_teacher and part is HEAVY else ()
         run_config = replace(
             config,
             steps=steps,
             seed=config.seed + number,  # other batches
-            augment=replace(config.augment, **augment),
-            optim=replace(config.optim, lr=lr),
+            augment=replace(config.augment, **part.augment),
+            loss=replace(config.loss, **part.loss),
+            optim=replace(config.optim, lr=part.lr),
             student=replace(config.student, start=start),
+            teacher=replace(config.teacher, names=(*arguments.teachers, *own)),
         )
-        run_folder = folder.with_name(f"{folder.name}-{number + 1}")
-        ended.append(train(run_config, run_folder, data=data).last)
+        ended.append(train(run_config, folder.with_name(name), data=data).last)
     weights = folder / LAST
     print(f"{weights}: {average_runs(ended[1:] or ended, run_config, data, weights)}")
     return 0

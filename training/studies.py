@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 import tyro
 from heldback import planar_sets
-from release import AS_FIRST, AS_SECOND, release_sources
+from release import AS_FIRST, AS_SECOND, LIGHT, release_sources
 
 from desdis_match.cli import run
 from desdis_match.distill.augment import NO_AUGMENTATION, AugmentConfig
@@ -34,6 +34,8 @@ FEW_POINTS = 0.1
 """Share of the points that `equal-weight` trains on at small scale, so that a teacher comes to its end."""
 TAUGHT = (4, 6)
 """Of `equal-weight`: the rounds of a teacher's training after which it teaches a student."""
+ON_RELEASE_DATA = ("recipe", "aslant", "turned", "clipped", "weight", "optimizer")
+"""Studies on the data of the released weights."""
 BASELINES = ("rootsift", "DesDis-8", "DesDis-16", "DesDis-32", "HardTFeat")
 
 
@@ -43,7 +45,16 @@ class Arguments:
 
     study: tyro.conf.Positional[
         Literal[
-            "equal-weight", "light-weight", "ablation", "recipe", "aslant", "turned", "clipped", "baselines"
+            "equal-weight",
+            "light-weight",
+            "ablation",
+            "recipe",
+            "aslant",
+            "turned",
+            "clipped",
+            "weight",
+            "optimizer",
+            "baselines",
         ]
     ]
     scale: Literal["small", "full"] = "small"
@@ -51,9 +62,9 @@ class Arguments:
     data: Path = Path("../shared/data")
     """Folder with patches_notredame, photos, homographies and weights."""
     patches: Path = Path("out/release/patches")
-    """recipe, aslant, turned, clipped: the patch files that release.py built."""
+    """Of the studies from recipe on: the patch files that release.py built."""
     second: Path = Path("out/release/desdis-8-2/last.safetensors")
-    """clipped: the weights that release.py's second run left; those of desdis-32 are sought beside them."""
+    """clipped, weight: what release.py's second run left; the weights of desdis-32 are sought beside it."""
     work: Path = Path("out/studies")
     """Folder for checkpoints and weights of the runs."""
     share: tuple[int, int] = (0, 1)
@@ -108,12 +119,13 @@ def ablation(start: TrainConfig, weights: Path) -> list[StudyRun]:
 
 
 def trial(small: bool, data: Path) -> TrainConfig:
-    """Preset `release` as a short run of desdis-8."""
+    """Preset `release` as a short run of desdis-8, with the regularizer's weight of before study `weight`."""
     preset = PRESETS["release"][1]
     return replace(
         preset,
         student=replace(preset.student, width=8),
         teacher=replace(preset.teacher, names=(str(data / "weights/desdis/DesDis-32.pth"),)),
+        loss=replace(preset.loss, regularizer_weight=LIGHT),
         steps=600 if small else 20000,
         validate_every=10**9,
         threads=1 if small else 0,
@@ -233,17 +245,27 @@ def turned(small: bool, data: Path) -> list[StudyRun]:
     ]
 
 
-def clipped(small: bool, data: Path, second: Path) -> list[StudyRun]:
-    """Patches whose highlights or shadows are cut off, from the weights of the second run ("H") on."""
+def second_gone_on(small: bool, data: Path, second: Path) -> TrainConfig:
+    """A short third run of desdis-8, from the weights of the second."""
     final = trial(small, data)
-    start = replace(
+    return replace(
         final,
         seed=5,
         steps=2500 if small else final.steps,
         student=replace(final.student, start=str(second)),
         optim=replace(final.optim, lr=7e-3),
     )
-    chosen, wide = start.augment, second.parent.with_name("desdis-32-2") / second.name
+
+
+def wide_second(second: Path) -> str:
+    """What the second run of desdis-32 left, beside that of another width."""
+    return str(second.parent.with_name("desdis-32-2") / second.name)
+
+
+def clipped(small: bool, data: Path, second: Path) -> list[StudyRun]:
+    """Patches whose highlights or shadows are cut off, from the weights of the second run ("H") on."""
+    start = second_gone_on(small, data, second)
+    chosen = start.augment
     unclipped = replace(start, augment=replace(chosen, **AS_SECOND))
 
     def row(name: str, **augment: Any) -> StudyRun:
@@ -253,11 +275,45 @@ def clipped(small: bool, data: Path, second: Path) -> list[StudyRun]:
         StudyRun("H, gone on", unclipped),
         StudyRun(
             "H, our desdis-32 as teacher",
-            replace(unclipped, teacher=replace(start.teacher, names=(str(wide),))),
+            replace(unclipped, teacher=replace(start.teacher, names=(wide_second(second),))),
         ),
         row("I: clip up to 0.4, a fifth of the patches"),
         row("clip up to 0.5, two fifths", clip=0.5, clip_share=0.4),
         row("I, less geometry", rotation=0.11, zoom=0.11, tilt=0.17, shift=0.03),
+    ]
+
+
+def weight(small: bool, data: Path, second: Path) -> list[StudyRun]:
+    """The regularizer's weight, and two teachers under a heavy one, from the weights of the second run on."""
+    start = second_gone_on(small, data, second)
+    (theirs,), ours = start.teacher.names, wide_second(second)
+    heavy = PRESETS["release"][1].loss.regularizer_weight
+
+    def row(name: str, weight: float, *teachers: str) -> StudyRun:
+        config = replace(start, loss=replace(start.loss, regularizer_weight=weight))
+        return StudyRun(name, replace(config, teacher=replace(start.teacher, names=teachers or (theirs,))))
+
+    return [
+        row("weight 0", 0.0),
+        row("weight 1", 1.0),
+        row("I: weight 3", LIGHT),
+        row("weight 10", 10.0),
+        row("J: weight 30", heavy),
+        row("weight 100", 100.0),
+        row("weight 30, our desdis-32 as teacher too", heavy, theirs, ours),
+    ]
+
+
+def optimizer(small: bool, data: Path) -> list[StudyRun]:
+    """Muon beside Adam, from scratch with "I"."""
+    start = trial(small, data)
+
+    def row(name: str, **optim: Any) -> StudyRun:
+        return StudyRun(name, replace(start, optim=replace(start.optim, **optim)))
+
+    return [
+        row("I: adam, learning rate 0.02"),
+        *(row(f"muon, learning rate {lr:g}", kind="muon", lr=lr) for lr in (0.1, 0.05, 0.2)),
     ]
 
 
@@ -325,7 +381,7 @@ def baselines(arguments: Arguments, data: StudyData, log: Path) -> None:
 
 def study_data(arguments: Arguments) -> StudyData:
     """Patches to train and score on, and planar sequences."""
-    if arguments.study in ("recipe", "aslant", "turned", "clipped"):
+    if arguments.study in ON_RELEASE_DATA:
         photos, notredame = arguments.data / "photos", arguments.data / "patches_notredame"
         sources, scored = release_sources(notredame, arguments.patches)
         training, held = load_sources(sources, PRESETS["release"][1].data.held_back, scored)
@@ -360,6 +416,8 @@ def main(argv: list[str]) -> int:
         "aslant": lambda: aslant(arguments.scale == "small", arguments.data),
         "turned": lambda: turned(arguments.scale == "small", arguments.data),
         "clipped": lambda: clipped(arguments.scale == "small", arguments.data, arguments.second),
+        "weight": lambda: weight(arguments.scale == "small", arguments.data, arguments.second),
+        "optimizer": lambda: optimizer(arguments.scale == "small", arguments.data),
         "light-weight": lambda: light_weight(start, weights),
         "equal-weight": lambda: equal_weight(start),
     }[arguments.study]()

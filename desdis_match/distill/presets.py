@@ -54,7 +54,7 @@ RELEASE = TrainConfig(
     ),
     student=StudentConfig(width=32, dropout=0.0),
     teacher=TeacherConfig(names=("authors-desdis-32",), sees="plain"),
-    loss=LossConfig(kind="sosnet"),
+    loss=LossConfig(kind="sosnet", regularizer_weight=30.0),
     batch=512,
     steps=6000,
     optim=OptimConfig(lr=2e-2),
