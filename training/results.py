@@ -72,7 +72,8 @@ def plot(rows: list[RowSummary], path: Path) -> None:
         errors = [row.deviation[key] if row.seeds > 1 else 0.0 for row in rows]
         axis.barh([row.row for row in rows], means, xerr=errors, color="tab:blue", alpha=0.8)
         axis.set_xlim(left=0.95 * min(means))
-        axis.set_xlabel(COLUMNS[key])
+        axis.set_xlabel(COLUMNS[key], fontsize="small")
+        axis.locator_params(axis="x", nbins=2)
         axis.grid(axis="x", alpha=0.3)
     axes[0][0].invert_yaxis()
     figure.tight_layout()

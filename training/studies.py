@@ -300,7 +300,7 @@ def weight(small: bool, data: Path, second: Path) -> list[StudyRun]:
         row("weight 10", 10.0),
         row("J: weight 30", heavy),
         row("weight 100", 100.0),
-        row("weight 30, our desdis-32 as teacher too", heavy, theirs, ours),
+        row("weight 30, ours teaches too", heavy, theirs, ours),
     ]
 
 
