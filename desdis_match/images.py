@@ -212,17 +212,11 @@ def stored_size(image: PillowImage) -> tuple[int, int]:
     return int(tags[ExifTags.Base.ImageWidth]), int(tags[ExifTags.Base.ImageLength])
 
 
-def exif_focal(path: Path) -> float | None:
+def header_focal(header: PhotoHeader) -> float | None:
     """Focal length in pixels of the stored photo from its EXIF, or None where EXIF does not tell it.
 
     From FocalLengthIn35mmFilm over the frame's diagonal, else from FocalLength and FocalPlaneXResolution.
     """
-    header = read_header(path)
-    return None if header is None else header_focal(header)
-
-
-def header_focal(header: PhotoHeader) -> float | None:
-    """The same for a header that was read."""
     from PIL import ExifTags
 
     (width, height), ifd = header.size, header.exif

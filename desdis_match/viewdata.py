@@ -8,7 +8,6 @@ Keypoints are in the pixels of types.py here: COLMAP's half pixel is taken off w
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from .colmap import model_summary
+from .colmap import model_folders, model_summary
 from .colmap import read_model as read_colmap_model
 from .database import database_config, readable_database
 from .errors import InputError
@@ -281,7 +280,11 @@ def read_run(out: Path, model: int = 0) -> RunFolder:
     database, features = out / "database.db", out / "features.h5"
     if not database.is_file() and not features.is_file():
         raise InputError(f"{out} holds neither database.db nor features.h5; nothing was extracted there")
-    folders = model_folders(out / "sparse")
+    folders = [
+        folder
+        for folder in model_folders(out / "sparse")
+        if any((folder / f"images.{end}").is_file() for end in ("bin", "txt"))
+    ]
     if model != 0 and not 0 <= model < len(folders):
         raise InputError(f"{out / 'sparse'} holds {len(folders)} models, there is no model {model}")
     report = _read_json(out / "report.json")
@@ -320,14 +323,6 @@ def _check_fits(model: Model, folder: Path, source: Source) -> None:
                 f"{folder} uses keypoint {used.max()} of '{name}', which has {num} keypoints now; "
                 "make the model again, or bring back what it was made from"
             )
-
-
-def model_folders(sparse: Path) -> Sequence[Path]:
-    """sparse/0, sparse/1, ... that hold a model, in this order."""
-    if not sparse.is_dir():
-        return []
-    numbered = sorted((int(p.name), p) for p in sparse.iterdir() if p.name.isdigit())
-    return [path for _, path in numbered if any((path / f"images.{end}").is_file() for end in ("bin", "txt"))]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -13,12 +13,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError
 from ..files import atomic_path
+from ..versions import installed_version
 
 Cell = str | int | float | None
 
@@ -122,11 +122,8 @@ def versions() -> dict[str, str]:
     from .. import __version__
 
     found = {"desdis_match": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
+    installed = {package: installed_version(package) for package in PACKAGES}
+    found |= {package: version for package, version in installed.items() if version is not None}
     return found | {"platform": platform.platform(), "processor": processor(), "cores": str(os.cpu_count())}
 
 
