@@ -54,7 +54,7 @@ runs["rootsift"] = candidate(RootSIFT(), "rootsift", "torch")
 for width in (32, 24, 16, 8):
     for engine in ("torch", "onnxruntime"):
         runs[f"desdis-{width}, {engine}"] = candidate(DesDis(width), f"desdis-{width}", engine)
-for kind in ("hardnet", "sosnet", "tfeat", "hardtfeat"):
+for kind in ("desdis-fast", "hardnet", "sosnet", "tfeat", "hardtfeat"):
     for engine in ("torch", "onnxruntime"):
         runs[f"{kind}, {engine}"] = candidate(build_network({"kind": kind}), kind, engine)
 runs["hynet, torch"] = candidate(build_network({"kind": "hynet"}), "hynet", "torch")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from desdis_match.descriptors import DesDis, load_authors_checkpoint
+from desdis_match.descriptors import DesDis, load_authors_checkpoint, load_network
+from desdis_match.descriptors.desdis import DesDisFast
 
 WIDTHS = (8, 16, 24, 32)
 
@@ -36,12 +37,29 @@ def test_a_checkpoint_with_a_strange_weight_is_refused(shared_data: Path, tmp_pa
 def test_number_of_weights_is_that_of_the_paper_s_layers():
     # 9 (1*32) + 9 (32*64) + 9 (64*128) + 9 (128*128) + 16 (128*128) + 128, and no affine norm
     assert sum(weight.numel() for weight in DesDis(32).parameters()) == 502176
+    # 64 (1*16) + 9 (16*64) + 9 (64*64) + 16 (64*128) + 128
+    assert sum(weight.numel() for weight in DesDisFast(16).parameters()) == 178304
+
+
+@pytest.mark.parametrize("kind", [DesDis, DesDisFast])
+@pytest.mark.parametrize(("width", "dim"), [(8, 128), (16, 32)])
+def test_a_bare_checkpoint_says_which_layout_it_is(kind: type[DesDis], width: int, dim: int, tmp_path: Path):
+    network = kind(width, dim).eval()
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    found = load_network(tmp_path / "w.pth")
+    assert (type(found), found.width, found.dim) == (kind, width, dim)
+    patches = torch.rand(3, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(found(patches), network(patches))
 
 
 @pytest.mark.parametrize("dim", [128, 64, 32])
 @pytest.mark.parametrize("width", [5, *WIDTHS])
-def test_any_width_and_size_gives_unit_vectors_also_for_one_patch_and_none(width: int, dim: int):
-    network = DesDis(width, dim).eval()
+@pytest.mark.parametrize("kind", [DesDis, DesDisFast])
+def test_any_width_and_size_gives_unit_vectors_also_for_one_patch_and_none(
+    kind: type[DesDis], width: int, dim: int
+):
+    network = kind(width, dim).eval()
     patches = torch.rand(3, 1, 32, 32)
     with torch.no_grad():
         rows = network(patches)

@@ -11,6 +11,7 @@ from torch import nn
 
 from desdis_match.cli import run
 from desdis_match.descriptors import DesDis, load_descriptor, read_weights, save_weights
+from desdis_match.descriptors.architectures import architecture_of
 from desdis_match.distill import train as loop
 from desdis_match.distill.augment import plain_patches
 from desdis_match.distill.average import BATCHES, average_runs
@@ -284,6 +285,8 @@ def test_students_start_where_they_are_told(teacher_file):
     fresh = [build_student(StudentConfig(width=4, dim=32), (), seed) for seed in (1, 1, 2)]
     weights = [network.state_dict()["layer2.0.weight"] for network in fresh]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    fast = build_student(StudentConfig(kind="desdis-fast", width=4, dim=32, dropout=0.0), (), 1)
+    assert architecture_of(fast) == {"kind": "desdis-fast", "width": 4, "dim": 32, "dropout": 0.0}
     assert build_student(StudentConfig(kind="tfeat"), (), 0)(torch.rand(2, 1, 32, 32)).shape == (2, 128)
     with pytest.raises(InputError, match="descriptors of 24 numbers, the student is to have 128"):
         build_student(StudentConfig(start="teacher"), (str(teacher_file),), 0)

@@ -17,7 +17,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from release import LICENCES, LIGHT, RUNS, SCORED
+from release import AGAIN, LICENCES, LIGHT, RUNS, SCORED
 
 from desdis_match.descriptors import read_weights
 from desdis_match.descriptors.registry import PACKAGED, packaged_weights
@@ -101,6 +101,7 @@ NOT_OF_THE_COMMAND = (
     "student.width",
     "student.start",
     "teacher.names",
+    "optim.kind",
     "optim.lr",
     "loss.regularizer_weight",
     "steps",
@@ -117,6 +118,21 @@ def logs(name: str, heavy: bool = False) -> list[list[dict[str, Any]]]:
     return [read_log(files[n]) if n in files else [] for n in range(1, max(files, default=0) + 1)]
 
 
+def made_again(header: dict[str, Any]) -> bool:
+    """Whether by release.py's --steps and --again, not by its --runs."""
+    return bool(header["config"]["optim"]["kind"] == PRESETS["release"][1].optim.kind)
+
+
+def layout(name: str, width: int) -> str:
+    """What network it is."""
+    if name == "desdis-fast":
+        return (
+            f"A network of this project's own: {width} filters of 8x8 pixels, {4 * width} and {4 * width} "
+            "channels at 4x4\npixels behind them, trained as Liu and Dong (IJCV 2024) train DesDis"
+        )
+    return f"DesDis of width {width} (Liu and Dong, IJCV 2024)"
+
+
 def own_teacher(header: dict[str, Any]) -> bool:
     """Whether the second run's weights taught beside the authors'."""
     return len(header["teacher"]) > 1
@@ -127,8 +143,8 @@ def steps_of(runs: list[list[dict[str, Any]]]) -> list[int]:
     return [run[-1]["step"] if run else 0 for run in runs]
 
 
-def further(third: list[int], heavy: list[int], weight: float) -> str:
-    """What followed the second run, in words."""
+def story(third: list[int], heavy: list[int], first: int, second: int, weight: float) -> str:
+    """What release.py's --runs and --heavy did, in words."""
     parts = []
     if any(third):
         numbers = " and ".join(f"{number:,}" for number in third if number)
@@ -138,14 +154,34 @@ def further(third: list[int], heavy: list[int], weight: float) -> str:
         so = "with that" if parts else "with highlights or shadows\ncut off in a fifth of the patches"
         parts.append(f"{numbers} {so} and a regularizer of weight {weight:g}")
     several = len([number for number in (*third, *heavy) if number]) > 1
-    return ("each for itself, " if several else "") + ", and ".join(parts)
+    others = ("each for itself, " if several else "") + ", and ".join(parts)
+    return (
+        f"Runs as the recipe got\nbetter: {first:,} steps on batches turned by quarters alone; "
+        f"from there {second:,} of which half see pairs turned along\ntheir dominant gradient; "
+        f"and from there, {others}.\n"
+        "The weights are the average of what all but the first ended with."
+    )
+
+
+def story_again(steps: list[int]) -> str:
+    """What release.py's --steps and --again did, in words."""
+    first, *others = (f"{number:,}" for number in steps)
+    several = "each for itself, " if len(others) > 1 else ""
+    return (
+        f"{first} steps from\nscratch; and from there, {several}{' and '.join(others)}.\n"
+        "The weights are the average of what all of them ended with."
+    )
 
 
 def command(steps: list[int], heavy: list[int], header: dict[str, Any]) -> str:
     """What makes these weights again: release.py with the steps of each run and every option that differs
     from the preset."""
     preset, config = PRESETS["release"][1].as_dict(), with_defaults(header["config"])
-    words = [f"--width {config['student']['width']}", "--runs", *map(str, steps)]
+    words = [f"--width {config['student']['width']}"]
+    if made_again(header):
+        words += [f"--steps {steps[0]} --again", *map(str, steps[1:])]
+    else:
+        words += ["--runs", *map(str, steps)]
     words += ["--heavy", *map(str, heavy)] if heavy else []
     for name in differences(preset, config):
         if name not in NOT_OF_THE_COMMAND:
@@ -166,6 +202,9 @@ def card(path: Path) -> str:
     runs = logs(name)
     steps, heavy = steps_of(runs), steps_of(logs(name, heavy=True))
     runs += logs(name, heavy=True)
+    again = made_again(header)
+    last_part = [AGAIN.optim["lr"]] * (len(steps) > 1)
+    rates = [PRESETS["release"][1].optim.lr, *last_part] if again else [part.optim["lr"] for part in RUNS]
     return TEMPLATE.read_text(encoding="utf-8").format(
         name=name,
         file=path.name,
@@ -173,20 +212,19 @@ def card(path: Path) -> str:
         sequence="/".join(SEQUENCE),
         ap=sequence_ap(name),
         command=command(steps, heavy, header),
-        width=config["student"]["width"],
+        layout=layout(name, config["student"]["width"]),
         dim=config["student"]["dim"],
         version=header["version"],
         size=path.stat().st_size,
-        first=steps[0],
-        second=steps[1],
-        others=further(steps[2:], heavy, loss["regularizer_weight"]),
+        runs=story_again(steps) if again else story(steps[2:], heavy, *steps[:2], loss["regularizer_weight"]),
         batch=config["batch"],
         pairs=sum(steps + heavy) * config["batch"],
         minutes=sum(run[-1]["seconds"] for run in runs if run) / 60,
         optimizer=f"{optim['kind']}, {optim['decay']} decay",
-        rates=", ".join(f"{part.lr:g}" for part in RUNS),
+        rates=", ".join(f"{rate:g}" for rate in rates),
         loss=loss["kind"],
-        weight=LIGHT,
+        weight=loss["regularizer_weight"] if again else LIGHT,
+        elsewhere="" if again else " where nothing else is said",
         teacher=header["teacher"][0],
         own=", in the last run beside what the second ended with" if own_teacher(header) else "",
         data=data_table(header),
@@ -202,14 +240,15 @@ def curves(files: list[Path], path: Path) -> None:
     """Held-back scores over the pairs seen, all networks."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
     for number, weights in enumerate(files):
-        batch = read_weights(weights)[1]["config"]["batch"]
+        header = read_weights(weights)[1]
+        batch, base = header["config"]["batch"], 1 if made_again(header) else 2
         behind = 0
         for run, lines in enumerate(logs(weights.stem) + logs(weights.stem, heavy=True)):
             if not lines:
                 continue
             scored = [line for line in lines if "map_hard" in line]
             pairs = [(behind + line["step"]) * batch / 1e6 for line in scored]
-            behind += lines[-1]["step"] if run < 2 else 0  # all others start where the second ended
+            behind += lines[-1]["step"] if run < base else 0  # all others start where this one ended
             for axis, key in zip(axes, ("map", "map_hard"), strict=True):
                 label = None if run else weights.stem
                 axis.plot(pairs, [line[key] for line in scored], color=f"C{number}", label=label)

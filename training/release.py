@@ -1,9 +1,10 @@
 """Our own weights: python training/release.py --photos DIR --notredame DIR [--width N] [--runs N N ...].
 
 Reconstructs every set of photos and cuts the patches of its points, adds single photos under synthetic views
-and PhotoTour Notre Dame, and trains desdis-WIDTH from scratch with the preset `release`, or as the released
-weights were, by several runs that build on each other (`--runs`, `RUNS`). Every part that is there already is
-kept, and the training goes on where it was: the same command again continues.
+and PhotoTour Notre Dame, and trains desdis-WIDTH (or desdis-fast: `--student.kind desdis-fast`) from scratch
+with the preset `release`, and with further runs from there where `--again` says so. desdis-8, -24 and -32 are
+older: they are made by runs with Adam that build on each other (`--runs`, `RUNS`). Every part that is there
+already is kept, and the training goes on where it was: the same command again continues.
 Nothing of Strecha, Oxford or HPatches goes in, nor two photo sets that choices are made on. training/cards.py
 writes the model cards of what was copied into desdis_match/weights.
 """
@@ -68,18 +69,29 @@ AS_FIRST: dict[str, Any] = {"turns": "pair", "dominant": 0.0, **AS_SECOND}
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the training: what it has other than the preset, and the peak of its learning rate."""
+    """A part of the training: what it has other than the preset."""
 
     augment: dict[str, Any]
     loss: dict[str, Any]
-    lr: float
+    optim: dict[str, Any]
+
+
+def adam(lr: float) -> dict[str, Any]:
+    """The optimizer before study `optimizer`."""
+    return {"kind": "adam", "lr": lr}
 
 
 AS_BEFORE = {"regularizer_weight": LIGHT}
-RUNS = (Part(AS_FIRST, AS_BEFORE, 0.02), Part(AS_SECOND, AS_BEFORE, 0.02), Part({}, AS_BEFORE, 0.01))
+RUNS = (
+    Part(AS_FIRST, AS_BEFORE, adam(0.02)),
+    Part(AS_SECOND, AS_BEFORE, adam(0.02)),
+    Part({}, AS_BEFORE, adam(0.01)),
+)
 """The first run, the second, and all further ones: the recipe got better while the weights were trained."""
-HEAVY = Part({}, {}, 0.01)
+HEAVY = Part({}, {}, adam(0.01))
 """Those after study `weight`."""
+PRESET, AGAIN = Part({}, {}, {}), Part({}, {}, {"lr": 0.02})
+"""The run of the preset, and those that go on from where it ended."""
 
 logger = logging.getLogger("release")
 
@@ -95,13 +107,17 @@ class Arguments:
     teachers: tuple[str, ...] = ("authors-desdis-32",)
     """Descriptor names or weight files; several are averaged."""
     width: int | None = None
-    """8, 16, 24 or 32; --student.width where it is not given."""
+    """8, 16, 24 or 32 (desdis-fast: 16); --student.width where it is not given."""
     runs: tuple[int, ...] = ()
     """Steps of each run, made as RUNS says in folders desdis-WIDTH-1 and so on: the second goes on from the
     first, all others go on from the second, and the average of all from the second on goes to desdis-WIDTH;
     0 leaves one of those others out, with the batches that its number stands for.
-    None: a single run from scratch with the preset. Beside --runs the options --steps, --optim.lr and the
-    regularizer's weight have no effect, nor in the first two runs those of turns and clipping."""
+    None: a run from scratch with the preset, --steps long. Beside --runs the options --steps, --optim.kind,
+    --optim.lr and the regularizer's weight have no effect, nor in the first two runs those of turns and
+    clipping."""
+    again: tuple[int, ...] = ()
+    """Steps of further runs, each from where that of the preset ended (in folder desdis-WIDTH-1), in folders
+    desdis-WIDTH-2 and so on; the average of all goes to desdis-WIDTH."""
     heavy: tuple[int, ...] = ()
     """Steps of still further runs, with the preset's weight of the regularizer, in folders
     desdis-WIDTH-heavy-1 and so on; they too go on from the second run and are averaged."""
@@ -156,6 +172,8 @@ def main(argv: list[str]) -> int:
         raise InputError("all further --runs go on from the first two, so 0 cannot leave those out")
     if arguments.heavy and len(arguments.runs) < 2:
         raise InputError("--heavy runs go on from the second of --runs, so give both of those")
+    if arguments.again and arguments.runs:
+        raise InputError("--again runs go on from the preset's, --runs are instead of that: give one of both")
     width = arguments.width or preset.student.width
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     patches = arguments.output / "patches"
@@ -170,25 +188,31 @@ def main(argv: list[str]) -> int:
         student=replace(preset.student, width=width),
         teacher=replace(preset.teacher, names=arguments.teachers, cache=arguments.output),
     )
-    folder = arguments.output / f"desdis-{width}"
+    kind = preset.student.kind
+    folder = arguments.output / (f"desdis-{width}" if kind == "desdis" else kind)
     data = load_sources(sources, config.data.held_back, scored)
-    if not arguments.runs:
+    if not arguments.runs and not arguments.again:
         result = train(config, folder, data=data)
         print(f"{result.last}: {result.scores}")
         return 0
+    if arguments.again:
+        steps_of_parts = [(preset.steps, PRESET), *((steps, AGAIN) for steps in arguments.again)]
+    else:
+        steps_of_parts = [(n, RUNS[min(i, len(RUNS) - 1)]) for i, n in enumerate(arguments.runs)]
     runs = [
-        (f"{folder.name}-{number + 1}", number, steps, RUNS[min(number, len(RUNS) - 1)])
-        for number, steps in enumerate(arguments.runs)
+        (f"{folder.name}-{number + 1}", number, steps, part)
+        for number, (steps, part) in enumerate(steps_of_parts)
         if steps
     ]
     runs += [
         (f"{folder.name}-heavy-{number + 1}", number + 2, steps, HEAVY)
         for number, steps in enumerate(arguments.heavy)
     ]
+    base = 1 if arguments.again else 2  # further runs go on from this one and are averaged with it
     ended: list[Path] = []
     run_config = config
     for name, number, steps, part in runs:
-        start = str(ended[min(len(ended), 2) - 1]) if ended else config.student.start
+        start = str(ended[min(len(ended), base) - 1]) if ended else config.student.start
         own = (str(ended[1]),) if arguments.own_teacher and part is HEAVY else ()
         run_config = replace(
             config,
@@ -196,13 +220,13 @@ def main(argv: list[str]) -> int:
             seed=config.seed + number,  # other batches
             augment=replace(config.augment, **part.augment),
             loss=replace(config.loss, **part.loss),
-            optim=replace(config.optim, lr=part.lr),
+            optim=replace(config.optim, **part.optim),
             student=replace(config.student, start=start),
             teacher=replace(config.teacher, names=(*arguments.teachers, *own)),
         )
         ended.append(train(run_config, folder.with_name(name), data=data).last)
     weights = folder / LAST
-    print(f"{weights}: {average_runs(ended[1:] or ended, run_config, data, weights)}")
+    print(f"{weights}: {average_runs(ended[base - 1 :] or ended, run_config, data, weights)}")
     return 0
 
 

@@ -119,13 +119,15 @@ def ablation(start: TrainConfig, weights: Path) -> list[StudyRun]:
 
 
 def trial(small: bool, data: Path) -> TrainConfig:
-    """Preset `release` as a short run of desdis-8, with the regularizer's weight of before study `weight`."""
+    """Preset `release` as a short run of desdis-8, with the optimizer and the regularizer's weight of before
+    studies `weight` and `optimizer`."""
     preset = PRESETS["release"][1]
     return replace(
         preset,
         student=replace(preset.student, width=8),
         teacher=replace(preset.teacher, names=(str(data / "weights/desdis/DesDis-32.pth"),)),
         loss=replace(preset.loss, regularizer_weight=LIGHT),
+        optim=OptimConfig(lr=2e-2),
         steps=600 if small else 20000,
         validate_every=10**9,
         threads=1 if small else 0,

@@ -12,13 +12,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .desdis import DesDis
+from .desdis import DesDis, DesDisFast
 from .teachers import HardTFeat, kornia_network
 
 Architecture = dict[str, Any]
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "desdis": DesDis,
+    "desdis-fast": DesDisFast,
     "hardtfeat": HardTFeat,
     "hardnet": lambda: kornia_network("hardnet", pretrained=False),
     "sosnet": lambda: kornia_network("sosnet", pretrained=False),
@@ -45,7 +46,8 @@ def build_network(architecture: Architecture) -> nn.Module:
 def architecture_of(network: nn.Module) -> Architecture:
     """The inverse of `build_network`. InputError for a network that is none of the kinds here."""
     if isinstance(network, DesDis):
-        return {"kind": "desdis", "width": network.width, "dim": network.dim, "dropout": network.dropout}
+        kind = "desdis-fast" if isinstance(network, DesDisFast) else "desdis"
+        return {"kind": kind, "width": network.width, "dim": network.dim, "dropout": network.dropout}
     kind = type(network).__name__.lower()
     if kind not in BUILDERS:
         raise InputError(f"no architecture is known for {type(network).__name__}; add it to BUILDERS")
@@ -55,9 +57,9 @@ def architecture_of(network: nn.Module) -> Architecture:
 def recognise(state: Mapping[str, Tensor]) -> Architecture:
     """Which architecture a checkpoint's names and shapes belong to. InputError if none."""
     keys = set(state)
-    if {"layer1.1.weight", "layer3.3.weight", "desc.1.weight"} <= keys:
+    if {"layer1.1.weight", "layer3.0.weight", "desc.1.weight"} <= keys:
         return {
-            "kind": "desdis",
+            "kind": "desdis" if "layer3.3.weight" in keys else "desdis-fast",
             "width": state["layer1.1.weight"].shape[0],
             "dim": state["desc.1.weight"].shape[0],
         }

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .desdis import PATCH_SIZE, DesDis
+from .desdis import PATCH_SIZE, DesDis, DesDisFast
 from .teachers import HardTFeat
 
 
@@ -43,11 +43,12 @@ class UnitLength(nn.Module):
 def inference_layers(network: nn.Module) -> nn.Sequential | None:
     """A copy of `network` as a plain sequence (N, 1, 32, 32) -> (N, D) unit vectors, or None for others.
 
-    Known: DesDis, HardTFeat and Kornia's HardNet, SOSNet and TFeat, these very classes: what a class derived
-    from them or of the same name computes is not known. HyNet's normalisations fold into nothing.
+    Known: DesDis, DesDisFast, HardTFeat and Kornia's HardNet, SOSNet and TFeat, these very classes: what a
+    class derived from them or of the same name computes is not known. HyNet's normalisations fold into
+    nothing.
     """
     kind = type(network).__name__ if type(network).__module__.startswith("kornia.feature.") else ""
-    if type(network) is DesDis:
+    if type(network) in (DesDis, DesDisFast):
         sequence = list(network.layers())
     elif kind == "HardNet":
         sequence = [Standardize(1e-6, eps_in_root=False), *network.features, nn.Flatten()]  # type: ignore[misc]

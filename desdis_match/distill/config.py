@@ -36,13 +36,13 @@ class StudentConfig:
     """The network to train."""
 
     kind: str = "desdis"
-    """desdis, or the architecture of a teacher: hardnet, sosnet, hynet, tfeat, hardtfeat."""
+    """desdis, desdis-fast, or the architecture of a teacher: hardnet, sosnet, hynet, tfeat, hardtfeat."""
     width: int = 16
-    """desdis: channels of the first layer."""
+    """desdis, desdis-fast: channels of the first layer."""
     dim: int = 128
-    """desdis: descriptor size."""
+    """desdis, desdis-fast: descriptor size."""
     dropout: float = 0.1
-    """desdis: dropout before the last layer."""
+    """desdis, desdis-fast: dropout before the last layer."""
     start: str = "scratch"
     """scratch, teacher (its architecture and weights, whatever the options above) or a weight file."""
 

@@ -56,8 +56,8 @@ RELEASE = TrainConfig(
     teacher=TeacherConfig(names=("authors-desdis-32",), sees="plain"),
     loss=LossConfig(kind="sosnet", regularizer_weight=30.0),
     batch=512,
-    steps=6000,
-    optim=OptimConfig(lr=2e-2),
+    steps=16000,
+    optim=OptimConfig(kind="muon", lr=5e-2),
     validate_every=500,
     threads=1,
 )
