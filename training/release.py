@@ -2,7 +2,7 @@
 
 Reconstructs every set of photos and cuts the patches of its points, adds single photos under synthetic views
 and PhotoTour Notre Dame, and trains desdis-WIDTH (or desdis-fast: `--student.kind desdis-fast`) from scratch
-with the preset `release`, and with further runs from there where `--again` says so. desdis-8, -24 and -32 are
+with the preset `release`, and with further runs from there where `--again` says so. desdis-8 to -32 are
 older: they are made by runs with Adam that build on each other (`--runs`, `RUNS`). Every part that is there
 already is kept, and the training goes on where it was: the same command again continues.
 Nothing of Strecha, Oxford or HPatches goes in, nor two photo sets that choices are made on. training/cards.py

@@ -40,8 +40,8 @@ class Download:
         return self.url.rsplit("/", 1)[-1]
 
 
-PACKAGED = ("desdis-8", "desdis-16", "desdis-24", "desdis-32")
-"""Our own networks, whose weights are in the package."""
+PACKAGED = ("desdis-8", "desdis-fast", "desdis-16", "desdis-24", "desdis-32")
+"""Our own networks, whose weights are in the package; the fastest comes first."""
 
 DOWNLOADS: dict[str, Download] = {
     f"authors-desdis-{width}": Download(f"{AUTHORS_SITE}/DesDis-{width}.pth", sha256)
