@@ -48,7 +48,7 @@ def inference_layers(network: nn.Module) -> nn.Sequential | None:
     nothing.
     """
     kind = type(network).__name__ if type(network).__module__.startswith("kornia.feature.") else ""
-    if type(network) in (DesDis, DesDisFast):
+    if isinstance(network, DesDis) and type(network) in (DesDis, DesDisFast):
         sequence = list(network.layers())
     elif kind == "HardNet":
         sequence = [Standardize(1e-6, eps_in_root=False), *network.features, nn.Flatten()]  # type: ignore[misc]
