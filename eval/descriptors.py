@@ -21,7 +21,8 @@ from desdis_match.evaluate.__main__ import main
 
 data = Path("../shared/data")
 results = Path("eval/results")
-weights = [f"{data}/weights/desdis/DesDis-{width}.pth" for width in (8, 16, 24, 32)]
+widths = (8, 16, 24, 32)
+weights = [f"{data}/weights/desdis/DesDis-{width}.pth" for width in widths]
 weights += [f"{data}/weights/tfeat/tfeat-liberty.params", f"{data}/weights/affnet/HardTFeat.pth", "rootsift"]
 weights = [*PACKAGED, *weights]
 
@@ -46,8 +47,8 @@ rates = json.loads((results / "describe.json").read_text())["patches_per_second"
 matching = json.loads((results / "hpatches.json").read_text())["descriptors"]
 images = json.loads((results / "homographies.json").read_text())["summary"]["oxford_affine"]
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
-families = {"ours": [name for name in PACKAGED if name != "desdis-fast"], "desdis-fast": ["desdis-fast"]}
-families |= {"the authors'": [f"DesDis-{width}" for width in (8, 16, 24, 32)]}
+families = {"ours": [f"desdis-{width}" for width in widths], "desdis-fast": ["desdis-fast"]}
+families |= {"the authors'": [f"DesDis-{width}" for width in widths]}
 families |= {name: [name] for name in ("HardTFeat", "tfeat-liberty", "rootsift")}
 for family, names in families.items():
     kinds = [name.lower().replace("tfeat-liberty", "tfeat") for name in names]

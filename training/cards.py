@@ -202,8 +202,8 @@ def card(path: Path) -> str:
     steps, heavy = steps_of(runs), steps_of(logs(name, heavy=True))
     runs += logs(name, heavy=True)
     again = made_again(header)
-    last_part = [AGAIN.optim["lr"]] * (len(steps) > 1)
-    rates = [PRESETS["release"][1].optim.lr, *last_part] if again else [part.optim["lr"] for part in RUNS]
+    first_rate = PRESETS["release"][1].optim.lr
+    rates = [first_rate, AGAIN.optim["lr"]] if again else [part.optim["lr"] for part in RUNS]
     return TEMPLATE.read_text(encoding="utf-8").format(
         name=name,
         file=path.name,

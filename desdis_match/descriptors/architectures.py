@@ -12,14 +12,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .desdis import DesDis, DesDisFast
+from .desdis import LAYOUTS, DesDis
 from .teachers import HardTFeat, kornia_network
 
 Architecture = dict[str, Any]
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    "desdis": DesDis,
-    "desdis-fast": DesDisFast,
+    **LAYOUTS,
     "hardtfeat": HardTFeat,
     "hardnet": lambda: kornia_network("hardnet", pretrained=False),
     "sosnet": lambda: kornia_network("sosnet", pretrained=False),
@@ -46,8 +45,7 @@ def build_network(architecture: Architecture) -> nn.Module:
 def architecture_of(network: nn.Module) -> Architecture:
     """The inverse of `build_network`. InputError for a network that is none of the kinds here."""
     if isinstance(network, DesDis):
-        kind = "desdis-fast" if isinstance(network, DesDisFast) else "desdis"
-        return {"kind": kind, "width": network.width, "dim": network.dim, "dropout": network.dropout}
+        return {"kind": network.kind, "width": network.width, "dim": network.dim, "dropout": network.dropout}
     kind = type(network).__name__.lower()
     if kind not in BUILDERS:
         raise InputError(f"no architecture is known for {type(network).__name__}; add it to BUILDERS")

@@ -18,10 +18,12 @@ PATCH_SIZE = 32
 """Side of the square patch that every descriptor here takes, pixels."""
 
 
-def _block(channels_in: int, channels_out: int, stride: int) -> list[nn.Module]:
-    """3x3 convolution without bias, BatchNorm without affine (it gives the bias), ReLU."""
+def _block(
+    channels_in: int, channels_out: int, stride: int, size: int = 3, padding: int = 1
+) -> list[nn.Module]:
+    """Convolution without bias, BatchNorm without affine (it gives the bias), ReLU."""
     return [
-        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
+        nn.Conv2d(channels_in, channels_out, size, stride=stride, padding=padding, bias=False),
         nn.BatchNorm2d(channels_out, affine=False),
         nn.ReLU(),
     ]
@@ -32,6 +34,9 @@ class DesDis(nn.Module):
 
     d = 8, 16, 24, 32 and dim = 128 are the published networks; any positive width and dim will do.
     """
+
+    kind = "desdis"
+    """Its name among the architectures."""
 
     def __init__(self, width: int = 32, dim: int = 128, dropout: float = 0.1) -> None:
         super().__init__()
@@ -64,14 +69,19 @@ class DesDisFast(DesDis):
     as a DesDis of the same speed could have behind them. Training script and figures: training/RESULTS.md.
     """
 
+    kind = "desdis-fast"
+
     def __init__(self, width: int = 16, dim: int = 128, dropout: float = 0.1) -> None:
-        super().__init__(width, dim, dropout)
-        stem = nn.Conv2d(1, width, kernel_size=8, stride=4, padding=2, bias=False)
+        super().__init__(width, dim, dropout)  # whose layers, too, the seed of the released weights drew
         self.layer1 = nn.Sequential(
-            nn.InstanceNorm2d(1, affine=False), stem, nn.BatchNorm2d(width, affine=False), nn.ReLU()
+            nn.InstanceNorm2d(1, affine=False), *_block(1, width, stride=4, size=8, padding=2)
         )
         self.layer2 = nn.Sequential(*_block(width, 4 * width, stride=2))
         self.layer3 = nn.Sequential(*_block(4 * width, 4 * width, stride=1))
+
+
+LAYOUTS: dict[str, type[DesDis]] = {layout.kind: layout for layout in (DesDis, DesDisFast)}
+"""kind -> network with the options width, dim and dropout."""
 
 
 def desdis_from_state_dict(state: Mapping[str, Tensor]) -> DesDis:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .desdis import PATCH_SIZE, DesDis, DesDisFast
+from .desdis import LAYOUTS, PATCH_SIZE, DesDis
 from .teachers import HardTFeat
 
 
@@ -48,7 +48,7 @@ def inference_layers(network: nn.Module) -> nn.Sequential | None:
     nothing.
     """
     kind = type(network).__name__ if type(network).__module__.startswith("kornia.feature.") else ""
-    if isinstance(network, DesDis) and type(network) in (DesDis, DesDisFast):
+    if isinstance(network, DesDis) and type(network) in LAYOUTS.values():
         sequence = list(network.layers())
     elif kind == "HardNet":
         sequence = [Standardize(1e-6, eps_in_root=False), *network.features, nn.Flatten()]  # type: ignore[misc]

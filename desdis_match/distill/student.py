@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..descriptors.architectures import architecture_of, build_network
+from ..descriptors.desdis import LAYOUTS
 from ..errors import InputError
 from .config import StudentConfig
 
@@ -23,9 +24,7 @@ def build_student(config: StudentConfig, teachers: tuple[str, ...], seed: int) -
     torch.manual_seed(seed)
     if config.start == START_FROM_SCRATCH:
         options = {"width": config.width, "dim": config.dim, "dropout": config.dropout}
-        return build_network(
-            {"kind": config.kind, **(options if config.kind in ("desdis", "desdis-fast") else {})}
-        ).train()
+        return build_network({"kind": config.kind, **(options if config.kind in LAYOUTS else {})}).train()
     if config.start == START_FROM_TEACHER and not teachers:
         raise InputError("the student is to start from a teacher, but no teacher is given")
     return _copy_of(teachers[0] if config.start == START_FROM_TEACHER else config.start, config.dim)
