@@ -15,16 +15,15 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import cv2  # noqa: F401 - before pycolmap, see desdis_match/cameras.py
 import numpy as np
-import pycolmap
+from desdis_match.support.native import pycolmap
 import torch
 import tyro
 
-from desdis_match.match import MatchConfig, match_pairs
-from desdis_match.nearest import coarse_type
-from desdis_match.pairs import exhaustive_pairs
-from desdis_match.scale import available_cores
+from desdis_match.matching.match import MatchConfig, match_pairs
+from desdis_match.matching.nearest import coarse_type
+from desdis_match.matching.pairs import exhaustive_pairs
+from desdis_match.support.workers import available_cores
 
 
 @dataclass(frozen=True)

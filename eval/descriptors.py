@@ -16,8 +16,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from desdis_match.commands.evaluate import main
 from desdis_match.descriptors.registry import PACKAGED
-from desdis_match.evaluate.__main__ import main
 
 data = Path("../shared/data")
 results = Path("eval/results")

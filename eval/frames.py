@@ -12,7 +12,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from desdis_match.evaluate.__main__ import main
+from desdis_match.commands.evaluate import main
 
 data = Path("../shared/data")
 results = Path("eval/results")

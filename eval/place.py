@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import erf
 
-from desdis_match.detectors import DetectorConfig, detect
+from desdis_match.features.detectors import DetectorConfig, detect
 
 SIDE = 96
 RESULTS = Path("eval/results")

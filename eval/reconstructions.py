@@ -9,8 +9,8 @@ in the cache folder. Stopped, it goes on where it was.
 
 from pathlib import Path
 
+from desdis_match.commands.evaluate import main
 from desdis_match.descriptors.registry import PACKAGED
-from desdis_match.evaluate.__main__ import main
 
 data = Path("../shared/data")
 results = Path("eval/results")

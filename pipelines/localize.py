@@ -8,9 +8,9 @@ With photos of your own: set `photos` and `new_photos`, and leave out the render
 import tempfile
 from pathlib import Path
 
-from desdis_match.localize_command import localize, pose_line
-from desdis_match.reconstruct import ReconstructConfig, reconstruct
-from desdis_match.synthetic import SyntheticConfig, render_scene
+from desdis_match.pipeline.localization import localize, pose_line
+from desdis_match.pipeline.reconstruct import ReconstructConfig, reconstruct
+from desdis_match.synthetic.courtyard import SyntheticConfig, render_scene
 
 work = Path(tempfile.mkdtemp(prefix="localize-"))
 photos, new_photos = work / "scene/images", work / "new photos"

@@ -18,6 +18,6 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def scene_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six small rendered photos (400 x 300, upright) with their truth: images/ and ground_truth/."""
-    from desdis_match.synthetic import SyntheticConfig, render_scene
+    from desdis_match.synthetic.courtyard import SyntheticConfig, render_scene
 
     return render_scene(tmp_path_factory.mktemp("scene"), SyntheticConfig(views=6, size=(400, 300)))

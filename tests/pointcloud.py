@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from desdis_match.store import write_features, write_matches
+from desdis_match.storage.features_file import write_features
+from desdis_match.storage.matches_file import write_matches
 from desdis_match.types import Features, Matches
 
 SIZE = (640, 480)

@@ -10,17 +10,18 @@ import numpy as np
 import pycolmap
 import pytest
 
-import desdis_match.add as add
-from desdis_match.add import add_photos
-from desdis_match.cameras import CameraConfig
-from desdis_match.cli import main
-from desdis_match.colmap import MapConfig, read_model
-from desdis_match.database import open_database
+import desdis_match.pipeline.addition as add
+from desdis_match.colmap.database import open_database
+from desdis_match.colmap.mapping import MapConfig, read_model
+from desdis_match.commands.cli import main
 from desdis_match.errors import InputError
-from desdis_match.extract import ExtractConfig
-from desdis_match.reconstruct import ReconstructConfig, reconstruct
-from desdis_match.stages import RunConfig
-from desdis_match.store import FeatureFile, MatchFile, file_config
+from desdis_match.features.extract import ExtractConfig
+from desdis_match.photos.cameras import CameraConfig
+from desdis_match.pipeline import RunConfig
+from desdis_match.pipeline.addition import add_photos
+from desdis_match.pipeline.reconstruct import ReconstructConfig, reconstruct
+from desdis_match.storage.features_file import FeatureFile, file_config
+from desdis_match.storage.matches_file import MatchFile
 
 ONE = RunConfig(device="cpu", workers=1)
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from desdis_match.alignment import AlignConfig, Observations, align, align_model
+from desdis_match.colmap.alignment import AlignConfig, Observations, align, align_model
+from desdis_match.conventions import FRAME_SCALE
 from desdis_match.distill.warps import texture
-from desdis_match.patches import FRAME_SCALE
 
 A = np.array([[1.05, 0.12, 3.3], [-0.10, 0.93, 20.7]])
 """second_from_first, pixels."""

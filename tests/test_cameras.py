@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from desdis_match.cameras import CameraConfig, PhotoInfo, assign_cameras, read_photo_info
 from desdis_match.errors import InputError
+from desdis_match.photos.cameras import CameraConfig, PhotoInfo, assign_cameras, read_photo_info
 
 
 def write_jpeg(path: Path, size: tuple[int, int], focal_35mm: int | None = None) -> None:

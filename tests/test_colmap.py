@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from pointcloud import FOCAL, PointCloud, make_point_cloud, pose_errors
 
-from desdis_match.cameras import CameraConfig
-from desdis_match.colmap import (
+from desdis_match.colmap.database import open_database
+from desdis_match.colmap.diagnosis import starvation
+from desdis_match.colmap.mapping import (
     MapConfig,
     build_database,
     model_folders,
@@ -20,11 +21,11 @@ from desdis_match.colmap import (
     verify,
     write_points,
 )
-from desdis_match.database import open_database
-from desdis_match.diagnose import starvation
+from desdis_match.colmap.registration import extend_model
 from desdis_match.errors import InputError
-from desdis_match.extend import extend_model
-from desdis_match.store import FeatureFile, MatchFile, write_matches
+from desdis_match.photos.cameras import CameraConfig
+from desdis_match.storage.features_file import FeatureFile
+from desdis_match.storage.matches_file import MatchFile, write_matches
 
 KNOWN = CameraConfig(camera_model="SIMPLE_PINHOLE", camera_params="600,320,240")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from desdis_match.colmap_log import log_to
+from desdis_match.colmap.log import log_to
 with log_to(Path(sys.argv[1])):
     os.write(2, b"from C++\\n")
     print("to the person", file=sys.stderr)
@@ -39,7 +39,7 @@ def test_descriptor_2_goes_to_the_log_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_open_descriptors_do_not_pile_up(tmp_path: Path) -> None:
-    from desdis_match.colmap_log import log_to
+    from desdis_match.colmap.log import log_to
 
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
     for _ in range(3):

@@ -7,9 +7,11 @@ import pycolmap
 import pytest
 from pointcloud import make_point_cloud
 
-from desdis_match.database import build_database, database_config, from_colmap, open_database, to_colmap
+from desdis_match.colmap.database import build_database, database_config, open_database
+from desdis_match.conventions import from_colmap, to_colmap
 from desdis_match.errors import InputError
-from desdis_match.store import FeatureFile, MatchFile, write_features, write_matches
+from desdis_match.storage.features_file import FeatureFile, write_features
+from desdis_match.storage.matches_file import MatchFile, write_matches
 from desdis_match.types import Features, Matches
 
 

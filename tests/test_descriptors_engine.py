@@ -11,8 +11,8 @@ from desdis_match.descriptors.engine import CPU_BATCH, ONNX_BATCH, Descriptor, O
 from desdis_match.descriptors.layers import inference_layers
 from desdis_match.descriptors.onnx_graph import unwritable
 from desdis_match.descriptors.rewrites import CornerPaddedConv, WinogradTail, rewrite, winograd_transforms
-from desdis_match.devices import pick_device
 from desdis_match.errors import InputError
+from desdis_match.support.devices import pick_device
 
 CPU = torch.device("cpu")
 NETWORKS = [*({"kind": "desdis", "width": w, "dim": d} for w, d in [(8, 128), (16, 64), (24, 128), (32, 32)])]

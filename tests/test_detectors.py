@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from desdis_match.detectors import (
+from desdis_match.errors import InputError
+from desdis_match.features.detectors import (
     DETECTORS,
     DetectorConfig,
     _near_pairs,
@@ -13,9 +14,8 @@ from desdis_match.detectors import (
     strongest,
     without_duplicates,
 )
-from desdis_match.errors import InputError
-from desdis_match.patches import laf_angles, laf_scales
-from desdis_match.scalespace import Extrema
+from desdis_match.features.frames import laf_angles, laf_scales
+from desdis_match.features.scalespace import Extrema
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 from pointcloud import make_point_cloud
 
-from desdis_match.cameras import CameraConfig
-from desdis_match.colmap import build_database, run_mapping, verify
-from desdis_match.diagnose import Diagnosis, starvation
-from desdis_match.store import FeatureFile, MatchFile, write_features, write_matches
+from desdis_match.colmap.diagnosis import Diagnosis, starvation
+from desdis_match.colmap.mapping import build_database, run_mapping, verify
+from desdis_match.photos.cameras import CameraConfig
+from desdis_match.storage.features_file import FeatureFile, write_features
+from desdis_match.storage.matches_file import MatchFile, write_matches
 from desdis_match.types import Matches
 
 CAMERA = CameraConfig(camera_model="SIMPLE_PINHOLE", camera_params="600,320,240")

@@ -7,23 +7,23 @@ import numpy as np
 import pycolmap
 import pytest
 
-from desdis_match.cli import run
+from desdis_match.commands.build_patches import main
+from desdis_match.commands.cli import run
 from desdis_match.descriptors import load_descriptor
-from desdis_match.distill.build_patches import (
+from desdis_match.distill.validate import galleries, score
+from desdis_match.errors import InputError
+from desdis_match.patchsets.from_model import (
     BuildPatchesConfig,
     Observations,
     build_patches,
     consistent,
-    main,
     observe,
     same_places,
 )
-from desdis_match.distill.patchfile import read_patch_file
-from desdis_match.distill.validate import galleries, score
-from desdis_match.errors import InputError
-from desdis_match.reconstruct import ReconstructConfig, reconstruct
-from desdis_match.scene import cast, project
-from desdis_match.synthetic import read_scene
+from desdis_match.patchsets.patchfile import read_patch_file
+from desdis_match.pipeline.reconstruct import ReconstructConfig, reconstruct
+from desdis_match.synthetic.courtyard import read_scene
+from desdis_match.synthetic.geometry import cast, project
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from desdis_match.distill.datasets import HPATCHES_FILES, load_sources, read_hpatches, read_source
-from desdis_match.distill.patchfile import patch_file_config, read_patch_file, write_patch_file
-from desdis_match.distill.patchset import draw_pairs, join, make_patch_set, split
-from desdis_match.distill.phototour import download_phototour, read_labelled_pairs, read_phototour
 from desdis_match.distill.warps import WarpConfig, make_textures, move_frames, random_frames, warped_patches
 from desdis_match.errors import InputError
+from desdis_match.patchsets.patchfile import patch_file_config, read_patch_file, write_patch_file
+from desdis_match.patchsets.patchset import draw_pairs, join, make_patch_set, split
+from desdis_match.patchsets.phototour import download_phototour, read_labelled_pairs, read_phototour
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

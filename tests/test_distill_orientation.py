@@ -18,9 +18,9 @@ from desdis_match.distill.orientation import (
     save_orientation,
     train_orientation,
 )
-from desdis_match.distill.patchset import PatchSet, make_patch_set
 from desdis_match.distill.warps import WarpConfig, make_textures, texture
 from desdis_match.errors import InputError
+from desdis_match.patchsets.patchset import PatchSet, make_patch_set
 
 
 class Centroid(nn.Module):

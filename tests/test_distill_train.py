@@ -9,22 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from desdis_match.cli import run
+from desdis_match.commands.cli import run
+from desdis_match.commands.train import main
 from desdis_match.descriptors import DesDis, load_descriptor, read_weights, save_weights
 from desdis_match.descriptors.architectures import architecture_of
 from desdis_match.distill import train as loop
 from desdis_match.distill.augment import plain_patches
 from desdis_match.distill.average import BATCHES, average_runs
 from desdis_match.distill.batches import Batches
-from desdis_match.distill.command import main
-from desdis_match.distill.config import (
-    DataConfig,
-    OptimConfig,
-    StudentConfig,
-    TrainConfig,
-    differences,
-)
-from desdis_match.distill.patchset import make_patch_set, split
+from desdis_match.distill.config import DataConfig, OptimConfig, StudentConfig, TrainConfig, differences
 from desdis_match.distill.record import read_log
 from desdis_match.distill.student import build_student, move_average
 from desdis_match.distill.teacher import Teacher, describe_plain, load_teacher
@@ -32,6 +25,7 @@ from desdis_match.distill.train import learning_rate, train
 from desdis_match.distill.validate import Scores, galleries, score, score_labelled
 from desdis_match.distill.warps import WarpConfig, make_textures
 from desdis_match.errors import InputError
+from desdis_match.patchsets.patchset import make_patch_set, split
 
 TINY = TrainConfig(
     data=DataConfig(galleries=1, gallery_size=20),
@@ -361,7 +355,7 @@ def test_scores_of_a_perfect_and_of_a_blind_descriptor():
 
 def test_fpr95_on_labelled_pairs_by_hand():
     """Angles on a circle: 20 matches at growing distances, 10 non-matches; the 19th match counts."""
-    from desdis_match.distill.phototour import LabelledPairs
+    from desdis_match.patchsets.phototour import LabelledPairs
 
     first, second = np.zeros(30, int), np.arange(1, 31)
     same = np.arange(1, 31) <= 20

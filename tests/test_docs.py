@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from desdis_match.cli import COMMANDS
-from desdis_match.cli import main as cli
+from desdis_match.commands.cli import COMMANDS
+from desdis_match.commands.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from desdis_match import doctor
+from desdis_match.commands import doctor
 from desdis_match.descriptors import DEFAULT_DESCRIPTOR, registry
 from desdis_match.descriptors.registry import DOWNLOADS
 

@@ -5,9 +5,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from desdis_match.errors import InputError
-from desdis_match.evaluate import geometry, ground_truth
-from desdis_match.evaluate.geometry import Pose
-from desdis_match.evaluate.sfm_runs import given_intrinsics
+from desdis_match.evaluate.poses import geometry, ground_truth
+from desdis_match.evaluate.poses.geometry import Pose
+from desdis_match.evaluate.poses.sfm_runs import given_intrinsics
 
 
 def turn(axis, degrees):

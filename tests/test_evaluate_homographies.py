@@ -4,13 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
+from desdis_match.commands.evaluate import main
 from desdis_match.errors import InputError
-from desdis_match.evaluate import homographies, planar
-from desdis_match.evaluate.__main__ import main
-from desdis_match.evaluate.baselines import load_baselines
 from desdis_match.evaluate.cache import PredictionCache
-from desdis_match.evaluate.homography_fit import FITS
-from desdis_match.evaluate.sequences import find_sequences, kind_of, read_homography
+from desdis_match.evaluate.planes import homographies
+from desdis_match.evaluate.planes import scores as planar
+from desdis_match.evaluate.planes.baselines import load_baselines
+from desdis_match.evaluate.planes.homography_fit import FITS
+from desdis_match.evaluate.planes.sequences import find_sequences, kind_of, read_homography
 from desdis_match.evaluate.shared import SharedPhoto
 
 SHIFT = np.array([[1.0, 0, 10], [0, 1, 0], [0, 0, 1]])
@@ -192,7 +193,7 @@ def test_pictures_of_the_worst_pairs(tmp_path):
 
 
 def test_pictures_show_the_matches_that_are_scored(tmp_path, monkeypatch):
-    from desdis_match.evaluate import pictures
+    from desdis_match.evaluate.planes import pictures
 
     make_sequence(tmp_path / "data" / "v_one", "hpatches")
     drawn = {}

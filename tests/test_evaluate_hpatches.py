@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from desdis_match import cli
+from desdis_match.commands import cli
+from desdis_match.commands.evaluate import main
 from desdis_match.errors import InputError
-from desdis_match.evaluate import hpatches_lists as lists
-from desdis_match.evaluate import hpatches_scores as scores
-from desdis_match.evaluate import metrics
-from desdis_match.evaluate.__main__ import main
 from desdis_match.evaluate.cache import PredictionCache
+from desdis_match.evaluate.patches import hpatches_lists as lists
+from desdis_match.evaluate.patches import hpatches_scores as scores
+from desdis_match.support import metrics
 
 
 def largest_difference(a, b):

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
+from desdis_match.commands.evaluate import main
 from desdis_match.errors import InputError
-from desdis_match.evaluate import download, make_hpatches
-from desdis_match.evaluate.__main__ import main
-from desdis_match.evaluate.hpatches_scores import TYPES, read_sequence
+from desdis_match.evaluate.patches import download, make_hpatches
+from desdis_match.evaluate.patches.hpatches_scores import TYPES, read_sequence
 
 CONFIG = make_hpatches.MakeHPatchesConfig((), None)
 

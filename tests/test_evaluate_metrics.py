@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from desdis_match.errors import InputError
-from desdis_match.evaluate import metrics
+from desdis_match.support import metrics
 
 
 def test_average_precision_by_hand():

@@ -4,21 +4,11 @@ import numpy as np
 import pytest
 from browser import Browser, find_browser
 
+from desdis_match.commands.evaluate import main
 from desdis_match.errors import InputError
-from desdis_match.evaluate.__main__ import main
-from desdis_match.evaluate.pictures import side_by_side
-from desdis_match.evaluate.results import (
-    Chart,
-    Column,
-    OutputConfig,
-    Series,
-    Table,
-    TaskResult,
-    Worst,
-    emit,
-    from_json,
-    to_json,
-)
+from desdis_match.evaluate.output import OutputConfig, emit, to_json
+from desdis_match.evaluate.planes.pictures import side_by_side
+from desdis_match.evaluate.results import Chart, Column, Series, Table, TaskResult, Worst, from_json
 
 COMMAND = ["homographies", "--root", "some where"]
 

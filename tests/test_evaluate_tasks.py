@@ -8,14 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
-from desdis_match.cameras import CameraConfig
+from desdis_match.commands.evaluate import main
 from desdis_match.errors import InputError
-from desdis_match.evaluate import phototour, two_view
-from desdis_match.evaluate.__main__ import main
 from desdis_match.evaluate.contenders import RunConfig
-from desdis_match.evaluate.sfm_runs import colmap_camera_mode
+from desdis_match.evaluate.patches import phototour
+from desdis_match.evaluate.poses import two_view
+from desdis_match.evaluate.poses.sfm_runs import colmap_camera_mode
 from desdis_match.evaluate.shared import Described
 from desdis_match.evaluate.speed_measures import timed
+from desdis_match.photos.cameras import CameraConfig
 
 
 def run(task, stored, *arguments):
@@ -89,7 +90,7 @@ def table_columns(stored):
 
 
 def test_pairs_with_labelled_correspondences(scene_folder, tmp_path):
-    from desdis_match.evaluate.ground_truth import find_truth
+    from desdis_match.evaluate.poses.ground_truth import find_truth
 
     cameras = find_truth(scene_folder).cameras
     names = sorted(cameras)[:2]
@@ -161,8 +162,8 @@ def test_folders_of_one_name_are_refused(patch_set, scene_folder, tmp_path):
 
 
 def test_a_pair_without_matches_is_a_failure_not_a_zero():
-    from desdis_match.evaluate.geometry import Pose
-    from desdis_match.evaluate.ground_truth import TrueCamera
+    from desdis_match.evaluate.poses.geometry import Pose
+    from desdis_match.evaluate.poses.ground_truth import TrueCamera
 
     k = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
     cameras = tuple(TrueCamera(Pose(np.eye(3), np.array([x, 0, 0])), k, (640, 480)) for x in (0.0, 1.0))

@@ -9,15 +9,16 @@ import pycolmap
 import pytest
 from pointcloud import SIZE, PointCloud, make_point_cloud
 
-from desdis_match.cameras import CameraConfig
-from desdis_match.colmap import build_database, run_mapping, verify
-from desdis_match.database import open_database
+from desdis_match.colmap.database import open_database
+from desdis_match.colmap.mapping import build_database, run_mapping, verify
+from desdis_match.conventions import FRAME_SCALE
 from desdis_match.errors import InputError
 from desdis_match.exchange.database import export_database, import_database
 from desdis_match.exchange.text import read_text_features, write_text_features
-from desdis_match.patches import FRAME_SCALE
-from desdis_match.stages import fingerprint
-from desdis_match.store import FeatureFile, MatchFile, write_features, write_matches
+from desdis_match.photos.cameras import CameraConfig
+from desdis_match.pipeline import fingerprint
+from desdis_match.storage.features_file import FeatureFile, write_features
+from desdis_match.storage.matches_file import MatchFile, write_matches
 from desdis_match.types import Features, Matches
 
 

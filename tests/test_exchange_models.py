@@ -10,12 +10,13 @@ import pycolmap
 import pytest
 from pointcloud import make_point_cloud, pose_errors
 
-from desdis_match.cameras import CameraConfig
-from desdis_match.cli import main
-from desdis_match.colmap import build_database, read_model, run_mapping, verify
+from desdis_match.colmap.mapping import build_database, read_model, run_mapping, verify
+from desdis_match.commands.cli import main
 from desdis_match.errors import InputError
 from desdis_match.exchange.models import export_model
-from desdis_match.store import FeatureFile, MatchFile
+from desdis_match.photos.cameras import CameraConfig
+from desdis_match.storage.features_file import FeatureFile
+from desdis_match.storage.matches_file import MatchFile
 
 K1 = 0.02  # distortion of the model under test, so that its sign and place matter
 

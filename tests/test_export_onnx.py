@@ -11,11 +11,11 @@ import onnxruntime
 import pytest
 import torch
 
-from desdis_match import cli
+from desdis_match.commands import cli
 from desdis_match.descriptors import DesDis, load_network, save_weights
+from desdis_match.descriptors.onnx_file import ExportOnnxConfig, export_onnx
 from desdis_match.descriptors.weights import fingerprint
 from desdis_match.errors import InputError
-from desdis_match.export_onnx import ExportOnnxConfig, export_onnx
 
 PIPELINE = Path(__file__).parents[1] / "pipelines" / "describe_onnx.py"
 
@@ -57,7 +57,7 @@ def test_what_has_no_onnx_form_or_no_place_is_one_sentence(weights: Path):
 
 
 def test_a_file_that_differs_from_torch_is_not_written(weights: Path, monkeypatch: pytest.MonkeyPatch):
-    from desdis_match import export_onnx as module
+    from desdis_match.descriptors import onnx_file as module
 
     real = module.to_onnx
 

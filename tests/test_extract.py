@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from desdis_match.conventions import FRAME_SCALE
 from desdis_match.descriptors import DesDis, save_weights
 from desdis_match.errors import InputError
-from desdis_match.extract import ExtractConfig, Extractor, describe_keypoints, extract_image
-from desdis_match.given import GivenKeypoints, read_given
-from desdis_match.images import GrayImage, read_gray
-from desdis_match.patches import FRAME_SCALE
-from desdis_match.stages import RunConfig, extract, unusable_images
-from desdis_match.store import FeatureFile
+from desdis_match.features.extract import ExtractConfig, Extractor, describe_keypoints, extract_image
+from desdis_match.photos.images import GrayImage, read_gray
+from desdis_match.pipeline import RunConfig, extract, unusable_images
+from desdis_match.storage.features_file import FeatureFile
+from desdis_match.storage.keypoint_files import GivenKeypoints, read_given
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_given_keypoints_from_hlocs_hdf5(tmp_path):
 
 
 def test_our_own_file_of_features_gives_its_keypoints_back(folder, tmp_path):
-    from desdis_match.store import write_features
+    from desdis_match.storage.features_file import write_features
 
     extractor = Extractor(config(orientation="multi"), "cpu")
     features = extractor(folder, "noise ö.png")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from desdis_match.errors import InputError
-from desdis_match.images import (
+from desdis_match.photos.images import (
     GrayImage,
     UnreadableImage,
     header_focal,

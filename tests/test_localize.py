@@ -10,16 +10,16 @@ import numpy as np
 import pycolmap
 import pytest
 
-from desdis_match.cameras import PhotoInfo
-from desdis_match.cli import main
-from desdis_match.colmap import read_model
+from desdis_match.colmap.localization import LocalizeConfig, Localizer
+from desdis_match.colmap.mapping import read_model
+from desdis_match.commands.cli import main
 from desdis_match.errors import InputError
-from desdis_match.extract import ExtractConfig
-from desdis_match.localize import LocalizeConfig, Localizer
-from desdis_match.match import MatchConfig
-from desdis_match.reconstruct import ReconstructConfig, reconstruct
-from desdis_match.stages import RunConfig
-from desdis_match.store import FeatureFile, write_features
+from desdis_match.features.extract import ExtractConfig
+from desdis_match.matching.match import MatchConfig
+from desdis_match.photos.cameras import PhotoInfo
+from desdis_match.pipeline import RunConfig
+from desdis_match.pipeline.reconstruct import ReconstructConfig, reconstruct
+from desdis_match.storage.features_file import FeatureFile, write_features
 from desdis_match.types import Features
 
 SIZE = (640, 480)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from desdis_match import nearest
 from desdis_match.errors import InputError
-from desdis_match.match import (
+from desdis_match.matching import nearest
+from desdis_match.matching.match import (
     MatchConfig,
     match_descriptors,
     match_features,
@@ -16,7 +16,7 @@ from desdis_match.match import (
     match_prepared,
     prepare,
 )
-from desdis_match.scale import ShardError
+from desdis_match.support.workers import ShardError
 from desdis_match.types import Features
 
 MATCHERS = ["mnn", "ratio", "mnn+ratio"]

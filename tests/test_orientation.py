@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from desdis_match.orientation import ORIENTATIONS, dominant, gradient_histograms, histogram_peaks, multi
-from desdis_match.patches import PatchPyramid, keypoints_to_lafs, laf_angles
+from desdis_match.features.frames import PatchPyramid, keypoints_to_lafs, laf_angles
+from desdis_match.features.orientation import (
+    ORIENTATIONS,
+    dominant,
+    gradient_histograms,
+    histogram_peaks,
+    multi,
+)
 
 
 def ramp(degrees, size=101):

@@ -8,14 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from desdis_match import stages
+from desdis_match import pipeline as stages
 from desdis_match.descriptors import load_descriptor
 from desdis_match.distill.warps import texture
-from desdis_match.extract import ExtractConfig, extract_image
-from desdis_match.extract_auto import extract_together, probe_image
-from desdis_match.images import GrayImage
-from desdis_match.match import MatchConfig, match_features
-from desdis_match.orientation_auto import (
+from desdis_match.features.extract import ExtractConfig, extract_image
+from desdis_match.features.extract_set import extract_together, probe_image
+from desdis_match.features.orientation_of_set import (
     BINS,
     UPRIGHT,
     Probe,
@@ -26,10 +24,12 @@ from desdis_match.orientation_auto import (
     solve,
     vote,
 )
-from desdis_match.scene import true_matches
-from desdis_match.stages import extraction
-from desdis_match.store import FeatureFile
-from desdis_match.synthetic import SyntheticConfig, read_scene, render_scene
+from desdis_match.matching.match import MatchConfig, match_features
+from desdis_match.photos.images import GrayImage
+from desdis_match.pipeline import extraction
+from desdis_match.storage.features_file import FeatureFile
+from desdis_match.synthetic.courtyard import SyntheticConfig, read_scene, render_scene
+from desdis_match.synthetic.geometry import true_matches
 from desdis_match.types import Features, Float32
 
 SIDE = 300

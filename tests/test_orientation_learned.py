@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from desdis_match.descriptors.weights import read_weights
-from desdis_match.detectors import DetectorConfig, detect
 from desdis_match.distill.warps import texture
-from desdis_match.orientation import ORIENTATIONS
-from desdis_match.orientation_learned import WEIGHTS, predict_angles
-from desdis_match.patches import PatchPyramid, keypoints_to_lafs, laf_angles
+from desdis_match.features.detectors import DetectorConfig, detect
+from desdis_match.features.frames import PatchPyramid, keypoints_to_lafs, laf_angles
+from desdis_match.features.orientation import ORIENTATIONS
+from desdis_match.features.orientation_learned import WEIGHTS, predict_angles
 
 SIDE = 360
 

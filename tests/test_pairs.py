@@ -5,7 +5,7 @@ from functools import lru_cache
 import pytest
 
 from desdis_match.errors import InputError
-from desdis_match.pairs import (
+from desdis_match.matching.pairs import (
     PAIRS,
     REUSE,
     exhaustive_pairs,
@@ -14,7 +14,7 @@ from desdis_match.pairs import (
     sequential_pairs,
     write_pairs,
 )
-from desdis_match.stages.pairing import PairsConfig, choose_pairs
+from desdis_match.pipeline.pairing import PairsConfig, choose_pairs
 
 LETTERS = list("abcdef")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from desdis_match.patches import (
-    FRAME_SCALE,
+from desdis_match.conventions import FRAME_SCALE
+from desdis_match.features.frames import (
     PatchPyramid,
     _within,
     extract_patches,
@@ -56,7 +56,7 @@ def test_patches_equal_those_of_kornia(photo):
 def test_the_torch_sampler_of_other_devices_agrees_with_the_cpu_one(photo, monkeypatch):
     lafs = random_frames(200, seed=1)
     fast = extract_patches(photo, lafs)
-    monkeypatch.setattr("desdis_match.patches.on_cpu", lambda tensor: False)
+    monkeypatch.setattr("desdis_match.features.frames.on_cpu", lambda tensor: False)
     assert (fast - extract_patches(photo, lafs)).abs().max() < 1 / 255
 
 

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 import pytest
 
-from desdis_match import cli
+from desdis_match.commands import cli
 from desdis_match.errors import InputError, NoModelError
-from desdis_match.extract import ExtractConfig
-from desdis_match.reconstruct import ReconstructConfig, reconstruct
-from desdis_match.stages import RunConfig, alone_in
-from desdis_match.store import FeatureFile
+from desdis_match.features.extract import ExtractConfig
+from desdis_match.pipeline import RunConfig, alone_in
+from desdis_match.pipeline.reconstruct import ReconstructConfig, reconstruct
+from desdis_match.storage.features_file import FeatureFile
 
 OPTIONS = ["--max-keypoints", "800", "--workers", "1", "--descriptor", "rootsift"]
 FILES = [
@@ -45,15 +45,15 @@ def until_killed(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*args, **kwargs)
 setattr(owner, name, until_killed)
-from desdis_match.reconstruct import main
+from desdis_match.commands.reconstruct import main
 sys.exit(main(sys.argv[4:]))
 """
 """Runs the command until a function has been called so many times, then kill -9."""
 
 
 def run_command(*argv: str | Path) -> subprocess.CompletedProcess[str]:
-    """`python -m desdis_match.reconstruct ...` as a person would run it."""
-    command = [sys.executable, "-m", "desdis_match.reconstruct", *map(str, argv)]
+    """`python -m desdis_match.pipeline.reconstruct ...` as a person would run it."""
+    command = [sys.executable, "-m", "desdis_match.pipeline.reconstruct", *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
@@ -105,15 +105,15 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_files(
     output = tmp_path / "out"
     arguments = ["--images", scene_folder / "images", "--output", output, "--verbose", *OPTIONS]
     kills = [
-        ("desdis_match.stages.extraction", "_extract_one", 2),  # while photos are extracted
-        ("desdis_match.stages.extraction", "features_from_arrays", 3),  # while features.h5 is written
-        ("desdis_match.stages.matching", "matches_to_arrays", 9),  # while pairs are matched
-        ("desdis_match.stages.matching", "matches_from_arrays", 4),  # while matches.h5 is written
-        ("desdis_match.database", "write_image", 3),  # while the database is filled
-        ("desdis_match.verification", "_pair_seed", 7),  # while pairs are verified
-        ("desdis_match.stages.mapping", "run_mapping", 0),  # before mapping
+        ("desdis_match.pipeline.extraction", "_extract_one", 2),  # while photos are extracted
+        ("desdis_match.pipeline.extraction", "features_from_arrays", 3),  # while features.h5 is written
+        ("desdis_match.pipeline.matching", "matches_to_arrays", 9),  # while pairs are matched
+        ("desdis_match.pipeline.matching", "matches_from_arrays", 4),  # while matches.h5 is written
+        ("desdis_match.colmap.database", "write_image", 3),  # while the database is filled
+        ("desdis_match.colmap.verification", "_pair_seed", 7),  # while pairs are verified
+        ("desdis_match.pipeline.mapping", "run_mapping", 0),  # before mapping
         (
-            "desdis_match.stages.mapping",
+            "desdis_match.pipeline.mapping",
             "write_points",
             0,
         ),  # when only the models are there
@@ -217,7 +217,7 @@ def test_names_with_blanks_and_other_letters(scene_folder: Path, tmp_path: Path)
 def test_wrong_input_is_one_sentence_and_exit_code_2(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ):
-    from desdis_match.cli import main
+    from desdis_match.commands.cli import main
 
     monkeypatch.chdir(tmp_path)
     texture = np.random.default_rng(0).integers(0, 255, (120, 160), np.uint8)
@@ -274,7 +274,7 @@ def test_when_no_model_forms_the_report_says_which_stage_starved(tmp_path: Path,
 
 
 def test_worker_processes_give_the_same_features(undisturbed: Path, scene_folder: Path, tmp_path: Path):
-    from desdis_match.stages import extract
+    from desdis_match.pipeline import extract
 
     path = extract(
         scene_folder / "images",
@@ -286,7 +286,7 @@ def test_worker_processes_give_the_same_features(undisturbed: Path, scene_folder
 
 
 def test_a_stage_alone_refuses_to_replace_what_other_options_made(undisturbed: Path, scene_folder: Path):
-    from desdis_match.stages import extract
+    from desdis_match.pipeline import extract
 
     with pytest.raises(InputError, match=r"extract\.max_keypoints: 800 -> 700.*--overwrite"):
         extract(
@@ -297,7 +297,7 @@ def test_a_stage_alone_refuses_to_replace_what_other_options_made(undisturbed: P
 
 
 def test_given_keypoints_are_described_in_their_order(undisturbed: Path, scene_folder: Path, tmp_path: Path):
-    from desdis_match.stages import extract
+    from desdis_match.pipeline import extract
 
     path = extract(
         scene_folder / "images",
@@ -314,7 +314,7 @@ def test_given_keypoints_are_described_in_their_order(undisturbed: Path, scene_f
 
 
 def test_masked_places_have_no_keypoints(undisturbed: Path, scene_folder: Path, tmp_path: Path):
-    from desdis_match.stages import extract
+    from desdis_match.pipeline import extract
 
     name = sorted(os.listdir(scene_folder / "images"))[0]
     masks = tmp_path / "masks"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from desdis_match import versions as installed
-from desdis_match.report import Report, print_report, versions
+from desdis_match.pipeline.report import Report, print_report, versions
+from desdis_match.support import versions as installed
 
 
 def printed_commands(images: Path, output: Path) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from desdis_match.errors import InputError
-from desdis_match.scale import ShardError, WorkerLost, run_shards
+from desdis_match.support.workers import ShardError, WorkerLost, run_shards
 
 started: list[str] = []
 
@@ -109,7 +109,7 @@ def test_workers_are_set_up_with_one_thread_and_need_no_main_guard(tmp_path):
     )
     script = tmp_path / "script.py"
     script.write_text(
-        "import work\nfrom desdis_match.scale import run_shards\nprint('once')\n"
+        "import work\nfrom desdis_match.support.workers import run_shards\nprint('once')\n"
         "shards = run_shards(work.look, [0, 1, 2], num_workers=2, setup=work.load, setup_args=('net',))\n"
         "for item, result in shards:\n    print(item, *result)\n"
     )
@@ -141,7 +141,7 @@ def test_workers_end_when_the_parent_is_killed(tmp_path):
     (tmp_path / "pids").mkdir()
     script = tmp_path / "script.py"
     script.write_text(
-        "import work\nfrom desdis_match.scale import run_shards\n"
+        "import work\nfrom desdis_match.support.workers import run_shards\n"
         f"list(run_shards(work.sit, [{str(tmp_path / 'pids')!r}] * 2, num_workers=2))\n"
     )
     parent = subprocess.Popen([sys.executable, script])

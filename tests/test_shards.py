@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 
 from desdis_match.errors import InputError
-from desdis_match.shards import (
+from desdis_match.pipeline.resume import unfinished
+from desdis_match.support.checkpoint import (
     ShardFolder,
     features_from_arrays,
     features_to_arrays,
     matches_from_arrays,
     matches_to_arrays,
 )
-from desdis_match.stages.resume import unfinished
 from desdis_match.types import Features, Matches
 
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from desdis_match.shards import ShardFolder
+from desdis_match.support.checkpoint import ShardFolder
 folder = ShardFolder(Path(sys.argv[1]), {"a": 1})
 for i in range(int(sys.argv[2]), int(sys.argv[3])):
     folder.save(f"k{i}", {"x": np.full(20000, i)})

@@ -7,24 +7,26 @@ import h5py
 import numpy as np
 import pytest
 
-from desdis_match.distill.patchfile import read_patch_file
+from desdis_match.conventions import FRAME_SCALE
 from desdis_match.errors import InputError
-from desdis_match.files import config_differences
-from desdis_match.given import read_given
-from desdis_match.hdf5 import FORMAT_VERSION
-from desdis_match.patches import FRAME_SCALE
-from desdis_match.store import (
+from desdis_match.patchsets.patchfile import read_patch_file
+from desdis_match.storage.features_file import (
     FeatureFile,
-    MatchFile,
-    check_pair_names,
     file_config,
     merge_features,
-    merge_matches,
     read_features,
-    read_matches,
     write_features,
+)
+from desdis_match.storage.hdf5 import FORMAT_VERSION
+from desdis_match.storage.keypoint_files import read_given
+from desdis_match.storage.matches_file import (
+    MatchFile,
+    check_pair_names,
+    merge_matches,
+    read_matches,
     write_matches,
 )
+from desdis_match.support.files import config_differences
 from desdis_match.types import Features, Matches
 
 

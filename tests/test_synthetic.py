@@ -8,8 +8,17 @@ import numpy as np
 import pycolmap
 import pytest
 
+from desdis_match.commands.synthetic import main
 from desdis_match.errors import InputError
-from desdis_match.scene import (
+from desdis_match.synthetic.courtyard import (
+    SyntheticConfig,
+    focal_length,
+    make_scene,
+    make_views,
+    read_scene,
+    render_scene,
+)
+from desdis_match.synthetic.geometry import (
     Surface,
     View,
     cast,
@@ -19,15 +28,6 @@ from desdis_match.scene import (
     transfer,
     true_matches,
     visible,
-)
-from desdis_match.synthetic import (
-    SyntheticConfig,
-    focal_length,
-    main,
-    make_scene,
-    make_views,
-    read_scene,
-    render_scene,
 )
 from desdis_match.types import Features
 
@@ -221,7 +221,7 @@ def test_a_killed_rendering_is_replaced(tmp_path, monkeypatch):
 
     two = replace(SMALL, views=2, quarter_turns=0)
     with monkeypatch.context() as patch:
-        patch.setattr("desdis_match.synthetic._write_truth", killed)
+        patch.setattr("desdis_match.synthetic.courtyard._write_truth", killed)
         with pytest.raises(KeyboardInterrupt):
             render_scene(tmp_path, two)
     render_scene(tmp_path, two)

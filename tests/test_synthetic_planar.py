@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from desdis_match.errors import InputError
-from desdis_match.evaluate.sequences import find_sequences
-from desdis_match.scene import transfer
-from desdis_match.synthetic_planar import _view as view_of
-from desdis_match.synthetic_planar import homography_between, render_walls
+from desdis_match.evaluate.planes.sequences import find_sequences
+from desdis_match.synthetic.geometry import transfer
+from desdis_match.synthetic.walls import _view as view_of
+from desdis_match.synthetic.walls import homography_between, render_walls
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_homographies_map_one_photo_onto_the_other(walls, k):
 
 def test_homography_is_that_of_the_rays():
     rng = np.random.default_rng(0)
-    from desdis_match.scene import Surface
+    from desdis_match.synthetic.geometry import Surface
 
     wall = Surface(np.array([-2, -1.5, 0]), np.eye(3)[:2], (4.0, 3.0), np.zeros((8, 8, 3), np.uint8))
     view0, view1 = view_of(0, (240, 180), rng), view_of(4, (240, 180), rng)

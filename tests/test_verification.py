@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from pointcloud import make_point_cloud
 
-import desdis_match.verification as verification
-from desdis_match.colmap import build_database, verify
-from desdis_match.database import open_database
-from desdis_match.store import FeatureFile, MatchFile, write_matches
+import desdis_match.colmap.verification as verification
+from desdis_match.colmap.database import open_database
+from desdis_match.colmap.mapping import build_database, verify
+from desdis_match.colmap.verification import Verification, VerifyConfig
+from desdis_match.storage.features_file import FeatureFile
+from desdis_match.storage.matches_file import MatchFile, write_matches
 from desdis_match.types import Matches
-from desdis_match.verification import Verification, VerifyConfig
 
 
 def database(folder: Path, **kwargs) -> Path:

@@ -9,9 +9,9 @@ import torch
 
 from desdis_match.descriptors import DEFAULT_DESCRIPTOR, load_descriptor, read_weights
 from desdis_match.descriptors.registry import NAMES, packaged_folder
-from desdis_match.detectors import DetectorConfig
 from desdis_match.evaluate.contenders import RunConfig
-from desdis_match.evaluate.homographies import HomographyConfig, evaluate_homographies
+from desdis_match.evaluate.planes.homographies import HomographyConfig, evaluate_homographies
+from desdis_match.features.detectors import DetectorConfig
 
 CARDS = sorted((Path(__file__).parents[1] / "training" / "cards").glob("*.md"))
 FILES = sorted(packaged_folder().glob("desdis-*.safetensors"))

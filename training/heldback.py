@@ -23,13 +23,13 @@ import tyro
 from numpy.typing import NDArray
 from release import SCORED
 
-from desdis_match.cli import run
+from desdis_match.commands.cli import run
 from desdis_match.descriptors import load_descriptor
 from desdis_match.distill.planar import PlanarPairs, planar_ap, read_planar
 from desdis_match.distill.warps import WarpConfig, random_homography
 from desdis_match.evaluate.contenders import RunConfig
-from desdis_match.evaluate.homographies import HomographyConfig, evaluate_homographies
-from desdis_match.images import list_images
+from desdis_match.evaluate.planes.homographies import HomographyConfig, evaluate_homographies
+from desdis_match.photos.images import list_images
 
 Gray = NDArray[np.uint8]
 Matrix = NDArray[np.float64]

@@ -22,8 +22,8 @@ from desdis_match.distill.orientation import (
     save_orientation,
     train_orientation,
 )
-from desdis_match.distill.patchset import join, split
-from desdis_match.distill.phototour import read_phototour
+from desdis_match.patchsets.patchset import join, split
+from desdis_match.patchsets.phototour import read_phototour
 
 DATA, OUTPUT = Path(sys.argv[1]), Path(sys.argv[2])
 PHOTO_SETS = [

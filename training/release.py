@@ -19,17 +19,17 @@ from typing import Annotated, Any
 
 import tyro
 
-from desdis_match.cli import run
+from desdis_match.commands.cli import run
 from desdis_match.distill.average import average_runs
-from desdis_match.distill.build_patches import BuildPatchesConfig, build_patches
 from desdis_match.distill.config import TrainConfig
 from desdis_match.distill.datasets import load_sources
-from desdis_match.distill.patchfile import write_patch_file
 from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.train import LAST, train
 from desdis_match.distill.warps import WarpConfig, read_photos
 from desdis_match.errors import DesDisError, InputError, NoModelError
-from desdis_match.extract import ExtractConfig
+from desdis_match.features.extract import ExtractConfig
+from desdis_match.patchsets.from_model import BuildPatchesConfig, build_patches
+from desdis_match.patchsets.patchfile import write_patch_file
 
 LICENCES = {
     "reichstag": "Image Matching Challenge, via borglab/gtsfm (BSD repository)",

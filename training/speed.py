@@ -17,12 +17,12 @@ import numpy as np
 import torch
 import tyro
 
-from desdis_match.cli import run
+from desdis_match.commands.cli import run
 from desdis_match.descriptors import DesDis, save_weights
 from desdis_match.distill.config import DataConfig, StudentConfig, TeacherConfig, TrainConfig
-from desdis_match.distill.patchset import make_patch_set, split
 from desdis_match.distill.record import Stopwatch
 from desdis_match.distill.train import prepare
+from desdis_match.patchsets.patchset import make_patch_set, split
 
 NETWORKS = ("student", "teacher", "backward")
 """Parts of a step that are a network's forward or backward pass."""

@@ -18,16 +18,16 @@ import tyro
 from heldback import planar_sets
 from release import AS_FIRST, AS_SECOND, LIGHT, release_sources
 
-from desdis_match.cli import run
+from desdis_match.commands.cli import run
 from desdis_match.distill.augment import NO_AUGMENTATION, AugmentConfig
 from desdis_match.distill.config import DataConfig, OptimConfig, StudentConfig, TeacherConfig, TrainConfig
 from desdis_match.distill.datasets import load_sources
 from desdis_match.distill.objective import LossConfig
-from desdis_match.distill.patchset import split
 from desdis_match.distill.planar import read_planar
 from desdis_match.distill.presets import PRESETS
 from desdis_match.distill.record import read_log
 from desdis_match.distill.study import EARLIER, StudyData, StudyRun, add_line, run_study, scores_of
+from desdis_match.patchsets.patchset import split
 
 HERE = Path(__file__).resolve().parent
 FEW_POINTS = 0.1

@@ -2,8 +2,8 @@
 
 import sys
 
-from desdis_match.cli import run
-from desdis_match.distill.command import main
+from desdis_match.commands.cli import run
+from desdis_match.commands.train import main
 
 if __name__ == "__main__":
     sys.exit(run(main, sys.argv[1:]))

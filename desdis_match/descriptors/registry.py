@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..devices import pick_device
 from ..errors import InputError
+from ..support.devices import pick_device
 from .download import cache_folder, download, sha256_of
 from .engine import Descriptor
 from .rootsift import RootSIFT

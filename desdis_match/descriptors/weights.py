@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..files import atomic_path
+from ..support.files import atomic_path
 from .architectures import Architecture, architecture_of, build_network, recognise
 
 HEADER = "desdis_match"

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..conventions import FRAME_SCALE
 from ..descriptors.desdis import PATCH_SIZE
-from ..orientation import (
+from ..features.orientation import (
     BINS,
     CHUNK,
     HISTOGRAM_RADIUS,
@@ -25,7 +26,6 @@ from ..orientation import (
     histogram_peaks,
     patch_histograms,
 )
-from ..patches import FRAME_SCALE
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from .. import __version__
 from ..descriptors import read_weights, save_weights
 from ..errors import InputError
+from ..patchsets.patchset import PatchSet
 from .batches import Batches
 from .config import TrainConfig
-from .patchset import PatchSet
 from .validate import Scores, galleries, score
 
 BATCHES = 50

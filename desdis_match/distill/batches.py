@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..patchsets.patchset import Pairs, PatchSet, draw_pairs
 from .augment import augment_pairs, dominant_angles
 from .config import TrainConfig
-from .patchset import Pairs, PatchSet, draw_pairs
 
 
 class Batches:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from .patchfile import read_patch_file
-from .patchset import PatchSet, join, make_patch_set, split
-from .phototour import read_phototour
+from ..patchsets.patchfile import read_patch_file
+from ..patchsets.patchset import PatchSet, join, make_patch_set, split
+from ..patchsets.phototour import read_phototour
 from .warps import make_textures, read_photos
 
 HPATCHES_SIDE = 65

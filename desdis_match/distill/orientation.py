@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from ..descriptors.desdis import DesDis
 from ..descriptors.weights import save_weights
 from ..errors import InputError
-from ..progress import track
+from ..patchsets.patchset import PatchSet, draw_pairs, make_patch_set
+from ..support.progress import track
 from .augment import resample
-from .patchset import PatchSet, draw_pairs, make_patch_set
 from .warps import WarpConfig, warped_patches
 
 logger = logging.getLogger(__name__)
@@ -85,9 +85,10 @@ def photo_patches(
     A point's patches are aligned: only shape, light and place differ. Unreadable photos are left out;
     InputError when none gives a patch.
     """
-    from ..detectors import DetectorConfig, detect
-    from ..images import list_images, read_gray
-    from ..patches import FRAME_SCALE, scaled_lafs
+    from ..conventions import FRAME_SCALE
+    from ..features.detectors import DetectorConfig, detect
+    from ..features.frames import scaled_lafs
+    from ..photos.images import list_images, read_gray
 
     config = config or WarpConfig(views=2, rotation=math.pi, zoom=0.25, error_rotation=0.0)
     folder = Path(folder)

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..detectors import DetectorConfig, detect
 from ..errors import InputError
-from ..evaluate.metrics import precision_recall
-from ..files import atomic_path
-from ..images import read_gray
-from ..patches import extract_patches
-from ..progress import track
+from ..features.detectors import DetectorConfig, detect
+from ..features.frames import extract_patches
+from ..photos.images import read_gray
+from ..support.files import atomic_path
+from ..support.metrics import precision_recall
+from ..support.progress import track
 from .validate import Describe
 
 CORRECT = 3.0

@@ -14,8 +14,8 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..errors import InputError
-from ..files import atomic_path
-from ..progress import console
+from ..support.files import atomic_path
+from ..support.progress import console
 
 
 class Record:

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..patchsets.patchset import PatchSet
 from .config import TrainConfig
-from .patchset import PatchSet
 from .planar import PlanarPairs, planar_ap
 from .record import read_log
 from .train import LAST, train

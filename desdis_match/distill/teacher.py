@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..progress import track
+from ..patchsets.patchset import PatchSet
+from ..support.progress import track
 from .augment import plain_patches
-from .patchset import PatchSet
 
 logger = logging.getLogger(__name__)
 

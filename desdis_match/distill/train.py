@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import InputError
-from ..files import atomic_path
+from ..patchsets.patchset import PatchSet
+from ..support.files import atomic_path
 from .batches import Batches, step_seed
 from .config import TrainConfig, differences, with_defaults
 from .datasets import load_sources
 from .mining import may_match
 from .muon import Muon
 from .objective import BatchLoss, batch_loss
-from .patchset import PatchSet
 from .record import Bar, Record, Stopwatch
 from .student import build_student, move_average
 from .teacher import Teacher, describe_plain, load_teacher

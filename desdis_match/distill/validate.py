@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..evaluate.metrics import precision_recall
+from ..patchsets.patchset import Pairs, PatchSet, draw_pairs
+from ..patchsets.phototour import LabelledPairs
+from ..support.metrics import precision_recall
 from .augment import AugmentConfig, augment_patches, plain_patches
-from .patchset import Pairs, PatchSet, draw_pairs
-from .phototour import LabelledPairs
 
 HARD = AugmentConfig(
     rotation=0.25,

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..progress import track
-from .patchset import PatchSet, make_patch_set
+from ..patchsets.patchset import PatchSet, make_patch_set
+from ..support.progress import track
 
 Float = NDArray[Any]
 Gray = NDArray[np.uint8]
@@ -65,7 +65,7 @@ def read_photos(folder: str | Path, config: WarpConfig | None = None, seed: int 
 
     Unreadable photos are left out; InputError when none remains.
     """
-    from ..images import list_images, read_gray
+    from ..photos.images import list_images, read_gray
 
     config = config or WarpConfig()
     parts: list[tuple[Gray, NDArray[np.int64]]] = []
@@ -144,8 +144,9 @@ def detected_frames(pixels: NDArray[np.float32], config: WarpConfig, rng: np.ran
 
     pixels: (h, w) in [0, 1]. The radius is the detector's, not `config.radius`.
     """
-    from ..detectors import DetectorConfig, detect
-    from ..patches import FRAME_SCALE, scaled_lafs
+    from ..conventions import FRAME_SCALE
+    from ..features.detectors import DetectorConfig, detect
+    from ..features.frames import scaled_lafs
 
     found = detect(pixels, DetectorConfig(detector="dog+hessian", max_keypoints=10 * config.points))
     chosen = rng.permutation(len(found))[: 3 * config.points]

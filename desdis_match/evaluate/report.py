@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..options import parse
+from .output import best_value
 from .plots import draw_charts
-from .results import Cell, Column, Table, TaskResult, best_value, from_json, write_atomically
+from .results import Cell, Column, Table, TaskResult, from_json
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1c2430; }
@@ -190,14 +190,3 @@ def build_report(paths: Sequence[Path]) -> str:
         f"<style>{STYLE}</style></head><body><h1>Evaluation</h1><nav>{links}</nav>{sections}"
         f"<script>{SCRIPT}</script></body></html>\n"
     )
-
-
-def main(argv: Sequence[str]) -> int:
-    """`desdis-match evaluate report`; results may stand before the options, without a flag."""
-    arguments = list(argv)
-    if arguments and not arguments[0].startswith("-"):
-        arguments.insert(0, "--results")
-    config = parse(ReportConfig, arguments, "evaluate report")
-    write_atomically(config.output, build_report(config.results).encode())
-    print(f"written to {config.output}")
-    return 0

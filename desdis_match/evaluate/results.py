@@ -5,27 +5,17 @@ A stored result always says which command made it, with which versions, weights 
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import platform
-import shlex
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError
-from ..files import atomic_path
-from ..versions import installed_version
+from ..support.files import atomic_path
 
 Cell = str | int | float | None
 
 PLOT_FORMATS = ("png", "svg", "pdf")
-
-PACKAGES = ("torch", "kornia", "pycolmap", "opencv-python", "onnxruntime", "faiss-cpu", "numpy", "scipy")
-"""Packages whose version can move a number."""
 
 
 @dataclass(frozen=True)
@@ -98,61 +88,11 @@ class TaskResult:
     notes: tuple[str, ...] = ()  # what was skipped, and why
 
 
-@dataclass(frozen=True)
-class OutputConfig:
-    """Where results go besides the terminal."""
-
-    json: Path | None = None
-    """Store everything with full precision."""
-    markdown: Path | None = None
-    """Write the tables as Markdown."""
-    plot: Path | None = None
-    """Draw the charts (png, svg or pdf by the name's ending)."""
-
-
 def show(cell: Cell, spec: str = "") -> str:
     """A cell as text."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return "-"
     return str(cell) if isinstance(cell, str) else format(cell, spec)
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package, of what it stands on, and the machine's kind."""
-    from .. import __version__
-
-    found = {"desdis_match": __version__, "python": platform.python_version()}
-    installed = {package: installed_version(package) for package in PACKAGES}
-    found |= {package: version for package, version in installed.items() if version is not None}
-    return found | {"platform": platform.platform(), "processor": processor(), "cores": str(os.cpu_count())}
-
-
-def processor() -> str:
-    """The processor's name, as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def to_json(result: TaskResult, argv: Sequence[str]) -> dict[str, Any]:
-    """The stored form: provenance, then the task's own content, then tables and charts."""
-    record: dict[str, Any] = {
-        "task": result.task,
-        "command": shlex.join(["desdis-match", "evaluate", *argv]),
-        "versions": versions(),
-        "options": result.options,
-        "data": result.data,
-        "weights": result.weights,
-        "notes": list(result.notes),
-    }
-    record |= {key: value for key, value in result.content.items() if key not in record}
-    record["tables"] = [asdict(t) for t in result.tables]
-    record["charts"] = [asdict(c) for c in result.charts]
-    record["worst"] = [asdict(w) for w in result.worst]
-    return plain(record)
 
 
 def plain(value: Any) -> Any:
@@ -205,61 +145,6 @@ def from_json(record: dict[str, Any], source: str) -> TaskResult:
         raise InputError(f"{source} is not a result stored by `evaluate --json` ({error!r})") from error
 
 
-def to_markdown(result: TaskResult, argv: Sequence[str]) -> str:
-    """Tables, notes and provenance as Markdown."""
-    lines = [f"# {result.task}", ""]
-    for table in result.tables:
-        lines += [f"**{table.title}**", "", "| " + " | ".join(c.name for c in table.columns) + " |"]
-        numbers = [
-            any(not isinstance(r[i], (str, type(None))) for r in table.rows)
-            for i in range(len(table.columns))
-        ]
-        lines.append("|" + "|".join("---:" if number else "---" for number in numbers) + "|")
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.text()]
-        lines.append("")
-    lines += [f"- {note}" for note in result.notes] + ([""] if result.notes else [])
-    command = shlex.join(["desdis-match", "evaluate", *argv])
-    lines += ["Made by", "", f"```\n{command}\n```", ""]
-    lines.append("with " + ", ".join(f"{k} {v}" for k, v in versions().items()) + ".")
-    for name, fingerprint in result.weights.items():
-        lines.append(f"\n- {name}: weights sha256 {fingerprint}")
-    return "\n".join(lines) + "\n"
-
-
-def print_tables(result: TaskResult) -> None:
-    """Tables and notes on stdout, for a person; the best number of a column stands out."""
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    console = Console() if sys.stdout.isatty() else Console(width=220, no_color=True)
-    for table in result.tables:
-        grid = RichTable(title=table.title, title_justify="left")
-        best = [best_value(table, i) for i in range(len(table.columns))]
-        for column in table.columns:
-            is_number = bool(column.format)
-            grid.add_column(column.name, justify="right" if is_number else "left", no_wrap=not is_number)
-        for row, text in zip(table.rows, table.text(), strict=True):
-            cells = [
-                Text(t, style="bold" if b is not None and v == b else "")
-                for t, v, b in zip(text, row, best, strict=True)
-            ]
-            grid.add_row(*cells)
-        console.print(grid)
-    for note in result.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
-
-
-def best_value(table: Table, index: int) -> float | None:
-    """The best number of a column, None where none is better than another."""
-    values = [r[index] for r in table.rows]
-    numbers = [v for v in values if isinstance(v, (int, float)) and not math.isnan(v)]
-    better = table.columns[index].better
-    if not better or len(numbers) < 2:
-        return None
-    return max(numbers) if better == "high" else min(numbers)
-
-
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a whole file or none."""
     try:
@@ -267,32 +152,3 @@ def write_atomically(path: Path, data: bytes) -> None:
             partial.write_bytes(data)
     except OSError as error:
         raise InputError(f"cannot write {path} ({error.strerror}); choose another place") from error
-
-
-def check_output(output: OutputConfig) -> None:
-    """Find out before hours of work whether its results can be stored."""
-    for path in (output.json, output.markdown, output.plot):
-        if path is None:
-            continue
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot write {path} ({error.strerror}); choose another place") from error
-        if path.is_dir() or not os.access(path.parent, os.W_OK):
-            raise InputError(f"cannot write {path}; choose another place")
-    if output.plot and output.plot.suffix.lstrip(".") not in PLOT_FORMATS:
-        raise InputError(f"a plot can be {', '.join(PLOT_FORMATS)}, not '{output.plot.name}'")
-
-
-def emit(result: TaskResult, output: OutputConfig, argv: Sequence[str]) -> None:
-    """Show a result and store it in every form asked for."""
-    print_tables(result)
-    if output.json:
-        text = json.dumps(to_json(result, argv), indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(output.json, text.encode() + b"\n")
-    if output.markdown:
-        write_atomically(output.markdown, to_markdown(result, argv).encode())
-    if output.plot:
-        from .plots import draw_charts
-
-        write_atomically(output.plot, draw_charts(result.charts, output.plot.suffix.lstrip(".")))

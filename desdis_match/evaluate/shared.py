@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..detectors import DetectorConfig, detect
-from ..devices import pick_device
-from ..images import GrayImage, read_gray, to_original
-from ..orientation_auto import Turn, auto_angles, probe, turned
-from ..patches import FRAME_SCALE, PatchPyramid, extract_patches
+from ..conventions import FRAME_SCALE
+from ..features.detectors import DetectorConfig, detect
+from ..features.frames import PatchPyramid, extract_patches
+from ..features.orientation_of_set import Turn, auto_angles, probe, turned
+from ..photos.images import GrayImage, read_gray, to_original
+from ..support.devices import pick_device
 from .cache import Arrays, PredictionCache, describing_code, file_hash
 from .contenders import Contender
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors import InputError
-from ..images import list_images
+from ..photos.images import list_images
 from .cache import combined_hash, file_hash
 from .results import Chart, Column, Series, Table, TaskResult
 from .speed_measures import (

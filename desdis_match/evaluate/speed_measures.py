@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..detectors import DetectorConfig, detect
-from ..images import list_images, read_gray
-from ..progress import track
+from ..features.detectors import DetectorConfig, detect
+from ..photos.images import list_images, read_gray
+from ..support.progress import track
 from .results import Cell, Chart, Column, Series, Table
 
 Part = Literal["peak", "patches", "photo", "match", "pairs", "reconstruct"]
@@ -84,7 +84,7 @@ def peak_flops(repeats: int, device: str) -> tuple[float, Timing]:
     """Operations a second of a product of two square fp32 matrices: the machine's measured peak."""
     import torch
 
-    from ..devices import pick_device
+    from ..support.devices import pick_device
 
     place = pick_device(device)
     a, b = (torch.rand(GEMM_SIZE, GEMM_SIZE, device=place) for _ in range(2))
@@ -170,11 +170,11 @@ def measure_photo(config: SpeedConfig, path: Path) -> tuple[Table, list[dict[str
     import torch
 
     from ..descriptors import load_descriptor
-    from ..devices import pick_device
-    from ..patches import extract_patches
-    from ..store import write_features
+    from ..features.frames import extract_patches
+    from ..storage.features_file import write_features
+    from ..support.devices import pick_device
+    from ..support.resources import measured
     from ..types import Features
-    from ..usage import measured
 
     place = pick_device(config.device)
     rows: list[tuple[Cell, ...]] = []
@@ -224,9 +224,8 @@ def measure_photo(config: SpeedConfig, path: Path) -> tuple[Table, list[dict[str
 
 def pycolmap_extraction(path: Path, config: SpeedConfig) -> tuple[Timing, int]:
     """COLMAP's SIFT on the CPU for one photo, database included, and its number of keypoints."""
-    import pycolmap
-
-    from ..colmap_log import log_to
+    from ..colmap.log import log_to
+    from ..support.native import pycolmap
 
     options = pycolmap.FeatureExtractionOptions(max_image_size=config.max_size or -1, use_gpu=False)
     options.sift.max_num_features = config.detection.max_keypoints
@@ -252,7 +251,7 @@ def pycolmap_extraction(path: Path, config: SpeedConfig) -> tuple[Timing, int]:
 
 def measure_matching(config: SpeedConfig) -> tuple[Table, Chart, list[dict[str, Any]]]:
     """Seconds to match two photos over their keypoints: unit vectors, a third of them with a noisy twin."""
-    from ..match import MatchConfig, match_prepared, prepare
+    from ..matching.match import MatchConfig, match_prepared, prepare
 
     rng = np.random.default_rng(SEED)
     rows: list[tuple[Cell, ...]] = []
@@ -283,9 +282,9 @@ def measure_pairs(
     config: SpeedConfig, images: Path, names: Sequence[str]
 ) -> tuple[Table, list[dict[str, Any]]]:
     """Seconds to match all pairs of the first n photos, from stored features to stored matches."""
-    from ..extract import ExtractConfig
-    from ..pairs import exhaustive_pairs, write_pairs
-    from ..stages import RunConfig, extract, match
+    from ..features.extract import ExtractConfig
+    from ..matching.pairs import exhaustive_pairs, write_pairs
+    from ..pipeline import RunConfig, extract, match
 
     rows: list[tuple[Cell, ...]] = []
     records = []
@@ -326,12 +325,12 @@ def measure_pairs(
 
 def measure_reconstruct(config: SpeedConfig, images: Path) -> tuple[Table, list[dict[str, Any]]]:
     """Stages of a whole reconstruction with each descriptor, beside pycolmap's, with peak memory."""
-    from ..colmap import MapConfig
-    from ..extract import ExtractConfig
-    from ..match import MatchConfig
-    from ..stages import RunConfig
-    from ..usage import measured
-    from .sfm_runs import run_ours, run_pycolmap_sift
+    from ..colmap.mapping import MapConfig
+    from ..features.extract import ExtractConfig
+    from ..matching.match import MatchConfig
+    from ..pipeline import RunConfig
+    from ..support.resources import measured
+    from .poses.sfm_runs import run_ours, run_pycolmap_sift
 
     rows: list[tuple[Cell, ...]] = []
     records = []

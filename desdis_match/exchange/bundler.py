@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2  # noqa: F401 - before pycolmap, see desdis_match/cameras.py
 import numpy as np
-import pycolmap
 
-from ..files import atomic_path
+from ..support.files import atomic_path
+from ..support.native import pycolmap
 from .cameras import simple_lens_of
 
 BUNDLER_AXES = np.diag([1.0, -1, -1])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2  # noqa: F401 - before pycolmap, see desdis_match/cameras.py
-import pycolmap
-
 from ..errors import InputError
+from ..support.native import pycolmap
 
 UNDISTORT = "undistort the photos first: desdis-match export --format undistorted"
 

@@ -12,25 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2  # noqa: F401 - before pycolmap, see desdis_match/cameras.py
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
-from ..cameras import CameraConfig
-from ..database import (
-    add_images,
-    connect,
-    copy_database,
-    drop_notes,
-    from_colmap,
-    open_database,
-    replaced_database,
-    to_colmap,
-)
+from ..colmap.database import add_images, connect, copy_database, drop_notes, open_database, replaced_database
+from ..conventions import FRAME_SCALE, from_colmap, to_colmap
 from ..errors import InputError
-from ..patches import FRAME_SCALE
-from ..store import FeatureFile, MatchFile, write_features, write_matches
+from ..photos.cameras import CameraConfig
+from ..storage.features_file import FeatureFile, write_features
+from ..storage.matches_file import MatchFile, write_matches
+from ..support.native import pycolmap
 from ..types import Features, Matches
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import cv2  # noqa: F401 - before pycolmap, see desdis_match/cameras.py
-import pycolmap
-
-from ..colmap import new_folder, read_model, write_points
-from ..colmap_log import log_to
+from ..colmap.log import log_to
+from ..colmap.mapping import new_folder, read_model, write_points
 from ..errors import InputError
-from ..options import parse
+from ..support.native import pycolmap
 from .bundler import write_bundler
 from .nerfstudio import write_nerfstudio
 from .nvm import write_nvm
@@ -115,24 +111,3 @@ FORMATS: dict[str, Callable[..., Path]] = {
 
 SINGLE_FILES = ("ply", "nvm")
 """Formats that are one file; the others are a folder."""
-
-
-@dataclass(frozen=True)
-class ExportCommand:
-    """A COLMAP model -> the files of another program."""
-
-    model: Path
-    """Folder of the model, for example OUT/sparse/0."""
-    format: ModelFormat
-    """undistorted: photos without distortion and their pinhole model, COLMAP's dense workspace."""
-    output: Path
-    """A file for ply and nvm, a folder for the others."""
-    images: Path | None = None
-    """Folder of the photos; needed for undistorted, used by nerfstudio."""
-
-
-def main_export(argv: Sequence[str]) -> int:
-    """`desdis-match export`."""
-    command = parse(ExportCommand, argv, "export")
-    print(export_model(command.model, command.format, command.output, command.images))
-    return 0

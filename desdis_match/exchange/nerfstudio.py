@@ -12,13 +12,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import cv2  # noqa: F401 - before pycolmap, see desdis_match/cameras.py
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..files import atomic_path
+from ..support.files import atomic_path
+from ..support.native import pycolmap
 from .cameras import UNDISTORT, Lens, lens_of
 
 FILE_FROM_COLMAP_WORLD = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]])

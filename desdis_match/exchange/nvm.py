@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2  # noqa: F401 - before pycolmap, see desdis_match/cameras.py
-import pycolmap
-
-from ..files import atomic_path
+from ..support.files import atomic_path
+from ..support.native import pycolmap
 from .bundler import join
 from .cameras import simple_lens_of
 

@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..database import to_colmap
+from ..conventions import FRAME_SCALE, to_colmap
 from ..errors import InputError
-from ..files import atomic_path
-from ..given import read_given
-from ..patches import FRAME_SCALE
-from ..store import FeatureFile
+from ..storage.features_file import FeatureFile
+from ..storage.keypoint_files import read_given
+from ..support.files import atomic_path
 from ..types import Features
 
 DIMENSION = 128

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..descriptors import DEFAULT_DESCRIPTOR, Descriptor, load_descriptor
-from ..extract import ExtractConfig, extract_image
-from ..images import GrayImage
+from ..features.extract import ExtractConfig, extract_image
+from ..photos.images import GrayImage
 from ..types import Features
 
 LUMA = (0.299, 0.587, 0.114)

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from ..descriptors import DEFAULT_DESCRIPTOR
-from ..extract import ExtractConfig
-from ..match import MatchConfig
+from ..features.extract import ExtractConfig
+from ..matching.match import MatchConfig
 from .common import ORIENTATION, PictureExtractor, install_module
 
 PIPELINE = "desdis+kornia_matcher"

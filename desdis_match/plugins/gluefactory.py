@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..conventions import FRAME_SCALE
 from ..descriptors import DEFAULT_DESCRIPTOR
-from ..extract import ExtractConfig
-from ..patches import FRAME_SCALE
+from ..features.extract import ExtractConfig
 from ..types import Features
 from .common import ORIENTATION, PictureExtractor, gray_plane
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..conventions import FRAME_SCALE
 from ..descriptors import DEFAULT_DESCRIPTOR
-from ..extract import ExtractConfig
-from ..match import MatchConfig, match_descriptors
-from ..patches import FRAME_SCALE
+from ..features.extract import ExtractConfig
+from ..matching.match import MatchConfig, match_descriptors
 from .common import ORIENTATION, PictureExtractor, gray_plane, install_module
 
 EXTRACT: dict[str, Any] = {

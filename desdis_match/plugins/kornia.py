@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from kornia.feature import SIFTDescriptor
 from torch import Tensor, nn
 
+from ..conventions import FRAME_SCALE
 from ..descriptors import DEFAULT_DESCRIPTOR, load_network
 from ..descriptors.desdis import PATCH_SIZE
-from ..detectors import KORNIA_FRAME
-from ..extract import ExtractConfig
-from ..patches import FRAME_SCALE, keypoints_to_lafs
+from ..features.detectors import KORNIA_FRAME
+from ..features.extract import ExtractConfig
+from ..features.frames import keypoints_to_lafs
 from .common import ORIENTATION, PictureExtractor, gray_plane
 
 KORNIA_SCALING = FRAME_SCALE / KORNIA_FRAME

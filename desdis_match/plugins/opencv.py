@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..conventions import FRAME_SCALE
 from ..descriptors import DEFAULT_DESCRIPTOR
 from ..errors import InputError
-from ..extract import ExtractConfig, describe_keypoints
-from ..given import GivenKeypoints
-from ..images import GrayImage
-from ..patches import FRAME_SCALE
+from ..features.extract import ExtractConfig, describe_keypoints
+from ..photos.images import GrayImage
+from ..storage.keypoint_files import GivenKeypoints
 from ..types import Features, Float32
 from .common import ORIENTATION, PictureExtractor
 

@@ -6,7 +6,7 @@ import pytest
 from photo import NUM
 
 from desdis_match.descriptors import load_descriptor
-from desdis_match.extract import ExtractConfig, extract_image
+from desdis_match.features.extract import ExtractConfig, extract_image
 from desdis_match.plugins.common import ORIENTATION
 
 

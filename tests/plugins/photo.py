@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from desdis_match.images import read_gray
+from desdis_match.photos.images import read_gray
 
 NUM = 300
 SIZE = (400, 300)

@@ -14,10 +14,10 @@ import pytest
 import torch
 from photo import NUM, SIZE, tensor
 
+from desdis_match.conventions import FRAME_SCALE
 from desdis_match.descriptors import load_descriptor
 from desdis_match.errors import InputError
-from desdis_match.match import match_features
-from desdis_match.patches import FRAME_SCALE
+from desdis_match.matching.match import match_features
 from desdis_match.plugins import hloc as hloc_plugin
 from desdis_match.plugins.gluefactory import DesDis as GlueFactoryDesDis
 

@@ -1,6 +1,5 @@
 """Kornia: our keypoints, frames and descriptors as its modules, compiled and trained."""
 
-import importlib
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,8 @@ import torch
 from kornia.feature import DescriptorMatcher, LAFDescriptor, LocalFeatureMatcher, laf_is_filled
 from photo import NUM, SIZE, tensor
 
-from desdis_match.match import match_features
-from desdis_match.patches import FRAME_SCALE
+from desdis_match.conventions import FRAME_SCALE
+from desdis_match.matching.match import MatchConfig, match_features
 from desdis_match.plugins.kornia import KORNIA_SCALING, DesDisDescriptor, DesDisFeature
 
 
@@ -36,7 +35,7 @@ def test_kornia_s_matcher_finds_what_ours_finds(photos, features):
     pairs = {
         tuple(row) for row in torch.cat([found["keypoints0"], found["keypoints1"]], 1).round().int().tolist()
     }
-    ours = match_features(*features, config=importlib.import_module("desdis_match.match").MatchConfig("mnn"))
+    ours = match_features(*features, config=MatchConfig("mnn"))
     kept = [features[image].keypoints[ours.indices[:, image]] for image in (0, 1)]
     expected = {tuple(row) for row in np.rint(np.concatenate(kept, 1)).astype(int).tolist()}
     assert len(expected) > 50

@@ -6,9 +6,10 @@ import numpy as np
 import pycolmap
 import pytest
 
-from desdis_match.store import write_features, write_matches
+from desdis_match.page.write import write_report_page
+from desdis_match.storage.features_file import write_features
+from desdis_match.storage.matches_file import write_matches
 from desdis_match.types import Features, Matches
-from desdis_match.view import write_report_page
 
 
 @pytest.fixture(scope="session")

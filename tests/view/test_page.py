@@ -13,12 +13,13 @@ import pycolmap
 import pytest
 from pagedata import blocks
 
-from desdis_match import viewpage
-from desdis_match.database import set_notes
+from desdis_match.colmap.database import set_notes
+from desdis_match.commands.view import main
 from desdis_match.errors import InputError
-from desdis_match.view import main, write_report_page
-from desdis_match.viewdata import read_model, read_run
-from desdis_match.viewpage import build_page
+from desdis_match.page import build as viewpage
+from desdis_match.page.build import build_page
+from desdis_match.page.run import read_model, read_run
+from desdis_match.page.write import write_report_page
 
 
 def test_keypoints_are_colmaps_without_its_half_pixel(out, page):

@@ -5,10 +5,10 @@ import pytest
 from browser import Browser, find_browser
 from pagedata import blocks
 
-from desdis_match import viewpage
-from desdis_match.view import write_report_page
-from desdis_match.viewdata import Model, PairCounts, PairMatches, Pose, RunFolder
-from desdis_match.viewpage import build_page
+from desdis_match.page import build as viewpage
+from desdis_match.page.build import build_page
+from desdis_match.page.run import Model, PairCounts, PairMatches, Pose, RunFolder
+from desdis_match.page.write import write_report_page
 
 
 @pytest.fixture(scope="module")

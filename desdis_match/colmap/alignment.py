@@ -1,0 +1,286 @@
+"""Subpixel alignment of a model's tracks: each observation against the patch of its track's reference.
+
+A detector places a keypoint in every photo on its own, to a third of a pixel or so. Once a model is there, it
+tells how a small patch around a 3-D point looks from one photo to another: an affine map through the tangent
+plane of the point cloud. Under that map every observation is moved by a few Gauss-Newton steps until it
+agrees with the reference patch up to gain and offset (inverse compositional, Baker & Matthews, IJCV 2004),
+and the model is adjusted to the new places. One reference a track keeps the track consistent, which pairwise
+alignment would not.
+Pixels are those of the original photos, (0, 0) the centre of the top-left one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from ..conventions import FRAME_SCALE
+from ..features.frames import PatchPyramid, resized_lafs, scaled_lafs
+from ..photos.images import read_gray
+from ..storage.features_file import FeatureFile
+from ..support.progress import track
+
+log = logging.getLogger(__name__)
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """How the observations of a model are aligned."""
+
+    max_size: int = 0
+    """Photos are shrunk to this long side first; 0 takes them as they are."""
+    window: float = 4.0
+    """Half side of the aligned patch in sigmas of the reference keypoint."""
+    min_radius: float = 5.0
+    """Smallest half side in pixels of the photo."""
+    max_radius: float = 24.0
+    """Largest half side."""
+    size: int = 16
+    """Samples along a side of the patch."""
+    steps: int = 3
+    """Gauss-Newton steps."""
+    min_correlation: float = 0.8
+    """Observations whose patch agrees less with the reference stay where they were."""
+    max_shift: float = 2.0
+    """Longest move that is believed, pixels of the photo."""
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Observations of a model's points; row by row, with the frame of the patch around each."""
+
+    photo: Int  # (M,) row of `names`
+    keypoint: Int  # (M,) index within the photo
+    reference: Int  # (M,) row of the track's reference observation; its own for a reference
+    frames: Float  # (M, 2, 3) patch coordinates in [-1, 1] -> pixels
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """What alignment found."""
+
+    xy: Float  # (M, 2) places, moved or not
+    moved: NDArray[np.bool_]  # (M,)
+    before: Float  # (M,) correlation with the reference before...
+    after: Float  # (M,) ...and after
+
+
+def observations(model: Any, sigmas: Mapping[str, NDArray[np.float32]], config: AlignConfig) -> Observations:
+    """Frames of a `pycolmap.Reconstruction`'s observations; `sigmas`: name -> (N,) of its keypoints."""
+    points = list(model.points3D.values())
+    places = np.array([point.xyz for point in points]).reshape(-1, 3)
+    images = {image.image_id: image for image in model.images.values() if image.has_pose}
+    names = tuple(sorted(image.name for image in images.values()))
+    row_of = {name: row for row, name in enumerate(names)}
+    by_row = {row_of[image.name]: image for image in images.values()}
+    entries = [
+        (index, row_of[images[element.image_id].name], element.point2D_idx)
+        for index, point in enumerate(points)
+        for element in point.track.elements
+    ]
+    point_of, photo, keypoint = np.array(entries, np.int64).reshape(-1, 3).T
+    centres = np.array([by_row[row].projection_center() for row in range(len(names))]).reshape(-1, 3)
+    rays = centres[photo] - places[point_of]
+    distance = np.linalg.norm(rays, axis=1)
+    rays /= distance[:, None]
+    towards = np.zeros_like(places)
+    np.add.at(towards, point_of, rays)
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    normals = _normals(places, towards)
+    reference = _references(point_of, (rays * towards[point_of]).sum(1), len(points))
+    across, down = _tangents(normals)
+    xy = np.empty((len(photo), 2))
+    jacobians = np.empty((len(photo), 2, 2))
+    for row, image in by_row.items():
+        rows = np.flatnonzero(photo == row)
+        camera = model.cameras[image.camera_id]
+        world = places[point_of[rows]]
+        step = distance[rows, None] * 2e-3
+        pose = image.cam_from_world()
+
+        def seen(xyz: Float, camera: Any = camera, pose: Any = pose) -> Float:
+            return np.asarray(camera.img_from_cam(pose * xyz), np.float64)
+
+        middle = seen(world)
+        for column, tangent in enumerate((across, down)):
+            jacobians[rows, :, column] = (seen(world + step * tangent[point_of[rows]]) - middle) / step
+        xy[rows] = np.array([point.xy for point in image.points2D]).reshape(-1, 2)[keypoint[rows]] - 0.5
+    sigma = np.array([sigmas[names[p]][k] for p, k in zip(photo, keypoint, strict=True)], np.float64)
+    radius = np.clip(config.window * sigma, config.min_radius, config.max_radius)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = _inverse(jacobians[reference])
+    shapes = jacobians @ inverse * radius[reference][:, None, None]
+    return Observations(photo, keypoint, reference, np.concatenate([shapes, xy[:, :, None]], 2), names)
+
+
+def align(seen: Observations, images: Path, config: AlignConfig) -> Aligned:
+    """Move the observations. Photos are held one at a time, each read for its references and for the rest."""
+    count, size = len(seen.photo), config.size
+    is_reference = seen.reference == np.arange(count)
+    frames = torch.from_numpy(seen.frames).float()
+    # Reference patches with a margin of one sample for the slopes; half precision, as there may be a million.
+    wide = size + 2
+    patches = torch.zeros(int(is_reference.sum()), wide * wide, dtype=torch.float16)
+    place = np.cumsum(is_reference) - 1  # row of `patches` of a reference
+    for pyramid, scale, rows in _photos(seen, images, config, is_reference, "references"):
+        around = resized_lafs(scaled_lafs(frames[rows], wide / size), scale)
+        patches[place[rows]] = pyramid.sample(around, wide).flatten(1).half()
+    at = frames.clone()
+    before, after = torch.ones(count), torch.ones(count)
+    for pyramid, scale, rows in _photos(seen, images, config, ~is_reference, "align"):
+        wanted = patches[place[seen.reference[rows]]].float().view(-1, wide, wide)
+        at[rows], before[rows], after[rows] = _gauss_newton(pyramid, scale, frames[rows], wanted, config)
+    shift = (at[:, :, 2] - frames[:, :, 2]).norm(dim=1)
+    good = (after >= config.min_correlation) & (shift <= config.max_shift) & at.isfinite().flatten(1).all(1)
+    moved = good.numpy() & ~is_reference
+    xy = seen.frames[:, :, 2].copy()
+    xy[moved] = at[moved][:, :, 2].double().numpy()
+    return Aligned(xy, moved, before.double().numpy(), after.double().numpy())
+
+
+def align_model(
+    model: Any,
+    images: Path,
+    features: FeatureFile,
+    config: AlignConfig | None = None,
+    *,
+    fix_intrinsics: bool = False,
+    threads: int = 1,
+) -> Aligned:
+    """Align a `pycolmap.Reconstruction`'s observations and adjust it to them, in place.
+
+    `images` holds its photos, `features` its keypoints. With one thread the same model gives the same result.
+    """
+    from ..support.native import pycolmap
+
+    config = config or AlignConfig()
+    names = [image.name for image in model.images.values() if image.has_pose]
+    sigmas = {name: features.get(name).scales / FRAME_SCALE for name in names}
+    seen = observations(model, sigmas, config)
+    aligned = align(seen, images, config)
+    by_name = {image.name: image for image in model.images.values()}
+    for photo, keypoint, xy in zip(seen.photo, seen.keypoint, aligned.xy, strict=True):
+        by_name[seen.names[photo]].points2D[int(keypoint)].xy = xy + 0.5
+    options = pycolmap.BundleAdjustmentOptions()
+    options.ceres.solver_options.num_threads = threads
+    options.print_summary = False
+    options.refine_focal_length = options.refine_extra_params = not fix_intrinsics
+    pycolmap.bundle_adjustment(model, options)
+    model.update_point_3d_errors()
+    others = max(1, int((seen.reference != np.arange(len(seen.photo))).sum()))
+    log.info("alignment moved %d %% of the observations", 100 * int(aligned.moved.sum()) // others)
+    return aligned
+
+
+def _photos(
+    seen: Observations, images: Path, config: AlignConfig, chosen: NDArray[np.bool_], what: str
+) -> Iterator[tuple[PatchPyramid, tuple[float, float], Int]]:
+    """Each photo that has chosen observations: its pyramid, scale and their rows."""
+    for row, name in enumerate(track(seen.names, what, unit="photos")):
+        rows = np.flatnonzero(chosen & (seen.photo == row))
+        if len(rows):
+            gray = read_gray(images / name, config.max_size or None)
+            yield PatchPyramid(gray.pixels), gray.scale_xy, rows
+
+
+def _gauss_newton(
+    pyramid: PatchPyramid, scale: tuple[float, float], frames: Tensor, wanted: Tensor, config: AlignConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames (N, 2, 3) moved to agree with `wanted` (N, S + 2, S + 2); correlation (N,) before and after."""
+    size = config.size
+    weight = _window(size)
+    target, gain = _standard(wanted[:, 1:-1, 1:-1].flatten(1), weight)
+    across = (wanted[:, 1:-1, 2:] - wanted[:, 1:-1, :-2]).flatten(1)
+    down = (wanted[:, 2:, 1:-1] - wanted[:, :-2, 1:-1]).flatten(1)
+    slope = torch.stack([across, down], 1) * (size / 4) / gain[:, :, None]  # a sample is 2 / size wide
+    # Gain and offset are free: their directions are projected out of the slopes.
+    slope = slope - (slope * weight).sum(2, keepdim=True) / weight.sum()
+    slope = slope - (slope * target[:, None] * weight).sum(2, keepdim=True) * target[:, None]
+    hessian = (slope * weight) @ slope.transpose(1, 2)
+    trace = hessian.diagonal(dim1=1, dim2=2).sum(1)
+    hessian = hessian + (1e-6 * trace + 1e-9)[:, None, None] * torch.eye(2)
+    at, best_at = frames, frames
+    first = best = torch.full((len(frames),), -1.0)
+    for step in range(config.steps + 1):
+        patch, _ = _standard(pyramid.sample(resized_lafs(at, scale), size).flatten(1), weight)
+        correlation = (patch * target * weight).sum(1)
+        first = correlation if step == 0 else first
+        better = correlation > best
+        best = torch.where(better, correlation, best)
+        best_at = torch.where(better[:, None, None], at, best_at)
+        move = torch.linalg.solve(hessian, (slope * ((patch - target) * weight)[:, None]).sum(2))
+        at = _shifted(at, -move.clamp(-0.5, 0.5))
+    return best_at, first, best
+
+
+def _shifted(frames: Tensor, shift: Tensor) -> Tensor:
+    """Frames (N, 2, 3) moved by `shift` (2,) or (N, 2) in their own patch coordinates."""
+    moved = frames[:, :, 2] + (frames[:, :, :2] * shift.expand(len(frames), 2)[:, None, :]).sum(2)
+    return torch.cat([frames[:, :, :2], moved[:, :, None]], 2)
+
+
+def _standard(patches: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, S) with weighted mean 0 and weighted square sum 1, and what they were divided by, (N, 1)."""
+    centred = patches - (patches * weight).sum(1, keepdim=True) / weight.sum()
+    gain = (centred.square() * weight).sum(1, keepdim=True).sqrt().clamp_min(1e-6)
+    return centred / gain, gain
+
+
+def _window(size: int) -> Tensor:
+    """(size * size,) Gaussian weights that fall to a tenth at the middle of the sides."""
+    place = (2 * torch.arange(size) + 1) / size - 1
+    one = torch.exp(-2.3 * place**2)
+    return torch.outer(one, one).flatten()
+
+
+def _normals(places: Float, towards: Float, neighbours: int = 12) -> Float:
+    """(P, 3) normals of the point cloud, facing the cameras; the viewing direction where it is no surface."""
+    if len(places) <= neighbours:
+        return towards
+    _, near = cKDTree(places).query(places, neighbours)
+    spread = places[near] - places[near].mean(1, keepdims=True)
+    values, vectors = np.linalg.eigh(np.swapaxes(spread, 1, 2) @ spread)
+    normals = vectors[:, :, 0]
+    facing = (normals * towards).sum(1)
+    normals = normals * np.sign(facing)[:, None]
+    flat = (values[:, 0] < 0.1 * values[:, 1]) & (np.abs(facing) > 0.35)
+    return np.where(flat[:, None], normals, towards)
+
+
+def _references(point_of: Int, facing: Float, count: int) -> Int:
+    """(M,) for each observation the row of that of its point which sees it most from the middle."""
+    order = np.lexsort((-facing, point_of))
+    first = np.full(count, -1, np.int64)
+    points, starts = np.unique(point_of[order], return_index=True)
+    first[points] = order[starts]
+    return first[point_of]
+
+
+def _tangents(normals: Float) -> tuple[Float, Float]:
+    """Two unit vectors (P, 3) each that span the planes."""
+    helper = np.where(np.abs(normals[:, :1]) < 0.8, [[1.0, 0, 0]], [[0.0, 1, 0]])
+    across = np.cross(normals, helper)
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    return across, np.cross(normals, across)
+
+
+def _inverse(matrices: Float) -> Float:
+    """(N, 2, 2) inverses; of a singular one the identity."""
+    determinant = np.linalg.det(matrices)
+    safe = np.where(np.abs(determinant) > 1e-12, determinant, 1.0)
+    a, b, c, d = matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 0], matrices[:, 1, 1]
+    inverse = np.stack([d, -b, -c, a], 1).reshape(-1, 2, 2) / safe[:, None, None]
+    return np.where(np.abs(determinant)[:, None, None] > 1e-12, inverse, np.eye(2))

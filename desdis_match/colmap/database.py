@@ -1,0 +1,272 @@
+"""Features and matches -> COLMAP database. The half pixel is added here and nowhere else.
+
+Our keypoints have (0, 0) at the centre of the top-left pixel, COLMAP's have it at (0.5, 0.5). Image ids go
+from 1 in the order of the sorted names. Everything is written in a fixed order, so that equal input gives an
+equal database.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from ..conventions import to_colmap
+from ..errors import InputError
+from ..photos.cameras import CameraConfig, PhotoInfo, assign_cameras, read_photo_info
+from ..storage.features_file import FeatureFile
+from ..storage.matches_file import MatchFile
+from ..support.files import Config, atomic_path, canonical_json
+from ..support.native import pycolmap
+
+
+def build_database(
+    path: Path,
+    images_dir: Path | None,
+    features: FeatureFile,
+    matches: MatchFile,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    cameras: CameraConfig | None = None,
+    config: Config | None = None,
+    threads: int = 0,
+) -> Path:
+    """A COLMAP database of all images of `features` and the raw matches of `pairs`, written whole or not.
+
+    images_dir: for EXIF; None: focal lengths are guessed and sizes are those of the features.
+    pairs: None: all pairs of `matches`.
+    config: kept in the database, see `database_config`.
+    Raises InputError when files do not belong together (see the readers in store.py and cameras.py).
+    """
+    names = features.names()
+    counts = features.counts()
+    pairs = sorted(matches.pairs(names) if pairs is None else pairs)
+    sizes = {name: features.image_size(name) for name in names}
+    photos = read_photo_info(images_dir, sizes, threads or os.cpu_count() or 1)
+    rigs, camera_of = assign_cameras(photos, cameras or CameraConfig())
+    ids = {name: image_id for image_id, name in enumerate(names, start=1)}
+    with _new_database(path, config or {}) as database:
+        for camera in rigs:
+            write_camera(database, camera)
+        for name, image_id in ids.items():
+            write_image(database, image_id, name, camera_of[name], rig_id=camera_of[name])
+            database.write_keypoints(image_id, to_colmap(features.keypoints(name)))
+        for name0, name1 in pairs:
+            found = matches.get(name0, name1, counts).indices
+            database.write_matches(ids[name0], ids[name1], found.astype(np.uint32))
+    return Path(path)
+
+
+def write_camera(database: pycolmap.Database, camera: pycolmap.Camera) -> int:
+    """A camera and the rig of this one camera that COLMAP 4 wants; returns the rig's id.
+
+    In a new database the rigs have the ids of their cameras, and so have the frames those of their images.
+    """
+    database.write_camera(camera, use_camera_id=True)
+    rig = pycolmap.Rig()
+    rig.add_ref_sensor(camera.sensor_id)
+    return database.write_rig(rig)
+
+
+def write_image(database: pycolmap.Database, image_id: int, name: str, camera_id: int, rig_id: int) -> None:
+    """An image and its frame."""
+    image = pycolmap.Image(image_id=image_id, name=name, camera_id=camera_id)
+    database.write_image(image, use_image_id=True)
+    frame = pycolmap.Frame(rig_id=rig_id)
+    frame.add_data_id(image.data_id)
+    database.write_frame(frame)
+
+
+def add_images(
+    database: pycolmap.Database,
+    sizes: Mapping[str, tuple[int, int]],
+    images_dir: Path | None,
+    config: CameraConfig,
+    old_folders: Sequence[Path] = (),
+) -> dict[str, int]:
+    """Give further images ids and cameras in an existing database; returns their ids by name.
+
+    sizes: (width, height) of the new images. They share the camera of an image that is already there where
+    `config` would have let them, had all been given cameras at once. old_folders: where images may be that
+    are not below `images_dir`.
+    """
+    if not sizes:
+        return {}
+    known = {image.name: image.camera_id for image in database.read_all_images()}
+    cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
+    old_sizes = {
+        name: (cameras[camera_id].width, cameras[camera_id].height) for name, camera_id in known.items()
+    }
+    photos: dict[str, PhotoInfo] = {}
+    if images_dir is not None:
+        photos |= read_photo_info(
+            images_dir, {n: size for n, size in old_sizes.items() if (images_dir / n).is_file()}
+        )
+    for folder in old_folders:
+        left = {name for name in old_sizes if name not in photos and (folder / name).is_file()}
+        found = read_photo_info(folder, dict.fromkeys(sorted(left), (0, 0)))
+        photos |= {n: info for n, info in found.items() if info.size == old_sizes[n]}  # not one changed since
+    if images_dir is None or config.camera_mode != "auto":  # which goes by their EXIF
+        photos |= read_photo_info(None, {n: size for n, size in old_sizes.items() if n not in photos})
+    old = list(photos)
+    photos |= read_photo_info(images_dir, sizes)
+    wanted, group_of = assign_cameras(photos, config)
+    rigs: dict[int, tuple[int, int]] = {}  # group -> camera id, rig id
+    for name in old:
+        rig = database.read_rig_with_sensor(cameras[known[name]].sensor_id)
+        if rig is not None and not rig.non_ref_sensors:
+            rigs.setdefault(group_of[name], (known[name], rig.rig_id))
+    next_camera = max(cameras, default=0) + 1
+    next_image = max((image.image_id for image in database.read_all_images()), default=0) + 1
+    ids = {}
+    for image_id, name in enumerate(sizes, start=next_image):
+        group = group_of[name]
+        if group not in rigs:
+            camera = wanted[group - 1]
+            camera.camera_id = next_camera
+            rigs[group] = (next_camera, write_camera(database, camera))
+            next_camera += 1
+        write_image(database, image_id, name, *rigs[group])
+        ids[name] = image_id
+    return ids
+
+
+@contextmanager
+def _new_database(path: Path, config: Config) -> Iterator[pycolmap.Database]:
+    """A database under a temporary name, in one transaction; it takes the place of `path` at the end."""
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        remove_database(temporary)
+        try:
+            with open_database(temporary, create=True) as database, pycolmap.DatabaseTransaction(database):
+                yield database
+            set_notes(temporary, {"config": canonical_json(config)})
+            # A database of another run must not leave its journal to this one.
+            for journal in _journals(path):
+                journal.unlink(missing_ok=True)
+        except BaseException:
+            remove_database(temporary)
+            raise
+
+
+@contextmanager
+def open_database(path: Path, create: bool = False) -> Iterator[pycolmap.Database]:
+    """An existing COLMAP database. Raises InputError when it is missing or damaged."""
+    if not create and not Path(path).is_file():
+        raise InputError(f"{path} does not exist; `desdis-match map` makes it")
+    database = _opened(path, path)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _opened(path: Path, named: Path) -> pycolmap.Database:
+    try:
+        return pycolmap.Database.open(path)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{named} is not a readable COLMAP database: {error}") from error
+
+
+@contextmanager
+def readable_database(path: Path) -> Iterator[pycolmap.Database]:
+    """A COLMAP database to read; another program's stays as it is. Raises InputError as open_database."""
+    if not Path(path).is_file():
+        raise InputError(f"{path} does not exist; give COLMAP's database.db")
+    with ExitStack() as stack:
+        opened = Path(path)
+        if database_config(path) is None:
+            # COLMAP brings a database up to date and into another journal mode when it opens it.
+            opened = Path(stack.enter_context(TemporaryDirectory())) / "database.db"
+            copy_database(path, opened)
+        database = _opened(opened, path)
+        stack.callback(database.close)
+        yield database
+
+
+@contextmanager
+def replaced_database(path: Path) -> Iterator[Path]:
+    """A copy of a database to change; it takes the place of `path` when the block ends well."""
+    if not Path(path).is_file():
+        raise InputError(f"{path} does not exist; `desdis-match map` makes it")
+    with atomic_path(path) as temporary:
+        try:
+            copy_database(path, temporary)
+            yield temporary
+            for journal in _journals(path):
+                journal.unlink(missing_ok=True)
+        except BaseException:
+            remove_database(temporary)
+            raise
+
+
+def copy_database(path: Path, copy: Path) -> None:
+    """A packed copy, with what lies in the journal of a killed process; an existing `copy` is replaced.
+
+    The bytes of the copy depend on the content alone, not on how it came to be.
+    """
+    remove_database(copy)
+    with connect(path) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+
+
+def remove_database(path: Path) -> None:
+    """Delete a database with its journals."""
+    for file in (Path(path), *_journals(path)):
+        file.unlink(missing_ok=True)
+
+
+def _journals(path: Path) -> tuple[Path, Path]:
+    return Path(f"{path}-wal"), Path(f"{path}-shm")
+
+
+# Notes of our own lie in a table that COLMAP does not look at.
+
+
+def database_config(path: Path) -> dict[str, Any] | None:
+    """The `config` that build_database was given; None for a database of others or none at all."""
+    text = notes(path).get("config")
+    return None if text is None else json.loads(text)
+
+
+@contextmanager
+def connect(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database as plain SQLite, for what COLMAP's own interface lacks; commits at the end."""
+    connection = sqlite3.connect(path)
+    try:
+        with connection:
+            yield connection
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{path} is not a readable COLMAP database: {error}") from error
+    finally:
+        connection.close()
+
+
+def notes(path: Path) -> dict[str, str]:
+    """Everything noted; empty for a database of others or none at all."""
+    if not Path(path).is_file():
+        return {}
+    with connect(path) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'desdis_match'").fetchall():
+            return {}
+        return dict(connection.execute("SELECT key, value FROM desdis_match"))
+
+
+def set_notes(path: Path, notes: Mapping[str, str]) -> None:
+    """Note more, or something else under a key that is there."""
+    with connect(path) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS desdis_match (key TEXT PRIMARY KEY, value TEXT)")
+        connection.executemany("INSERT OR REPLACE INTO desdis_match VALUES (?, ?)", sorted(notes.items()))
+
+
+def drop_notes(path: Path) -> None:
+    """Forget what a database was made from, when others' content comes in."""
+    if notes(path):
+        with connect(path) as connection:
+            connection.execute("DELETE FROM desdis_match")

@@ -1,0 +1,127 @@
+"""Geometric verification of matched pairs: the two-view geometries of a COLMAP database.
+
+The estimator is COLMAP's, called pair by pair, because COLMAP's own loop neither goes on after a kill nor
+draws a pair's random samples from a seed of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from ..support.files import canonical_json
+from ..support.native import pycolmap
+from ..support.progress import track
+from .database import connect, notes, open_database, replaced_database, set_notes
+
+T = TypeVar("T")
+
+PAIRS_PER_COMMIT = 50
+"""Verified pairs that a kill can lose at most; a commit takes milliseconds."""
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """Geometric verification of pairs."""
+
+    max_epipolar_error: float = 4.0
+    """Largest error of an inlier, pixels of the original photos."""
+    min_num_inliers: int = 15
+    """A pair with fewer inliers is not verified."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What geometric verification found."""
+
+    num_pairs: int
+    num_verified: int
+    num_inliers: int
+
+
+def verify(
+    database_path: Path, config: VerifyConfig | None = None, seed: int = 0, threads: int = 0
+) -> Verification:
+    """Estimate a two-view geometry for every matched pair of a database, in place.
+
+    Goes on where a killed run stopped. The seed of a pair comes from `seed` and its names, so the result does
+    not depend on threads or on what was done before. With another seed or configuration than last time all
+    pairs are done again; two-view geometries that another program found are kept.
+    """
+    config = config or VerifyConfig()
+    setting = canonical_json({**asdict(config), "seed": seed})
+    known = notes(database_path)
+    if known.get("verification") != setting:
+        if "verification" in known:
+            with open_database(database_path) as database:
+                database.clear_two_view_geometries()
+        set_notes(database_path, {"verification": setting, "verified": "no"})
+    if notes(database_path)["verified"] != "yes":
+        _verify_rest(database_path, config, seed, threads or os.cpu_count() or 1)
+        with replaced_database(database_path) as packed:
+            set_notes(packed, {"verified": "yes"})
+    with connect(database_path) as connection:
+        rows = [rows for (rows,) in connection.execute("SELECT rows FROM two_view_geometries")]
+    verified = [num for num in rows if num >= config.min_num_inliers]
+    return Verification(len(rows), len(verified), sum(verified))
+
+
+def _verify_rest(database_path: Path, config: VerifyConfig, seed: int, workers: int) -> None:
+    """Verify the pairs that have matches and no two-view geometry yet, in the order of their ids."""
+    with connect(database_path) as connection:
+        query = "SELECT pair_id FROM matches EXCEPT SELECT pair_id FROM two_view_geometries ORDER BY pair_id"
+        todo = [pycolmap.pair_id_to_image_pair(pair_id) for (pair_id,) in connection.execute(query)]
+    with open_database(database_path) as database, ThreadPoolExecutor(workers) as pool:
+        images = {image.image_id: image for image in database.read_all_images()}
+        cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
+        keypoints = lru_cache(maxsize=2000)(database.read_keypoints)
+
+        def start(pair: tuple[int, int]) -> tuple[tuple[int, int], Future[pycolmap.TwoViewGeometry]]:
+            image0, image1 = images[pair[0]], images[pair[1]]
+            work = pool.submit(
+                pycolmap.estimate_two_view_geometry,
+                cameras[image0.camera_id],
+                keypoints(pair[0])[:, :2],
+                cameras[image1.camera_id],
+                keypoints(pair[1])[:, :2],
+                database.read_matches(*pair),
+                _options(config, _pair_seed(seed, image0.name, image1.name)),
+            )
+            return pair, work
+
+        results = _ahead(map(start, todo), num=4 * workers)
+        progress = iter(track(results, "verify", total=len(todo), unit="pairs"))
+        while chunk := [(pair, work.result()) for pair, work in itertools.islice(progress, PAIRS_PER_COMMIT)]:
+            with pycolmap.DatabaseTransaction(database):
+                for (image_id0, image_id1), geometry in chunk:
+                    database.write_two_view_geometry(image_id0, image_id1, geometry)
+
+
+def _ahead(items: Iterator[T], num: int) -> Iterator[T]:
+    """The same items in the same order, taken up to `num` ahead of their use."""
+    queue: deque[T] = deque()
+    for item in items:
+        queue.append(item)
+        if len(queue) > num:
+            yield queue.popleft()
+    yield from queue
+
+
+def _options(config: VerifyConfig, seed: int) -> pycolmap.TwoViewGeometryOptions:
+    options = pycolmap.TwoViewGeometryOptions(min_num_inliers=config.min_num_inliers)
+    options.ransac.max_error = config.max_epipolar_error
+    options.ransac.random_seed = seed
+    return options
+
+
+def _pair_seed(seed: int, name0: str, name1: str) -> int:
+    """A positive 31-bit seed: COLMAP takes -1 for random."""
+    return zlib.crc32(f"{seed}\n{name0}\n{name1}".encode()) & 0x7FFFFFFF

@@ -1,0 +1,106 @@
+"""`desdis-match import-database | export-database | export-features`: to and from COLMAP's own files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..exchange.database import export_database, import_database
+from ..exchange.models import ModelFormat, export_model
+from ..exchange.text import write_text_features
+from ..photos.cameras import CameraConfig
+from ..storage.features_file import FeatureFile
+from ..storage.matches_file import MatchFile
+from .flags import parse
+
+
+@dataclass(frozen=True)
+class ImportDatabaseCommand:
+    """An existing COLMAP database -> features.h5 and matches.h5."""
+
+    database: Path
+    """COLMAP's database.db."""
+    features: Path = Path("features.h5")
+    """The file to write: keypoints and descriptors."""
+    matches: Path = Path("matches.h5")
+    """The file to write: raw matches."""
+    overwrite: bool = False
+    """Replace these files where they exist."""
+
+
+def main_import_database(argv: Sequence[str]) -> int:
+    """`desdis-match import-database`."""
+    command = parse(ImportDatabaseCommand, argv, "import-database")
+    found = import_database(command.database, command.features, command.matches, command.overwrite)
+    print(f"{command.features}: {found.num_keypoints} keypoints of {found.num_images} images")
+    print(f"{command.matches}: {found.num_matches} matches of {found.num_pairs} pairs")
+    return 0
+
+
+@dataclass(frozen=True)
+class ExportDatabaseCommand:
+    """features.h5 and matches.h5 -> into an existing COLMAP database, with its cameras and image ids."""
+
+    database: Path
+    """COLMAP's database.db; changed as a whole or not at all."""
+    features: Path = Path("features.h5")
+    """Keypoints, in hloc's layout."""
+    matches: Path = Path("matches.h5")
+    """Matches, in hloc's layout."""
+    images: Path | None = None
+    """Folder of photos, for the cameras of images that are new to the database."""
+    cameras: CameraConfig = field(default_factory=CameraConfig)
+    overwrite: bool = False
+    """Replace keypoints and matches of images that have some."""
+
+
+def main_export_database(argv: Sequence[str]) -> int:
+    """`desdis-match export-database`."""
+    command = parse(ExportDatabaseCommand, argv, "export-database")
+    with FeatureFile(command.features) as features, MatchFile(command.matches) as matches:
+        num_new = export_database(
+            features, matches, command.database, command.images, command.cameras, command.overwrite
+        )
+        print(f"{command.database}: features of {len(features.names())} images, {num_new} of them new")
+    return 0
+
+
+@dataclass(frozen=True)
+class ExportFeaturesCommand:
+    """features.h5 -> COLMAP's text files, for `colmap feature_importer`."""
+
+    features: Path = Path("features.h5")
+    """Keypoints and descriptors, in hloc's layout."""
+    output: Path = Path("features")
+    """Folder for NAME.txt files."""
+
+
+def main_export_features(argv: Sequence[str]) -> int:
+    """`desdis-match export-features`."""
+    command = parse(ExportFeaturesCommand, argv, "export-features")
+    with FeatureFile(command.features) as features:
+        write_text_features(features, command.output)
+        print(f"{command.output}: {len(features.names())} text files")
+    return 0
+
+
+@dataclass(frozen=True)
+class ExportCommand:
+    """A COLMAP model -> the files of another program."""
+
+    model: Path
+    """Folder of the model, for example OUT/sparse/0."""
+    format: ModelFormat
+    """undistorted: photos without distortion and their pinhole model, COLMAP's dense workspace."""
+    output: Path
+    """A file for ply and nvm, a folder for the others."""
+    images: Path | None = None
+    """Folder of the photos; needed for undistorted, used by nerfstudio."""
+
+
+def main_export(argv: Sequence[str]) -> int:
+    """`desdis-match export`."""
+    command = parse(ExportCommand, argv, "export")
+    print(export_model(command.model, command.format, command.output, command.images))
+    return 0

@@ -1,0 +1,26 @@
+"""`desdis-match reconstruct`, `python -m desdis_match.reconstruct`: photos in, a model and a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from ..pipeline.reconstruct import ReconstructConfig, default_output, reconstruct
+from ..pipeline.report import print_report
+from ..support.progress import set_verbosity
+from .flags import parse
+
+
+def main(argv: Sequence[str]) -> int:
+    """`desdis-match reconstruct`: exit code 2 for wrong input, 3 when no model forms."""
+    config = parse(ReconstructConfig, argv, "reconstruct")
+    set_verbosity(config.verbose, config.quiet)
+    if config.output is None and not config.quiet and not config.json:
+        print(f"results go to {default_output(config.images)}")
+    result = reconstruct(config)
+    if config.json:
+        print((result.output / "report.json").read_text(encoding="utf-8"))
+    elif not config.quiet:
+        print_report(result.report, result.output, Console())
+    return 0

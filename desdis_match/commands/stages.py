@@ -1,0 +1,169 @@
+"""`desdis-match extract | pairs | match | map`: flags of each stage, and a line that says what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..colmap.diagnosis import starvation
+from ..colmap.mapping import MapConfig, model_folders
+from ..errors import NoModelError
+from ..features.extract import ExtractConfig
+from ..matching.match import MatchConfig
+from ..pipeline import PairsConfig, RunConfig, alone_in, extract, make_folder, map_images, match, pairs
+from ..storage.features_file import FeatureFile
+from ..storage.matches_file import MatchFile
+from ..support.progress import set_verbosity
+from .flags import parse
+
+
+@dataclass(frozen=True)
+class Talk:
+    """How much is said."""
+
+    verbose: bool = False
+    """Say what the stage does and why."""
+    quiet: bool = False
+    """Print errors only."""
+
+    def say(self, text: str) -> None:
+        """Print a result unless quiet."""
+        if not self.quiet:
+            print(text)
+
+
+@dataclass(frozen=True)
+class ExtractCommand:
+    """Photos -> features.h5: detect keypoints, cut their patches, describe them."""
+
+    images: Path
+    """Folder of photos; its sub-folders are searched too."""
+    output: Path = Path("features.h5")
+    """The file to write, in hloc's layout."""
+    masks: Path | None = None
+    """Folder of masks in COLMAP's convention: NAME.png for image NAME, black = ignore."""
+    keypoints: Path | None = None
+    """Describe these keypoints instead of detecting: features.h5, or a folder of COLMAP's NAME.txt."""
+    config: ExtractConfig = field(default_factory=ExtractConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    overwrite: bool = False
+    """Replace an output that was made with other options."""
+    talk: Talk = field(default_factory=Talk)
+
+
+def main_extract(argv: Sequence[str]) -> int:
+    """`desdis-match extract`."""
+    command = parse(ExtractCommand, argv, "extract")
+    set_verbosity(command.talk.verbose, command.talk.quiet)
+    path = extract(
+        command.images,
+        command.output,
+        command.config,
+        masks=command.masks,
+        keypoints=command.keypoints,
+        run=command.run,
+        overwrite=command.overwrite,
+    )
+    with FeatureFile(path) as file:
+        counts = file.counts()
+    command.talk.say(f"{path}: {sum(counts.values())} keypoints of {len(counts)} images")
+    return 0
+
+
+@dataclass(frozen=True)
+class PairsCommand:
+    """features.h5 -> pairs.txt: choose which images are matched with which."""
+
+    features: Path = Path("features.h5")
+    """Its images are paired."""
+    output: Path = Path("pairs.txt")
+    """The file to write: `a b` a line."""
+    config: PairsConfig = field(default_factory=PairsConfig)
+    talk: Talk = field(default_factory=Talk)
+
+
+def main_pairs(argv: Sequence[str]) -> int:
+    """`desdis-match pairs`."""
+    command = parse(PairsCommand, argv, "pairs")
+    set_verbosity(command.talk.verbose, command.talk.quiet)
+    path = pairs(command.features, command.output, command.config)
+    with open(path, encoding="utf-8") as file:
+        command.talk.say(f"{path}: {sum(1 for _ in file)} pairs")
+    return 0
+
+
+@dataclass(frozen=True)
+class MatchCommand:
+    """features.h5 and pairs.txt -> matches.h5."""
+
+    features: Path = Path("features.h5")
+    """Descriptors, in hloc's layout (ours or hloc's own)."""
+    pairs: Path = Path("pairs.txt")
+    """`a b` a line."""
+    output: Path = Path("matches.h5")
+    """The file to write, in hloc's layout."""
+    config: MatchConfig = field(default_factory=MatchConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    overwrite: bool = False
+    """Replace an output that was made with other options."""
+    talk: Talk = field(default_factory=Talk)
+
+
+def main_match(argv: Sequence[str]) -> int:
+    """`desdis-match match`."""
+    command = parse(MatchCommand, argv, "match")
+    set_verbosity(command.talk.verbose, command.talk.quiet)
+    path = match(
+        command.features,
+        command.pairs,
+        command.output,
+        command.config,
+        run=command.run,
+        overwrite=command.overwrite,
+    )
+    with MatchFile(path) as file:
+        command.talk.say(f"{path}: {len(file.groups())} pairs")
+    return 0
+
+
+@dataclass(frozen=True)
+class MapCommand:
+    """features.h5 and matches.h5 -> COLMAP database, geometric verification, model."""
+
+    images: Path
+    """Folder of photos; sizes, EXIF and colours are read from them."""
+    features: Path = Path("features.h5")
+    """Keypoints, in hloc's layout."""
+    matches: Path = Path("matches.h5")
+    """Matches, in hloc's layout."""
+    output: Path = Path("model")
+    """Folder for database.db, sparse/0, 1, ..., points.ply and colmap.log."""
+    config: MapConfig = field(default_factory=MapConfig)
+    overwrite: bool = False
+    """Replace a model that was made with other options."""
+    talk: Talk = field(default_factory=Talk)
+
+
+def main_map(argv: Sequence[str]) -> int:
+    """`desdis-match map`; exit code 3 when no model forms."""
+    command = parse(MapCommand, argv, "map")
+    set_verbosity(command.talk.verbose, command.talk.quiet)
+    make_folder(command.output)
+    with alone_in(command.output):
+        models = map_images(
+            command.images,
+            command.features,
+            command.matches,
+            command.output,
+            command.config,
+            overwrite=command.overwrite,
+        )
+    if not model_folders(models):
+        diagnosis = starvation(command.output / "database.db", (), command.config.verify.min_num_inliers)
+        raise NoModelError(
+            f"no model formed: {diagnosis.explanation} COLMAP's own lines are in "
+            f"{command.output / 'colmap.log'}."
+        )
+    command.talk.say(str(models))
+    return 0

@@ -1,0 +1,219 @@
+"""Keypoint detectors behind one signature: a grey image in, sigma-sized affine frames out, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import InputError
+from .frames import PatchPyramid, keypoints_to_lafs, scaled_lafs
+from .orientation import ORIENTATIONS
+from .scalespace import Extrema, find_extrema
+
+KORNIA_FRAME = 6.0
+"""Half side, in sigmas, of the frame from which Kornia estimates the affine shape."""
+
+SAME_PLACE = 0.5
+"""Two detectors' keypoints nearer than this many sigmas..."""
+
+SAME_SCALE = 1.25
+"""...and with sigmas of at most this ratio are one keypoint, of which the better stays."""
+
+
+ROBUSTNESS = 0.9
+"""A neighbour suppresses only if this part of its contrast still exceeds (Brown et al. 2005)."""
+
+NEAREST = 64
+"""Neighbours looked at for one that suppresses; who has none among them counts as alone."""
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """Where keypoints are sought and how their frames are laid."""
+
+    detector: Literal["dog", "hessian", "dog+hessian"] = "dog"
+    """Difference of Gaussians, determinant of the Hessian, or both in one budget."""
+
+    max_keypoints: int = 8000
+    """Frames kept per photo, those of highest contrast."""
+
+    orientation: Literal["upright", "dominant", "multi", "learned", "auto"] = "auto"
+    """How a frame is turned: not at all, along the dominant gradient, once along each strong one, as a small
+    network says, or (auto) by one angle a photo that is found by comparing the photos of the set."""
+
+    upright: bool = False
+    """The same as --orientation upright."""
+
+    affine: bool = False
+    """Shape each frame by the second moments of its gradients (Baumberg) rather than leave it square."""
+
+    contrast_threshold: float = 0.004
+    """Least contrast of a keypoint, as a difference of Gaussians of an image in [0, 1]."""
+
+    edge_threshold: float = 4.0
+    """Largest ratio of principal curvatures of a keypoint; what exceeds it lies on an edge. 0 keeps edges.
+    Lowe's is 10; 4 gave more points of smaller reprojection error."""
+
+    spread: bool = False
+    """When there are more keypoints than the budget, keep those far from stronger ones, not the strongest."""
+
+    def __post_init__(self) -> None:
+        if self.upright:  # one truth: the orientation
+            object.__setattr__(self, "orientation", "upright")
+            object.__setattr__(self, "upright", False)
+        if self.detector not in DETECTORS:
+            raise InputError(f"there is no detector '{self.detector}'; choose from {', '.join(DETECTORS)}")
+        if self.orientation not in ORIENTATIONS:
+            raise InputError(
+                f"there is no orientation '{self.orientation}'; choose from {', '.join(ORIENTATIONS)}"
+            )
+        if self.max_keypoints < 1:
+            raise InputError(f"max_keypoints is {self.max_keypoints}; at least 1 is needed")
+        if self.contrast_threshold < 0 or self.edge_threshold < 0:
+            raise InputError(
+                "contrast_threshold and edge_threshold cannot be negative; 0 switches a test off"
+            )
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Frames of one image in pixels of the grid they were found on, best first."""
+
+    lafs: Tensor  # (N, 2, 3) float32, sqrt|det A| = sigma of the blob (see patches.py)
+    scores: Tensor  # (N,) float32 contrast
+    pyramid: PatchPyramid  # of the same image, to sample patches from
+
+    def __len__(self) -> int:
+        return len(self.lafs)
+
+
+def detect(
+    pixels: NDArray[np.float32] | Tensor,
+    config: DetectorConfig,
+    mask: NDArray[np.bool_] | None = None,
+    device: str | torch.device = "cpu",
+) -> Detections:
+    """Detect, select, shape and orient frames in `pixels` (h, w) float32 in [0, 1].
+
+    mask: (h, w), False where no keypoint may lie (its centre decides). Results lie on `device`.
+    """
+    with torch.inference_mode():
+        image = torch.as_tensor(pixels, dtype=torch.float32, device=device).contiguous()
+        found = DETECTORS[config.detector](image, config)
+        found = _take(found, _outside_mask(found.xy, mask))
+        found = strongest(found, config.max_keypoints, config.spread)
+        lafs = keypoints_to_lafs(found.xy, found.sigma)
+        pyramid = PatchPyramid(image)
+        lafs, rows = oriented(lafs, pyramid, config)
+        return Detections(lafs[: config.max_keypoints], found.contrast[rows][: config.max_keypoints], pyramid)
+
+
+def oriented(lafs: Tensor, pyramid: PatchPyramid, config: DetectorConfig) -> tuple[Tensor, Tensor]:
+    """Give upright frames (N, 2, 3) the shape and orientation of `config`: (M, 2, 3), and their rows (M,)."""
+    if config.affine:
+        lafs = affine_shaped(lafs, pyramid)
+    return ORIENTATIONS[config.orientation](pyramid, lafs)
+
+
+def affine_shaped(lafs: Tensor, pyramid: PatchPyramid) -> Tensor:
+    """Frames (N, 2, 3) of the same area whose gradients' second moments are round (Kornia's estimator)."""
+    from kornia.feature import LAFAffineShapeEstimator
+
+    if len(lafs) == 0:
+        return lafs
+    estimate = LAFAffineShapeEstimator(19).to(lafs.device)
+    shaped = estimate(scaled_lafs(lafs, KORNIA_FRAME)[None], pyramid.levels[0][None, None])
+    return scaled_lafs(shaped[0], 1.0 / KORNIA_FRAME)
+
+
+def _dog(image: Tensor, config: DetectorConfig) -> Extrema:
+    return find_extrema(image, "dog", -1, config.contrast_threshold, config.edge_threshold)
+
+
+def _hessian(image: Tensor, config: DetectorConfig) -> Extrema:
+    return find_extrema(image, "hessian", 0, config.contrast_threshold, config.edge_threshold)
+
+
+def _both(image: Tensor, config: DetectorConfig) -> Extrema:
+    columns = zip(_dog(image, config), _hessian(image, config), strict=True)
+    return without_duplicates(Extrema(*(torch.cat(column) for column in columns)))
+
+
+DETECTORS: dict[str, Callable[[Tensor, DetectorConfig], Extrema]] = {
+    "dog": _dog,
+    "hessian": _hessian,
+    "dog+hessian": _both,
+}
+
+
+def strongest(found: Extrema, count: int, spread: bool) -> Extrema:
+    """At most `count` extrema, of highest contrast first; `spread` chooses them by adaptive suppression.
+
+    Adaptive non-maximal suppression (Brown, Szeliski & Winder, CVPR 2005): those whose next clearly stronger
+    neighbour is furthest away.
+    """
+    found = _take(found, found.contrast.argsort(descending=True, stable=True))
+    if not spread or len(found.xy) <= count:
+        return _take(found, slice(count))
+    radius = torch.from_numpy(_suppression_radii(found)).to(found.xy.device)
+    return _take(found, radius.argsort(descending=True, stable=True)[:count].sort().values)
+
+
+def _suppression_radii(found: Extrema) -> NDArray[np.float64]:
+    """Distance (N,) in pixels to the nearest extremum that is stronger by ROBUSTNESS, among NEAREST."""
+    from scipy.spatial import cKDTree
+
+    xy, contrast = found.xy.cpu().numpy(), found.contrast.cpu().numpy()
+    distance, index = cKDTree(xy).query(xy, k=min(NEAREST, len(xy)))
+    stronger = contrast[index] * ROBUSTNESS > contrast[:, None]
+    return np.where(stronger, distance, np.inf).min(1)
+
+
+def without_duplicates(found: Extrema) -> Extrema:
+    """Of extrema at the same place and scale (SAME_PLACE, SAME_SCALE) keep the one of highest contrast."""
+    order = found.contrast.argsort(descending=True, stable=True)
+    found = _take(found, order)
+    xy, sigma = found.xy.cpu().double().numpy(), found.sigma.cpu().double().numpy()
+    keep = np.ones(len(xy), bool)
+    for near in _near_pairs(xy, sigma):
+        distance = np.linalg.norm(xy[near[:, 0]] - xy[near[:, 1]], axis=1)
+        small, large = sigma[near].min(1), sigma[near].max(1)
+        near = near[(distance < SAME_PLACE * small) & (large < SAME_SCALE * small)]
+        keep[near.max(1)] = False  # of each pair the one further down; both rows are in order of contrast
+    return _take(found, torch.from_numpy(keep).to(found.xy.device))
+
+
+def _near_pairs(xy: NDArray[np.float64], sigma: NDArray[np.float64]) -> Iterator[NDArray[np.int64]]:
+    """Pairs of rows (M, 2) with all that are within SAME_PLACE and SAME_SCALE, and some more; some twice.
+
+    By bands of sigma, each with the next: in the radius of the largest blob lie thousands of the small ones.
+    """
+    from scipy.spatial import cKDTree
+
+    if len(xy) == 0:
+        return
+    band = np.floor(np.log(sigma / sigma.min()) / np.log(SAME_SCALE)).astype(np.int64)
+    for number in np.unique(band):
+        rows = np.flatnonzero((band == number) | (band == number + 1))
+        # The smaller sigma of a pair that counts is in this band; the little more is for rounding.
+        radius = SAME_PLACE * float(sigma[band == number].max()) * (1 + 1e-9)
+        yield rows[cKDTree(xy[rows]).query_pairs(radius, output_type="ndarray")]
+
+
+def _take(found: Extrema, rows: Tensor | slice) -> Extrema:
+    return Extrema(*(column[rows] for column in found))
+
+
+def _outside_mask(xy: Tensor, mask: NDArray[np.bool_] | None) -> Tensor:
+    """Which of `xy` (N, 2) lie on a pixel that the mask keeps."""
+    if mask is None:
+        return torch.ones(len(xy), dtype=torch.bool, device=xy.device)
+    keep = torch.as_tensor(mask, device=xy.device)
+    column, row = xy.round().long().unbind(1)
+    return keep[row.clamp(0, keep.shape[0] - 1), column.clamp(0, keep.shape[1] - 1)]

@@ -1,0 +1,140 @@
+"""One photo in, its Features out: read, detect, cut patches, describe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..conventions import FRAME_SCALE
+from ..descriptors import DEFAULT_DESCRIPTOR, load_descriptor
+from ..errors import InputError
+from ..photos.images import GrayImage, read_gray, read_mask, to_original, to_resized
+from ..storage.keypoint_files import GivenKeypoints, read_given
+from ..support.devices import pick_device
+from ..types import Features
+from .detectors import DetectorConfig, detect, oriented
+from .frames import PatchPyramid, extract_patches, keypoints_to_lafs, laf_angles, laf_scales, resized_lafs
+
+DESCRIBE_CHUNK = 2048
+"""Patches cut and described at a time; bounds the memory of the patches to 8 MB."""
+
+Descriptor = Callable[[Tensor], Tensor]  # patches (N, 1, 32, 32) in [0, 1] -> (N, D) unit vectors
+
+
+@dataclass(frozen=True)
+class ExtractConfig(DetectorConfig):
+    """Photos to keypoints and descriptors: all that changes the result, so neither device nor threads."""
+
+    max_size: int = 1600
+    """Photos are shrunk to this long side, in pixels, before keypoints are sought; 0 keeps their size."""
+
+    descriptor: str = DEFAULT_DESCRIPTOR
+    """Name of a descriptor, or the path of its weights."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_size < 0:
+            raise InputError(
+                f"max_size is {self.max_size}; give a number of pixels, or 0 to keep the photos' size"
+            )
+
+
+def extract_image(
+    image: Path | GrayImage,
+    config: ExtractConfig,
+    descriptor: Descriptor,
+    mask: np.ndarray | None = None,
+    device: str | torch.device = "cpu",
+) -> Features:
+    """Detect and describe. mask: (h, w) on the resized grid, False = ignore (see images.read_mask).
+
+    Raises UnreadableImage where `image` is a path to none. An image without keypoints gives empty Features.
+    """
+    gray = image if isinstance(image, GrayImage) else read_gray(image, config.max_size or None)
+    found = detect(gray.pixels, config, mask, device)
+    return describe_frames(found.lafs, found.scores, found.pyramid, gray, descriptor)
+
+
+def describe_keypoints(
+    image: Path | GrayImage,
+    given: GivenKeypoints,
+    config: ExtractConfig,
+    descriptor: Descriptor,
+    device: str | torch.device = "cpu",
+) -> Features:
+    """Describe exactly the given keypoints in their order; scores are 1.
+
+    Where they come without angles, `config` orients them: a rule that gives several frames gives its first.
+    """
+    gray = image if isinstance(image, GrayImage) else read_gray(image, config.max_size or None)
+    with torch.inference_mode():
+        pyramid = PatchPyramid(torch.as_tensor(gray.pixels, device=device))
+        shrink = float(np.sqrt(gray.scale_xy[0] * gray.scale_xy[1]))
+        places = to_resized(given.xy, gray)
+        angles = 0.0 if given.angles is None else given.angles
+        lafs = keypoints_to_lafs(places, given.sigmas * np.float32(shrink), angles).to(device)
+        if given.angles is None:
+            frames, rows = oriented(lafs, pyramid, config)
+            first = torch.ones_like(rows, dtype=torch.bool)
+            first[1:] = rows[1:] != rows[:-1]
+            lafs = frames[first]
+        features = describe_frames(lafs, torch.ones(len(lafs)), pyramid, gray, descriptor)
+    # The very coordinates that were given, not those that went to the resized photo and back.
+    return Features(
+        given.xy, features.descriptors, features.scores, features.scales, features.angles, features.image_size
+    )
+
+
+class Extractor:
+    """`extractor(images, name)` -> Features, with everything that many photos share loaded once.
+
+    threads: of torch and OpenCV in this process; None leaves them as they are.
+    """
+
+    def __init__(self, config: ExtractConfig, device: str = "auto", threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+            cv2.setNumThreads(threads)
+        self.config = config
+        self.device = pick_device(device)
+        self.descriptor = load_descriptor(config.descriptor, device=str(self.device))
+
+    def __call__(
+        self, images: Path, name: str, masks: Path | None = None, keypoints: Path | None = None
+    ) -> Features:
+        """Features of photo `name` below the folder `images`.
+
+        masks: a folder in COLMAP's convention (see images.read_mask). keypoints: a file or folder of those to
+        describe as they are (see given.read_given); masks do not touch them. Raises UnreadableImage.
+        """
+        gray = read_gray(Path(images) / name, self.config.max_size or None)
+        if keypoints is not None:
+            given = read_given(keypoints, name)
+            return describe_keypoints(gray, given, self.config, self.descriptor, self.device)
+        mask = None if masks is None else read_mask(masks, name, gray)
+        return extract_image(gray, self.config, self.descriptor, mask, self.device)
+
+
+def describe_frames(
+    lafs: Tensor, scores: Tensor, pyramid: PatchPyramid, gray: GrayImage, descriptor: Descriptor
+) -> Features:
+    """Features of sigma-sized frames (N, 2, 3) with scores (N,), both of the resized photo behind `gray`."""
+    with torch.inference_mode():
+        # An empty tensor splits into one empty chunk, which gives the (0, D) of no keypoints.
+        parts = [descriptor(extract_patches(pyramid, chunk)) for chunk in lafs.split(DESCRIBE_CHUNK)]
+        grow = (1.0 / gray.scale_xy[0], 1.0 / gray.scale_xy[1])
+        radii = laf_scales(resized_lafs(lafs, grow)) * FRAME_SCALE
+        return Features(
+            keypoints=to_original(lafs[:, :, 2].cpu().numpy(), gray),
+            descriptors=torch.cat(parts).float().cpu().numpy(),
+            scores=scores.cpu().numpy(),
+            scales=radii.cpu().numpy(),
+            angles=laf_angles(lafs).cpu().numpy(),
+            image_size=gray.size,
+        )

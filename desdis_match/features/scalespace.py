@@ -1,0 +1,336 @@
+"""Extrema of scale-space responses: difference of Gaussians (Lowe, IJCV 2004) and determinant of the Hessian
+(Lindeberg, IJCV 1998; Mikolajczyk & Schmid, IJCV 2004).
+
+An octave is a stack of Gaussian images whose sigma grows by 2^(1/3), in octave pixels from SIGMA0 on.
+Octave pixel u lies at image pixel `u * pixel`, exactly: doubling and decimation both keep pixel (0, 0) in
+place. On a CPU the dense passes run in OpenCV; on a GPU in torch. The sparse ones are the same torch code
+for both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..support.devices import on_cpu
+
+Response = Literal["dog", "hessian"]
+
+LEVELS = 3
+"""Levels searched per octave (Lowe's s)."""
+
+SIGMA0 = 1.6
+"""Blur of an octave's first level, octave pixels (Lowe's choice)."""
+
+CAMERA_SIGMA = 0.5
+"""Blur that a photo is assumed to have, its own pixels (Lowe's choice)."""
+
+BORDER = 5
+"""No extremum is sought this near to the octave's border, octave pixels (as OpenCV's SIFT)."""
+
+MAX_STEPS = 5
+"""Times that a fit may move on to a neighbouring sample before the candidate is given up."""
+
+MAX_SHIFT = 0.6
+"""A fit this near to its sample (rows, columns) has settled; above 0.5, lest it go to and fro (as VLFeat)."""
+
+MAX_SCALE_SHIFT = 1.0
+"""A fit further than this many levels from its sample is no extremum."""
+
+PRE_THRESHOLD = 0.8
+"""Samples below this part of the contrast threshold are not refined at all (as VLFeat)."""
+
+HESSIAN_TO_DOG = 2.0 * (2.0 ** (1.0 / LEVELS) - 1.0)
+"""|DoG| over sigma^2 sqrt(det H) of a round blob, from DoG = (k - 1) sigma^2 (Lxx + Lyy)."""
+
+
+class Extrema(NamedTuple):
+    """Refined extrema of one image, in no particular order."""
+
+    xy: Tensor  # (N, 2) float32 pixels, (0, 0) is the centre of the top-left one
+    sigma: Tensor  # (N,) float32 pixels
+    contrast: (
+        Tensor  # (N,) float32, |DoG| of an image in [0, 1] or what a round blob of that Hessian would have
+    )
+
+
+def find_extrema(
+    image: Tensor,
+    response: Response,
+    first_octave: int,
+    contrast_threshold: float,
+    edge_threshold: float,
+) -> Extrema:
+    """Bright and dark blobs of `image` (h, w) float32 in [0, 1], subpixel in place and scale.
+
+    first_octave: -1 doubles the image first, 0 takes it as it is, 1 halves it, ...
+    contrast_threshold: extrema with less contrast than this are left out.
+    edge_threshold: largest ratio of the principal curvatures (Lowe's r, eq. 4.1); 0 switches the test off.
+    """
+    parts = [
+        _octave_extrema(gaussians, response, pixel, contrast_threshold, edge_threshold)
+        for pixel, gaussians in octaves(image, first_octave, LEVELS + (3 if response == "dog" else 2))
+    ]
+    if not parts:
+        return Extrema(image.new_zeros(0, 2), image.new_zeros(0), image.new_zeros(0))
+    return Extrema(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def octaves(image: Tensor, first_octave: int, num_levels: int) -> Iterator[tuple[float, Tensor]]:
+    """Yield (pixel, gaussians (num_levels, h, w)) from the finest octave on; a caller may overwrite the
+    stack.
+
+    `pixel` is the octave pixel's size in image pixels. Level i has sigma SIGMA0 * 2^(i / LEVELS) octave
+    pixels. Ends before an octave's shorter side would have no room for an extremum.
+    """
+    if first_octave > 0:
+        # Blur to what an undoubled octave 0 has before its decimation, then take every 2^k-th pixel.
+        step = 2**first_octave
+        base = _blur(image, math.sqrt((SIGMA0 * step) ** 2 - CAMERA_SIGMA**2))[::step, ::step].contiguous()
+    else:
+        step = 2**-first_octave
+        base = image
+        for _ in range(-first_octave):
+            base = double(base)
+        base = _blur(base, math.sqrt(SIGMA0**2 - (CAMERA_SIGMA * step) ** 2))
+    pixel = 2.0**first_octave
+    factor = 2.0 ** (1.0 / LEVELS)
+    while min(base.shape) > 2 * BORDER + 2:
+        gaussians = base.new_empty(num_levels, *base.shape)
+        gaussians[0] = base
+        for level in range(1, num_levels):
+            sigma = SIGMA0 * factor ** (level - 1) * math.sqrt(factor**2 - 1.0)
+            _blur(gaussians[level - 1], sigma, out=gaussians[level])
+        base = gaussians[LEVELS][::2, ::2].clone()
+        yield pixel, gaussians
+        pixel *= 2.0
+
+
+def double(image: Tensor) -> Tensor:
+    """Twice the size by interpolation: (h, w) -> (2h, 2w), pixel u goes to 2u, the last is repeated."""
+    height, width = image.shape
+    wide = image.new_empty(height, 2 * width)
+    wide[:, ::2] = image
+    wide[:, 1:-1:2] = (image[:, :-1] + image[:, 1:]) * 0.5
+    wide[:, -1] = image[:, -1]
+    out = image.new_empty(2 * height, 2 * width)
+    out[::2] = wide
+    out[1:-1:2] = (wide[:-1] + wide[1:]) * 0.5
+    out[-1] = wide[-1]
+    return out
+
+
+def _octave_extrema(
+    gaussians: Tensor, response: Response, pixel: float, contrast_threshold: float, edge_threshold: float
+) -> Extrema:
+    if response == "dog":
+        volume = _difference_in_place(gaussians)
+    else:
+        volume = torch.stack([_hessian_contrast(level, i) for i, level in enumerate(gaussians)])
+    at = _local_extrema(volume, PRE_THRESHOLD * contrast_threshold, minima=response == "dog")
+    at, shift, value = _refine(volume, at)
+    contrast = value.abs()
+    # Edges: the curvatures of the DoG itself, or of the image where the response is made of them.
+    keep = contrast >= contrast_threshold
+    if edge_threshold > 0:
+        keep &= _is_no_edge(volume if response == "dog" else gaussians, at, edge_threshold)
+    at, shift, contrast = at[keep], shift[keep], contrast[keep]
+    place = at.to(shift.dtype) + shift  # (N, 3) level, row, column
+    sigma = SIGMA0 * torch.exp2(place[:, 0] / LEVELS) * pixel
+    return Extrema(place[:, [2, 1]] * pixel, sigma, contrast)
+
+
+def _local_extrema(volume: Tensor, threshold: float, minima: bool) -> Tensor:
+    """Samples (N, 3: level, row, column) int64 above all 26 neighbours, or below them too where `minima`."""
+    height, width = volume.shape[1:]
+    found = []
+    for level in range(1, len(volume) - 1):
+        index = _spatial_extrema(volume[level], threshold, minima)
+        row, column = index // width, index % width
+        inside = (row >= BORDER) & (row < height - BORDER) & (column >= BORDER) & (column < width - BORDER)
+        at = torch.stack([torch.full_like(index, level), row, column], 1)[inside]
+        values = _neighbourhood(volume, at)
+        sign, peak = values[:, 13:14].sign(), values[:, 13:14].abs()
+        # Of two equal neighbours, as a blob between them gives, the first is the extremum.
+        keep = (values[:, :13] * sign < peak).all(1) & (values[:, 14:] * sign <= peak).all(1)
+        found.append(at[keep])
+    return torch.cat(found)
+
+
+def _spatial_extrema(level: Tensor, threshold: float, minima: bool) -> Tensor:
+    """Flat indices of samples of (h, w) that no 8-neighbour exceeds, of size above `threshold`."""
+    if not on_cpu(level):
+        signed = torch.stack([level, -level]) if minima else level[None]
+        peak = (F.max_pool2d(signed, 3, 1, 1) == signed) & (signed > threshold)
+        return peak.any(0).flatten().nonzero()[:, 0]
+    values = level.numpy()
+    kernel = np.ones((3, 3), np.uint8)
+    peak = (values == cv2.dilate(values, kernel)) & (values > threshold)
+    if minima:
+        peak |= (values == cv2.erode(values, kernel)) & (values < -threshold)
+    return torch.from_numpy(np.flatnonzero(peak))
+
+
+def _neighbourhood(volume: Tensor, at: Tensor) -> Tensor:
+    """The 27 values around each sample: (N, 27), level-major; number 13 is the sample itself."""
+    height, width = volume.shape[1:]
+    near = torch.arange(-1, 2, device=at.device)
+    offsets = (near.view(3, 1, 1) * height + near.view(3, 1)) * width + near
+    centre = (at[:, 0] * height + at[:, 1]) * width + at[:, 2]
+    return volume.view(-1)[centre[:, None] + offsets.view(-1)]
+
+
+def _refine(volume: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Fit a quadratic to each sample's 3x3x3 neighbours and move to its extremum (Brown & Lowe, BMVC 2002).
+
+    Returns the sample it ended at (N, 3) int64, the shift from there (N, 3: level, row, column) and the
+    fitted value (N,). As in VLFeat a candidate moves in the plane only: a blob whose scale lies between the
+    last level of one octave and the first of the next is an extremum of just one of them, and walking on
+    would lose it. Candidates that leave the image or do not settle are left out.
+    """
+    _, height, width = volume.shape
+    limits = torch.tensor([MAX_SCALE_SHIFT, MAX_SHIFT, MAX_SHIFT], device=volume.device)
+    done_at, done_shift, done_value = [at[:0]], [volume.new_zeros(0, 3)], [volume.new_zeros(0)]
+    for _ in range(MAX_STEPS):
+        if len(at) == 0:
+            break
+        values = _neighbourhood(volume, at)
+        gradient, hessian = _derivatives(values)
+        shift = _solve3(hessian, -gradient)
+        settled = (shift.abs() < limits).all(1)
+        done_at.append(at[settled])
+        done_value.append((values[:, 13] + 0.5 * (gradient * shift).sum(1))[settled])
+        done_shift.append(_at_scale(values[settled], shift[settled]))
+        step = shift[:, 1:].nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1).round().long()
+        row, column = (at[:, 1:] + step).unbind(1)
+        inside = (row >= BORDER) & (row < height - BORDER) & (column >= BORDER) & (column < width - BORDER)
+        moves = ~settled & inside & (step != 0).any(1)
+        at = torch.stack([at[:, 0], row, column], 1)[moves]
+    return _unique(torch.cat(done_at), torch.cat(done_shift), torch.cat(done_value), volume)
+
+
+def _at_scale(values: Tensor, shift: Tensor) -> Tensor:
+    """The shift (N, 3: level, row, column) with its place fitted anew on the plane at the fitted scale.
+
+    The quadratic in three variables knows no change of curvature with scale, so that a fit between two levels
+    would be off by up to 0.05 octave pixels. Here the three levels are interpolated first, then one plane
+    fitted.
+    """
+    s = shift[:, 0, None]
+    before, centre, after = values.view(-1, 3, 9).unbind(1)
+    plane = 0.5 * s * (s - 1.0) * before + (1.0 - s * s) * centre + 0.5 * s * (s + 1.0) * after
+    up, left, middle, right, down = (plane[:, i] for i in (1, 3, 4, 5, 7))
+    gr, gc = 0.5 * (down - up), 0.5 * (right - left)
+    rr, cc = up + down - 2.0 * middle, left + right - 2.0 * middle
+    rc = 0.25 * (plane[:, 8] - plane[:, 6] - plane[:, 2] + plane[:, 0])
+    determinant = rr * cc - rc * rc
+    fitted = torch.stack([s[:, 0], (rc * gc - cc * gr) / determinant, (rc * gr - rr * gc) / determinant], 1)
+    good = (fitted[:, 1:].abs() < 1.0).all(1, keepdim=True)  # false for a non-finite one
+    return torch.where(good, fitted, shift)
+
+
+def _unique(at: Tensor, shift: Tensor, value: Tensor, volume: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Drop candidates that moved on to the same sample; ordered by sample, on any device."""
+    key = (at[:, 0] * volume.shape[1] + at[:, 1]) * volume.shape[2] + at[:, 2]
+    order = key.argsort(stable=True)
+    first = torch.ones_like(order, dtype=torch.bool)
+    first[1:] = key[order][1:] != key[order][:-1]
+    order = order[first]
+    return at[order], shift[order], value[order]
+
+
+def _derivatives(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient (N, 3) and Hessian (N, 3, 3) of neighbourhoods (N, 27), axes level, row, column."""
+    cube = values.view(-1, 3, 3, 3)
+    centre = cube[:, 1, 1, 1]
+    before = torch.stack([cube[:, 0, 1, 1], cube[:, 1, 0, 1], cube[:, 1, 1, 0]], 1)
+    after = torch.stack([cube[:, 2, 1, 1], cube[:, 1, 2, 1], cube[:, 1, 1, 2]], 1)
+    second = before + after - 2.0 * centre[:, None]
+    sr = cube[:, 2, 2, 1] - cube[:, 2, 0, 1] - cube[:, 0, 2, 1] + cube[:, 0, 0, 1]
+    sc = cube[:, 2, 1, 2] - cube[:, 2, 1, 0] - cube[:, 0, 1, 2] + cube[:, 0, 1, 0]
+    rc = cube[:, 1, 2, 2] - cube[:, 1, 2, 0] - cube[:, 1, 0, 2] + cube[:, 1, 0, 0]
+    hessian = torch.diag_embed(second)
+    for (i, j), mixed in zip(((0, 1), (0, 2), (1, 2)), (sr, sc, rc), strict=True):
+        hessian[:, i, j] = hessian[:, j, i] = 0.25 * mixed
+    return 0.5 * (after - before), hessian
+
+
+def _solve3(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Solve N symmetric 3x3 systems by cofactors; a singular one gives a non-finite answer."""
+    scale = matrix.abs().amax((1, 2)).clamp_min(torch.finfo(matrix.dtype).tiny)[:, None]
+    a, b, c = (matrix / scale[:, None]).unbind(1)
+    cofactors = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], 2)
+    determinant = (a * cofactors[:, :, 0]).sum(1, keepdim=True)
+    return (cofactors @ (vector / scale)[:, :, None])[:, :, 0] / determinant
+
+
+def _is_no_edge(volume: Tensor, at: Tensor, ratio: float) -> Tensor:
+    """Whether the curvatures at the samples have one sign and a ratio below `ratio` (Lowe, sec. 4.1)."""
+    cube = _neighbourhood(volume, at).view(-1, 3, 3, 3)[:, 1]
+    centre = cube[:, 1, 1]
+    dxx = cube[:, 1, 0] + cube[:, 1, 2] - 2.0 * centre
+    dyy = cube[:, 0, 1] + cube[:, 2, 1] - 2.0 * centre
+    dxy = 0.25 * (cube[:, 2, 2] - cube[:, 2, 0] - cube[:, 0, 2] + cube[:, 0, 0])
+    determinant = dxx * dyy - dxy * dxy
+    return (determinant > 0) & ((dxx + dyy) ** 2 * ratio < (ratio + 1.0) ** 2 * determinant)
+
+
+def _difference_in_place(gaussians: Tensor) -> Tensor:
+    """(L, h, w) -> its first L - 1 entries overwritten by level i + 1 minus level i."""
+    for level in range(len(gaussians) - 1):
+        torch.sub(gaussians[level + 1], gaussians[level], out=gaussians[level])
+    return gaussians[:-1]
+
+
+def _hessian_contrast(gaussian: Tensor, level: int) -> Tensor:
+    """sigma^2 sqrt(det H) of a level (h, w) in units of DoG contrast, negative at saddles; central
+    differences.
+
+    The square root keeps the response linear in the image, and a quadratic fits its peak better than the
+    square's.
+    """
+    sigma = SIGMA0 * 2.0 ** (level / LEVELS)
+    second, first = (1.0, -2.0, 1.0), (-0.5, 0.0, 0.5)
+    dxx = _convolve(gaussian, second, (1.0,))
+    dyy = _convolve(gaussian, (1.0,), second)
+    dxy = _convolve(gaussian, first, first)
+    determinant = dxx.mul_(dyy).sub_(dxy.square_())
+    return determinant.abs().sqrt_().copysign_(determinant).mul_(HESSIAN_TO_DOG * sigma**2)
+
+
+def _blur(image: Tensor, sigma: float, out: Tensor | None = None) -> Tensor:
+    """Gaussian blur of (h, w), borders reflected, kernel cut off at four sigmas."""
+    kernel = cv2.getGaussianKernel(int(8.0 * sigma + 1.0) | 1, sigma, cv2.CV_32F)[:, 0]
+    return _convolve(image, kernel.tolist(), kernel.tolist(), out)
+
+
+def _convolve(image: Tensor, kernel_x, kernel_y, out: Tensor | None = None) -> Tensor:
+    """Separable correlation of (h, w) with odd kernels, borders reflected about the outer pixel centres."""
+    out = torch.empty_like(image) if out is None else out
+    if on_cpu(image):
+        kernels = np.float32(kernel_x), np.float32(kernel_y)
+        cv2.sepFilter2D(
+            image.numpy(), cv2.CV_32F, *kernels, dst=out.numpy(), borderType=cv2.BORDER_REFLECT_101
+        )
+        return out
+    across = _reflected(image, len(kernel_x) // 2, 1)[None, None]
+    cudnn = torch.backends.cudnn
+    # The 10 bits of TF32 would move the extrema. The other flags stay: left out, `enabled` would be False.
+    with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+        across = F.conv2d(across, image.new_tensor(kernel_x).view(1, 1, 1, -1))
+        down = _reflected(across[0, 0], len(kernel_y) // 2, 0)[None, None]
+        return out.copy_(F.conv2d(down, image.new_tensor(kernel_y).view(1, 1, -1, 1))[0, 0])
+
+
+def _reflected(image: Tensor, radius: int, dim: int) -> Tensor:
+    """Pad one axis by reflection; unlike F.pad also where the radius exceeds the side."""
+    size = image.shape[dim]
+    index = torch.arange(-radius, size + radius, device=image.device) % max(1, 2 * (size - 1))
+    return image.index_select(dim, torch.minimum(index, 2 * (size - 1) - index))

@@ -1,0 +1,165 @@
+"""Features of two images -> Matches: mutual nearest neighbours, ratio test, or both.
+
+Distances are L2 between unit vectors, and they are exact: `prepare` rounds every component to a multiple of
+2**-24 (float32's own resolution just below 1), so that a squared distance is an integer times 2**-48 that
+float64 holds without rounding (|a - b|**2 <= 4 takes 50 bits). The order of summation then does not matter:
+CPU, GPU and any block size give the same matches, and among equally near neighbours the lowest index wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ..errors import InputError
+from ..support.devices import pick_device
+from ..support.workers import available_cores, run_shards
+from ..types import Features, Float32, Matches
+from .nearest import Prepared, candidates, find_nearest, hold, maxima
+from .pairs import REUSE, Pair
+
+if TYPE_CHECKING:
+    import torch
+
+GRID = 2.0**24
+"""Steps per unit of a prepared descriptor's components."""
+NORM_TOLERANCE = 0.05
+"""How far from 1 a descriptor's length may be (float16 storage moves it by 0.001)."""
+
+
+@dataclass(frozen=True)
+class MatchConfig:
+    """How descriptors of two images are matched."""
+
+    matcher: Literal["mnn", "ratio", "mnn+ratio"] = "mnn+ratio"
+    """mnn: each is the other's nearest neighbour. ratio: the nearest neighbour in image 1 of a keypoint of
+    image 0, if clearly nearer than the second nearest. mnn+ratio: mutual, and the ratio holds both ways."""
+    ratio: float = 0.85
+    """A match needs d1 < ratio * d2, the distances to the nearest and the second nearest descriptor."""
+    max_distance: float | None = None
+    """Largest L2 distance of a match (unit vectors: 0 to 2); none by default."""
+
+    def __post_init__(self) -> None:
+        if self.matcher not in ("mnn", "ratio", "mnn+ratio"):
+            raise InputError(f"matcher is '{self.matcher}'; it must be mnn, ratio or mnn+ratio")
+        if not 0 < self.ratio <= 1:
+            raise InputError(f"ratio is {self.ratio}; it must be above 0 and at most 1")
+        if self.max_distance is not None and not self.max_distance > 0:
+            raise InputError(f"max_distance is {self.max_distance}; it must be above 0")
+
+
+def prepare(descriptors: Float32 | torch.Tensor, device: str = "auto") -> Prepared:
+    """Check (N, D) unit descriptors (float16, 32, 64), round them to the grid, move them to `device`.
+
+    All-zero descriptors (of patches without texture) match nothing. Raises InputError for NaN, infinity,
+    another number of axes, integers, and lengths off 1 by more than NORM_TOLERANCE.
+    """
+    import torch
+
+    if isinstance(descriptors, torch.Tensor):
+        descriptors = descriptors.detach().cpu().float().numpy()
+    values = np.asarray(descriptors)
+    if values.ndim != 2:
+        raise InputError(f"descriptors have shape {values.shape}; they must be (N, D), one row a keypoint")
+    if not np.issubdtype(values.dtype, np.floating):
+        raise InputError(f"descriptors are {values.dtype}; they must be floats of unit length")
+    values = values.astype(np.float64)
+    norms = np.sqrt(np.einsum("nd,nd->n", values, values))
+    if not np.isfinite(norms).all():
+        row = int(np.flatnonzero(~np.isfinite(norms))[0])
+        raise InputError(f"descriptor {row} of {len(values)} holds NaN or infinity; extract its image again")
+    rows = np.flatnonzero(norms > 0)
+    wrong = np.flatnonzero(np.abs(norms[rows] - 1) > NORM_TOLERANCE)
+    if len(wrong):
+        row = int(rows[wrong[0]])
+        raise InputError(
+            f"descriptor {row} of {len(values)} has length {norms[row]:.3g}; divide each by its length"
+        )
+    exact = (np.rint(values[rows] / norms[rows, None] * GRID) / GRID).astype(np.float32)
+    return hold(exact, rows, pick_device(device))
+
+
+def match_descriptors(
+    descriptors0: Float32 | torch.Tensor,
+    descriptors1: Float32 | torch.Tensor,
+    config: MatchConfig | None = None,
+    device: str = "auto",
+) -> Matches:
+    """Match (N0, D) with (N1, D) unit descriptors. Raises InputError as `prepare`, and when D differs.
+
+    device: auto, cpu, cuda, cuda:1, mps, ...; auto takes CUDA where there is one. The matches are the same.
+    """
+    return match_prepared(
+        prepare(descriptors0, device), prepare(descriptors1, device), config or MatchConfig()
+    )
+
+
+def match_features(
+    features0: Features, features1: Features, config: MatchConfig | None = None, device: str = "auto"
+) -> Matches:
+    """Match the descriptors of two images."""
+    return match_descriptors(features0.descriptors, features1.descriptors, config, device)
+
+
+def match_prepared(prepared0: Prepared, prepared1: Prepared, config: MatchConfig) -> Matches:
+    """Match two prepared images; scores are (1 + cosine) / 2. A lone descriptor passes the ratio test."""
+    if prepared0.dim != prepared1.dim and prepared0.dim and prepared1.dim:
+        raise InputError(
+            f"descriptors of {prepared0.dim} and {prepared1.dim} numbers cannot be matched; "
+            "extract both images with the same descriptor"
+        )
+    if not len(prepared0) or not len(prepared1):
+        return Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32))
+    ratio = config.ratio if "ratio" in config.matcher else None
+    bounds0, bounds1 = maxima(prepared0, prepared1)
+    index0 = candidates(bounds0, ratio, config.max_distance)
+    forward = find_nearest(index0, prepared0, prepared1, bounds0, ratio)
+    index1, squared = forward.index, forward.squared
+    keep = forward.distinct
+    if config.max_distance is not None:
+        keep &= squared <= config.max_distance**2
+    if "mnn" in config.matcher:
+        keep &= 1 - squared / 2 >= bounds1.best.low[index1]
+        keep &= np.isin(index1, candidates(bounds1, ratio, config.max_distance))
+        wanted, place = np.unique(index1[keep], return_inverse=True)
+        backward = find_nearest(wanted, prepared1, prepared0, bounds1, ratio)
+        keep[keep] = (backward.index[place] == index0[keep]) & backward.distinct[place]
+    indices = np.stack([prepared0.rows[index0[keep]], prepared1.rows[index1[keep]]], axis=1)
+    return Matches(indices.astype(np.int32), (1 - squared[keep] / 4).astype(np.float32))
+
+
+def match_pairs(
+    load: Callable[[str], Float32 | torch.Tensor],
+    pairs: Iterable[Pair],
+    config: MatchConfig | None = None,
+    device: str = "auto",
+    num_threads: int | None = None,
+) -> Iterator[tuple[Pair, Matches]]:
+    """Match many pairs of images, in their order; `load(name)` gives an image's (N, D) descriptors.
+
+    An image stays prepared for the pairs that follow closely: `pairs.reuse_order` brings them together.
+    num_threads (default: one a core) pairs are matched at a time, each by one thread; threads serve better
+    than processes here, as almost all the time goes to products outside Python. `load` must allow for that.
+    Raises ShardError, which names the pair, where match_descriptors raises InputError.
+    """
+    import torch
+
+    config = config or MatchConfig()
+    cached = lru_cache(maxsize=2 * REUSE)(lambda name: prepare(load(name), device))
+
+    def work(pair: Pair) -> Matches:
+        return match_prepared(cached(pair[0]), cached(pair[1]), config)
+
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(
+            num_threads or available_cores(), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            yield from run_shards(work, pairs, pool, name=" with ".join)
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,127 @@
+"""`desdis-match localize`: photos below a folder -> poses.txt and poses.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..colmap.localization import Localization, LocalizeConfig, Localizer
+from ..colmap.mapping import read_model
+from ..errors import InputError
+from ..features.extract import ExtractConfig, Extractor
+from ..features.extract_later import QUARTER_TURNS, described_turned, joining_orientation
+from ..photos.cameras import read_photo_info
+from ..storage.features_file import FeatureFile
+from ..support.files import atomic_path
+from ..support.progress import track
+from .extraction import extract, unusable_images
+from .resume import RunConfig, make_folder
+
+
+def localize(
+    model: Path,
+    features: Path,
+    queries: Path,
+    output: Path,
+    config: LocalizeConfig | None = None,
+    *,
+    run: RunConfig | None = None,
+) -> list[Localization]:
+    """Poses of the photos below `queries`; one result a photo, sorted by name, also for those without a pose.
+
+    model: folder of a COLMAP model. features: the features.h5 that it was made of; queries are extracted as
+    it says. `output` gets features.h5 of the queries, poses.txt (`name qw qx qy qz tx ty tz` a line, camera
+    from world, as hloc writes them; the last seven blanks divide, names may hold more) and poses.json.
+    Raises InputError where model, features and settings do not belong together, or no query can be used.
+    """
+    run = run or RunConfig()
+    reconstruction = read_model(model)
+    with FeatureFile(features) as file:
+        settings = (file.config or {}).get("extract")
+        fingerprint = (file.config or {}).get("descriptor")
+        localizer = Localizer(reconstruction, file, config, run.device)
+        if settings is None:
+            raise InputError(
+                f"{features} does not say how it was extracted, so queries cannot be described alike; "
+                "make it with `desdis-match extract`"
+            )
+        make_folder(output)
+        if (output / "features.h5").resolve() == Path(features).resolve():
+            raise InputError(
+                f"{output} holds the features of the model, which those of the queries would replace; give "
+                "another --output"
+            )
+        extraction = ExtractConfig(**settings)
+        if extraction.orientation == "auto":  # compares a set's photos; a query comes alone
+            extraction = replace(
+                extraction, orientation=joining_orientation(file.angles(name) for name in file.names())
+            )
+            turns = QUARTER_TURNS if extraction.orientation == "upright" else ()
+        else:
+            turns = ()
+        own = extract(queries, output / "features.h5", extraction, run=run, overwrite=True)
+        with FeatureFile(own) as found:
+            if (found.config or {}).get("descriptor") != fingerprint:
+                raise InputError(
+                    f"descriptor '{settings['descriptor']}' has other weights now than when {features} was "
+                    "made; extract the photos of the model again"
+                )
+            names = found.names()
+            photos = read_photo_info(queries, {name: found.image_size(name) for name in names})
+            extractor = Extractor(extraction, run.device)
+            results = []
+            for name in track(names, "localize", len(names), "photos"):
+                upright = found.get(name)
+                result = localizer(name, upright, photos[name])
+                for turn in turns:
+                    if result.cam_from_world is not None:
+                        break
+                    again = described_turned(queries / name, upright, turn, extractor)
+                    turned = localizer(name, again, photos[name])
+                    result = max(result, turned, key=lambda one: one.num_inliers)
+                results.append(result)
+    left_out = unusable_images(queries, own)
+    results += [Localization(name, None, f"it {why}") for name, why in left_out.items()]
+    results.sort(key=lambda result: result.name)
+    _write(output, results)
+    return results
+
+
+def pose_line(result: Localization) -> str:
+    """`name qw qx qy qz tx ty tz` of a localized photo."""
+    assert result.cam_from_world is not None
+    x, y, z, w = result.cam_from_world.rotation.quat
+    numbers = (w, x, y, z, *result.cam_from_world.translation)
+    return " ".join([result.name, *(repr(float(number)) for number in numbers)])
+
+
+def _write(output: Path, results: Sequence[Localization]) -> None:
+    with atomic_path(output / "poses.txt") as temporary:
+        lines = [pose_line(result) + "\n" for result in results if result.cam_from_world is not None]
+        temporary.write_text("".join(lines), encoding="utf-8")
+    with atomic_path(output / "poses.json") as temporary:
+        table = {result.name: _as_json(result) for result in results}
+        temporary.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _as_json(result: Localization) -> dict[str, Any]:
+    camera = result.camera
+    return {
+        "localized": result.cam_from_world is not None,
+        "why": result.why,
+        "keypoints": result.num_keypoints,
+        "matches": result.num_matches,
+        "inliers": result.num_inliers,
+        "images": dict(result.images),
+        "camera": camera
+        and {
+            "source": result.camera_source,
+            "model": camera.model_name,
+            "width": camera.width,
+            "height": camera.height,
+            "params": [float(value) for value in camera.params],
+        },
+    }

@@ -1,0 +1,124 @@
+"""`python -m desdis_match.pipeline.reconstruct --images DIR`: photos in, a COLMAP model and a report out.
+
+The stages joined: extract, pairs, match, map. The output folder holds features.h5, matches.h5,
+pairs.txt, database.db, sparse/0 (the largest model; 1, 2, ... the others by size), points.ply, report.json,
+report.html and colmap.log. The same command again goes on where a killed run was, or returns at once.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..colmap.mapping import MapConfig, read_models
+from ..errors import NoModelError
+from ..features.extract import ExtractConfig
+from ..matching.match import MatchConfig
+from ..page.write import write_report_page
+from ..photos.images import list_images
+from ..support.native import pycolmap
+from . import (
+    PairsConfig,
+    RunConfig,
+    alone_in,
+    extract,
+    make_folder,
+    map_images,
+    match,
+    pairs,
+)
+from .report import Report, StageUsage, make_report
+
+
+@dataclass(frozen=True)
+class ReconstructConfig:
+    """Photos in, a COLMAP model out."""
+
+    images: Path
+    """Folder of photos; its sub-folders are searched too."""
+    output: Path | None = None
+    """Folder for the results; by default DIR-model beside the photos."""
+    masks: Path | None = None
+    """Folder of masks in COLMAP's convention: NAME.png for image NAME, black = ignore."""
+    keypoints: Path | None = None
+    """Describe these keypoints instead of detecting: features.h5, or a folder of COLMAP's NAME.txt."""
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
+    pairs: PairsConfig = field(default_factory=PairsConfig)
+    match: MatchConfig = field(default_factory=MatchConfig)
+    map: MapConfig = field(default_factory=MapConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    verbose: bool = False
+    """Say what each stage does and why."""
+    quiet: bool = False
+    """Print errors only."""
+    json: bool = False
+    """Print the report as JSON instead of a table."""
+
+
+@dataclass(frozen=True)
+class ReconstructResult:
+    """What a run made."""
+
+    output: Path
+    models: list[pycolmap.Reconstruction]  # by registered images, largest first
+    report: Report
+
+
+def reconstruct(config: ReconstructConfig) -> ReconstructResult:
+    """Run all stages, or what of them is not done yet.
+
+    Raises InputError for wrong input or an output folder in which another run is at work, and NoModelError
+    when no model forms: the report is written all the same, and the message says which stage starved.
+    """
+    list_images(config.images)  # a wrong folder is an error before anything is written
+    output = config.output or default_output(config.images)
+    make_folder(output)
+    with alone_in(output):
+        return _reconstruct(config, output)
+
+
+def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
+    features, listed, matches = output / "features.h5", output / "pairs.txt", output / "matches.h5"
+    usage = StageUsage(output / ".usage.json")
+    so_far: dict[str, object] = {}
+
+    def stage(name: str, **settings: object) -> AbstractContextManager[None]:
+        so_far.update(settings)
+        return usage.of(name, so_far)
+
+    inputs = {"masks": config.masks, "keypoints": config.keypoints}
+    with stage("extract", extract=asdict(config.extract), **inputs):
+        extract(
+            config.images,
+            features,
+            config.extract,
+            masks=config.masks,
+            keypoints=config.keypoints,
+            run=config.run,
+            overwrite=True,
+        )
+    with stage("pairs", pairs=asdict(config.pairs)):
+        pairs(features, listed, config.pairs)
+    with stage("match", match=asdict(config.match)):
+        match(features, listed, matches, config.match, run=config.run, overwrite=True)
+    with stage("map", map=asdict(config.map)):
+        sparse = map_images(config.images, features, matches, output, config.map, overwrite=True)
+    models = read_models(sparse)
+    report = make_report(
+        config.images, output, models, usage, asdict(config), config.map.verify.min_num_inliers
+    )
+    report.save(output / "report.json")
+    write_report_page(output, images=config.images)
+    if report.diagnosis is not None:
+        raise NoModelError(
+            f"no model formed: {report.diagnosis} The numbers are in {output / 'report.html'}."
+        )
+    return ReconstructResult(output, models, report)
+
+
+def default_output(images: Path) -> Path:
+    """DIR-model beside the photos' folder DIR."""
+    if images.name in ("", ".."):
+        images = images.resolve()
+    return images.with_name(f"{images.name}-model")

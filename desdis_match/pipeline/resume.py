@@ -1,0 +1,155 @@
+"""What every stage shares: what made an output, whether it can stay, and where and how wide the work runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..errors import InputError
+from ..photos.images import mask_path
+from ..storage.hdf5 import file_config
+from ..support.checkpoint import ShardFolder
+from ..support.devices import pick_device
+from ..support.files import Config, canonical_json, config_differences
+from ..support.workers import available_cores
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where the work runs. Nothing here changes a result."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    workers: int = 0
+    """Photos or pairs worked on at a time, each by one thread; 0: one a core (one in all on a GPU)."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise InputError(f"workers is {self.workers}; give a number above 0, or 0 for one a core")
+
+
+def fingerprint(path: Path) -> str:
+    """Of a features or matches file: its configuration's hash; of hloc's, which have none, size and time."""
+    config = file_config(path)
+    if config is None:
+        status = path.stat()
+        return digest([status.st_size, status.st_mtime_ns])
+    return digest(config)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of any JSON value."""
+    return hashlib.sha256(canonical_json({"": value}).encode()).hexdigest()
+
+
+def stamp(images: Path, name: str, masks: Path | None, keypoints: Path | None) -> str:
+    """Changes when the image, its mask or its given keypoints change."""
+    paths = [images / name]
+    if masks is not None:
+        paths.append(mask_path(masks, name))
+    if keypoints is not None:
+        paths.append(keypoints if keypoints.is_file() else keypoints / f"{name}.txt")
+    states = [path.stat() for path in paths if path.exists()]
+    return " ".join(f"{s.st_size}-{s.st_mtime_ns}" for s in states)
+
+
+def is_current(
+    output: Path,
+    made_by: dict[str, Any],
+    overwrite: bool,
+    what: str,
+    read_config: Callable[[Path], dict[str, Any] | None] = file_config,
+) -> bool:
+    """Whether `output` was made by just this; raises InputError if it was made otherwise and must be kept."""
+    if not output.exists():
+        return False
+    if output.is_dir():
+        raise InputError(f"{output} is a folder; give the file to write with --output")
+    differences = config_differences(read_config(output), made_by)
+    if not differences:
+        return True
+    shown = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
+    if not overwrite:
+        raise InputError(
+            f"{output} holds {what} made otherwise ({shown}); give --overwrite or another output"
+        )
+    log.info("%s is made again (%s)", output.name, shown)
+    return False
+
+
+def json_file(path: Path) -> dict[str, Any]:
+    """A configuration kept as a file of its own."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def make_folder(path: Path) -> None:
+    """Make an output folder. Raises InputError when it cannot be made or written to."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"the output folder {path} cannot be written ({error.strerror}); give another with --output"
+        ) from error
+
+
+@contextmanager
+def alone_in(folder: Path, output: Path | None = None) -> Iterator[None]:
+    """Keep a second run out of a folder while this one writes to it: the second gets an InputError.
+
+    `output` is what the error names, by default the folder. The lock is the operating system's, so a killed
+    run leaves none.
+    """
+    lock = FileLock(folder / ".lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"another run is at work in {output or folder}; wait until it has ended, or give another --output"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def unfinished(output: Path, config: Config) -> Iterator[ShardFolder]:
+    """What a stage has done of `output`, kept beside it until the block ends well, which means it is whole.
+
+    Raises InputError while another run works on the same output.
+    """
+    folder = output.with_name(f".{output.name}.parts")
+    make_folder(folder)
+    with alone_in(folder, output):
+        shards = ShardFolder(folder, config)
+        try:
+            yield shards
+        finally:
+            shards.close()
+        shards.remove()
+        with suppress(OSError):  # Windows keeps a file that is open
+            (folder / ".lock").unlink()
+    with suppress(OSError):  # a run that began just now has it
+        folder.rmdir()
+
+
+def num_workers(run: RunConfig, num_items: int, worthwhile: int) -> int:
+    """Worker processes for so many items; below `worthwhile` of them one, which means this process."""
+    if run.workers:
+        return min(run.workers, max(num_items, 1))
+    if num_items < worthwhile or pick_device(run.device).type != "cpu":
+        return 1
+    return min(available_cores(), num_items)

@@ -1,0 +1,163 @@
+"""Results of a running stage, kept so that a killed run goes on where it was.
+
+A ShardFolder holds append-only logs, one per process that saves into it, so any number of workers may save at
+once. A record is its header, a key and named arrays; it counts only when it is complete and its checksum is
+right, so whatever a kill cut short is simply not there. The folder belongs to one configuration; opened with
+another one it is emptied. Nothing is ever rewritten in place.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..types import Features, Matches
+from .files import Config, atomic_path, canonical_json
+
+FORMAT = "desdis_match shards 1"
+_MAGIC = b"DDs1"
+_HEADER = struct.Struct("<4sIQI")  # magic, bytes of the key, bytes of the arrays, CRC-32 of key and arrays
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class ShardFolder:
+    """Finished pieces of a stage by key. May be sent to worker processes; each writes a log of its own."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        """Open or make the folder; a folder of another configuration (or none) is emptied first."""
+        self.path = Path(path)
+        self._stamp = f"{FORMAT}\n{canonical_json(config)}\n"
+        self._where: dict[str, tuple[Path, int, int]] = {}  # key -> log, offset and length of the arrays
+        self._scanned: dict[Path, int] = {}  # log -> end of its last good record
+        self._log: BinaryIO | None = None
+        self._owner = -1
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            stamp = self.path / "config.json"
+            if not stamp.is_file() or stamp.read_text(encoding="utf-8") != self._stamp:
+                # The stamp goes first: killed half-way through, the folder is emptied again next time.
+                stamp.unlink(missing_ok=True)
+                for log in self.path.glob("*.log"):
+                    log.unlink()
+                with atomic_path(stamp) as temporary:
+                    temporary.write_text(self._stamp, encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written: {error.strerror or error}") from error
+
+    def save(self, key: str, arrays: Arrays) -> None:
+        """Append one finished piece."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        name, payload = key.encode("utf-8"), buffer.getvalue()
+        crc = zlib.crc32(payload, zlib.crc32(name))
+        log = self._open_log()
+        log.write(_HEADER.pack(_MAGIC, len(name), len(payload), crc) + name + payload)
+        log.flush()
+
+    def done(self) -> set[str]:
+        """Keys of all complete pieces, from every process, as of now."""
+        for log in sorted(self.path.glob("*.log")):
+            self._scan(log)
+        return set(self._where)
+
+    def load(self, key: str) -> dict[str, NDArray[Any]]:
+        """The arrays of a finished piece; KeyError when it is not done."""
+        if key not in self._where and key not in self.done():
+            raise KeyError(key)
+        path, offset, length = self._where[key]
+        with path.open("rb") as file:
+            file.seek(offset)
+            payload = file.read(length)
+        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def close(self) -> None:
+        """Close this process's log; a later save starts a new one."""
+        if self._log is not None and self._owner == os.getpid():
+            self._log.close()
+        self._log = None
+
+    def remove(self) -> None:
+        """Delete the folder when its pieces are in their final file."""
+        self.close()
+        (self.path / "config.json").unlink(missing_ok=True)
+        for log in self.path.glob("*.log"):
+            log.unlink()
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+        self._where, self._scanned = {}, {}
+
+    def _open_log(self) -> BinaryIO:
+        """A log that no other process, living or dead, writes to."""
+        if self._log is None or self._owner != os.getpid():
+            number = 0
+            while True:
+                try:
+                    self._log = (self.path / f"{os.getpid()}-{number}.log").open("xb")
+                    break
+                except FileExistsError:
+                    number += 1
+            self._owner = os.getpid()
+        return self._log
+
+    def _scan(self, path: Path) -> None:
+        """Note the complete records of a log beyond those known."""
+        end = self._scanned.get(path, 0)
+        size = path.stat().st_size
+        if end >= size:
+            return
+        with path.open("rb") as file:
+            while end + _HEADER.size <= size:
+                file.seek(end)
+                magic, key_length, length, crc = _HEADER.unpack(file.read(_HEADER.size))
+                start = end + _HEADER.size + key_length
+                if magic != _MAGIC or start + length > size:
+                    break
+                name = file.read(key_length)
+                if zlib.crc32(file.read(length), zlib.crc32(name)) != crc:
+                    break
+                self._where.setdefault(name.decode("utf-8"), (path, start, length))
+                end = start + length
+        self._scanned[path] = end
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_log": None, "_owner": -1}
+
+
+def features_to_arrays(features: Features) -> dict[str, NDArray[Any]]:
+    """A Features record as the arrays of a shard."""
+    return {
+        "keypoints": features.keypoints,
+        "descriptors": features.descriptors,
+        "scores": features.scores,
+        "scales": features.scales,
+        "angles": features.angles,
+        "image_size": np.asarray(features.image_size, np.int64),
+    }
+
+
+def features_from_arrays(arrays: Arrays) -> Features:
+    """Inverse of features_to_arrays."""
+    width, height = (int(v) for v in arrays["image_size"])
+    names = ("keypoints", "descriptors", "scores", "scales", "angles")
+    return Features(**{name: arrays[name] for name in names}, image_size=(width, height))
+
+
+def matches_to_arrays(matches: Matches) -> dict[str, NDArray[Any]]:
+    """A Matches record as the arrays of a shard."""
+    return {"indices": matches.indices, "scores": matches.scores}
+
+
+def matches_from_arrays(arrays: Arrays) -> Matches:
+    """Inverse of matches_to_arrays."""
+    return Matches(arrays["indices"], arrays["scores"])
