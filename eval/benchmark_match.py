@@ -16,13 +16,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from desdis_match.support.native import pycolmap
 import torch
 import tyro
 
 from desdis_match.matching.match import MatchConfig, match_pairs
 from desdis_match.matching.nearest import coarse_type
 from desdis_match.matching.pairs import exhaustive_pairs
+from desdis_match.support.native import pycolmap
 from desdis_match.support.workers import available_cores
 
 

@@ -1,4 +1,4 @@
-"""`python -m desdis_match.pipeline.reconstruct --images DIR`: photos in, a COLMAP model and a report out.
+"""`python -m desdis_match.reconstruct --images DIR`: photos in, a COLMAP model and a report out.
 
 The stages joined: extract, pairs, match, map. The output folder holds features.h5, matches.h5,
 pairs.txt, database.db, sparse/0 (the largest model; 1, 2, ... the others by size), points.ply, report.json,

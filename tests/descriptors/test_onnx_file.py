@@ -17,7 +17,7 @@ from desdis_match.descriptors.onnx_file import ExportOnnxConfig, export_onnx
 from desdis_match.descriptors.weights import fingerprint
 from desdis_match.errors import InputError
 
-PIPELINE = Path(__file__).parents[1] / "pipelines" / "describe_onnx.py"
+PIPELINE = Path(__file__).parents[2] / "pipelines" / "describe_onnx.py"
 
 
 @pytest.fixture

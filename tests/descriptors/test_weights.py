@@ -13,7 +13,7 @@ from desdis_match.evaluate.contenders import RunConfig
 from desdis_match.evaluate.planes.homographies import HomographyConfig, evaluate_homographies
 from desdis_match.features.detectors import DetectorConfig
 
-CARDS = sorted((Path(__file__).parents[1] / "training" / "cards").glob("*.md"))
+CARDS = sorted((Path(__file__).parents[2] / "training" / "cards").glob("*.md"))
 FILES = sorted(packaged_folder().glob("desdis-*.safetensors"))
 
 
@@ -45,7 +45,7 @@ def test_the_file_is_the_card_s(card: Path):
 
 
 def test_stored_results_are_of_the_shipped_weights():
-    results = Path(__file__).parents[1] / "eval" / "results"
+    results = Path(__file__).parents[2] / "eval" / "results"
     stored = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*.json")}
     shipped = {path.stem: load_descriptor(path.stem).fingerprint for path in FILES}
     found = [

@@ -52,8 +52,8 @@ sys.exit(main(sys.argv[4:]))
 
 
 def run_command(*argv: str | Path) -> subprocess.CompletedProcess[str]:
-    """`python -m desdis_match.pipeline.reconstruct ...` as a person would run it."""
-    command = [sys.executable, "-m", "desdis_match.pipeline.reconstruct", *map(str, argv)]
+    """`python -m desdis_match.reconstruct ...` as a person would run it."""
+    command = [sys.executable, "-m", "desdis_match.reconstruct", *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 

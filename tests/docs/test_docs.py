@@ -9,7 +9,7 @@ import pytest
 from desdis_match.commands.cli import COMMANDS
 from desdis_match.commands.cli import main as cli
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

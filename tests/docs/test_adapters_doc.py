@@ -10,7 +10,7 @@ from kornia.feature import BlobHessian, ScaleSpaceDetector
 
 from desdis_match.plugins.opencv import DesDis_create
 
-DOC = (Path(__file__).parents[1] / "docs" / "adapters.md").read_text()
+DOC = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
 
 
@@ -47,6 +47,6 @@ def test_examples_run(example: str, around: dict):
 def test_every_adapter_is_shown_in_three_lines():
     assert len(BLOCKS) == 5
     assert all(len(block.strip().splitlines()) <= 3 for block in BLOCKS)
-    plugins = Path(__file__).parents[1] / "desdis_match" / "plugins"
+    plugins = Path(__file__).parents[2] / "desdis_match" / "plugins"
     for module in plugins.glob("[a-z]*.py"):
         assert module.stem == "common" or module.stem in DOC, module

@@ -13,7 +13,7 @@ import torch
 from desdis_match.errors import InputError
 from desdis_match.features.frames import extract_patches, keypoints_to_lafs
 from desdis_match.types import Features
-from desdis_match.viz.images import images as viz
+from desdis_match.viz import images as viz
 
 matplotlib.use("Agg")
 
