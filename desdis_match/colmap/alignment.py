@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from ..conventions import FRAME_SCALE
+from ..conventions import from_colmap, sigma_from_scale, to_colmap
 from ..features.frames import PatchPyramid, resized_lafs, scaled_lafs
 from ..photos.images import read_gray
 from ..storage.features_file import FeatureFile
@@ -117,7 +117,9 @@ def observations(model: Any, sigmas: Mapping[str, NDArray[np.float32]], config: 
         middle = seen(world)
         for column, tangent in enumerate((across, down)):
             jacobians[rows, :, column] = (seen(world + step * tangent[point_of[rows]]) - middle) / step
-        xy[rows] = np.array([point.xy for point in image.points2D]).reshape(-1, 2)[keypoint[rows]] - 0.5
+        xy[rows] = from_colmap(
+            np.array([point.xy for point in image.points2D]).reshape(-1, 2)[keypoint[rows]]
+        )
     sigma = np.array([sigmas[names[p]][k] for p, k in zip(photo, keypoint, strict=True)], np.float64)
     radius = np.clip(config.window * sigma, config.min_radius, config.max_radius)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -168,12 +170,12 @@ def align_model(
 
     config = config or AlignConfig()
     names = [image.name for image in model.images.values() if image.has_pose]
-    sigmas = {name: features.get(name).scales / FRAME_SCALE for name in names}
+    sigmas = {name: sigma_from_scale(features.get(name).scales) for name in names}
     seen = observations(model, sigmas, config)
     aligned = align(seen, images, config)
     by_name = {image.name: image for image in model.images.values()}
     for photo, keypoint, xy in zip(seen.photo, seen.keypoint, aligned.xy, strict=True):
-        by_name[seen.names[photo]].points2D[int(keypoint)].xy = xy + 0.5
+        by_name[seen.names[photo]].points2D[int(keypoint)].xy = to_colmap(xy)
     options = pycolmap.BundleAdjustmentOptions()
     options.ceres.solver_options.num_threads = threads
     options.print_summary = False

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..colmap.database import add_images, connect, copy_database, drop_notes, open_database, replaced_database
-from ..conventions import FRAME_SCALE, from_colmap, to_colmap
+from ..conventions import from_colmap_columns, to_colmap
 from ..errors import InputError
 from ..photos.cameras import CameraConfig
 from ..storage.features_file import FeatureFile, write_features
@@ -87,24 +87,17 @@ def _import(
 
 def _read_features(database: pycolmap.Database, image: pycolmap.Image, camera: pycolmap.Camera) -> Features:
     stored = database.read_keypoints(image.image_id)
-    num, columns = stored.shape
-    scales, angles = np.ones(num, np.float32), np.zeros(num, np.float32)
-    if columns == 4:
-        scales, angles = stored[:, 2], -stored[:, 3]
-    elif columns == 6:  # affine shape a11 a12 a21 a22, as COLMAP's own keypoints have it
-        a11, a12, a21, a22 = stored[:, 2:].T
-        scales = np.sqrt(np.abs(a11 * a22 - a12 * a21))
-        angles = -np.arctan2(a21, a11)
-    descriptors = np.zeros((num, 0), np.float32)
+    xy, scales, angles = from_colmap_columns(np.asarray(stored, np.float32))
+    descriptors = np.zeros((len(xy), 0), np.float32)
     if database.exists_descriptors(image.image_id):
         values = _descriptor_values(database.read_descriptors(image.image_id))
         descriptors = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
     return Features(
-        keypoints=from_colmap(stored),
+        keypoints=xy,
         descriptors=descriptors.astype(np.float32),
-        scores=np.ones(num, np.float32),
-        scales=(scales * FRAME_SCALE).astype(np.float32),
-        angles=angles.astype(np.float32),
+        scores=np.ones(len(xy), np.float32),
+        scales=scales,
+        angles=angles,
         image_size=(camera.width, camera.height),
     )
 

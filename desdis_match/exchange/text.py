@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..conventions import FRAME_SCALE, to_colmap
+from ..conventions import scale_from_sigma, to_colmap_columns
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
 from ..storage.keypoint_files import read_given
@@ -48,9 +48,7 @@ def _write(features: Features, path: Path, name: str) -> None:
     signed = bool((features.descriptors < 0).any())
     codes = np.full((num, DIMENSION), SIGNED_ZERO if signed else 0, np.uint8)
     codes[:, :dim] = _to_bytes(features.descriptors, signed)
-    geometry = np.column_stack(
-        [to_colmap(features.keypoints), features.scales / np.float32(FRAME_SCALE), -features.angles]
-    )
+    geometry = to_colmap_columns(features.keypoints, features.scales, features.angles)
     lines = [f"{num} {DIMENSION} signed" if signed else f"{num} {DIMENSION}"]
     for row, code in zip(geometry, codes, strict=True):
         # Nine digits tell any two float32 apart.
@@ -79,7 +77,7 @@ def read_text_features(folder: Path, name: str, image_size: tuple[int, int] = (0
         keypoints=given.xy,
         descriptors=_from_bytes(codes, signed),
         scores=np.ones(num, np.float32),
-        scales=(given.sigmas * np.float32(FRAME_SCALE)).astype(np.float32),
+        scales=scale_from_sigma(given.sigmas),
         angles=np.zeros(num, np.float32) if given.angles is None else given.angles,
         image_size=image_size,
     )

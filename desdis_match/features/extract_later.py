@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..conventions import FRAME_SCALE
+from ..conventions import sigma_from_scale
 from ..matching.match import match_descriptors
 from ..storage.keypoint_files import GivenKeypoints
 from ..types import Features, Float32
@@ -45,7 +45,7 @@ def joining_orientation(angles: Iterable[NDArray[np.float32]]) -> Literal["uprig
 
 def described_turned(photo: Path, features: Features, turn: float, extractor: Extractor) -> Features:
     """The same keypoints described in frames turned by `turn` radians."""
-    given = GivenKeypoints(features.keypoints, features.scales / FRAME_SCALE, features.angles + turn)
+    given = GivenKeypoints(features.keypoints, sigma_from_scale(features.scales), features.angles + turn)
     turned = describe_keypoints(photo, given, extractor.config, extractor.descriptor, extractor.device)
     return replace(turned, scores=features.scores)
 

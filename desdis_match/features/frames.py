@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..conventions import FRAME_SCALE
+from ..conventions import FRAME_SCALE, to_resized
 from ..support.devices import on_cpu
 
 PATCH_SIZE = 32
@@ -118,7 +118,7 @@ def rotated_lafs(lafs: Tensor, angles: Tensor) -> Tensor:
 def resized_lafs(lafs: Tensor, scale_xy: tuple[float, float]) -> Tensor:
     """Frames of an image on the grid of its copy resized by `scale_xy`; pixel centres correspond."""
     scale = lafs.new_tensor(scale_xy).view(2, 1)
-    return torch.cat([lafs[..., :2] * scale, (lafs[..., 2:] + 0.5) * scale - 0.5], -1)
+    return torch.cat([lafs[..., :2] * scale, to_resized(lafs[..., 2:], scale)], -1)
 
 
 def _to_level(frames: Tensor, image: Tensor, level: Tensor) -> Tensor:

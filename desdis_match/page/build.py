@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..conventions import PIXEL_CENTRE
 from ..errors import InputError
 from ..photos.images import UnreadableImage, read_header, read_rgb
 from ..support.progress import track
@@ -121,7 +122,7 @@ def _sizes(run: RunFolder, folders: Sequence[Path]) -> list[tuple[int, int]]:
 
 def _extent(xy: Float32) -> tuple[int, int]:
     """(width, height) of the smallest photo that holds the keypoints; (0, 0) if there are none."""
-    width, height = np.ceil(xy + 0.5).max(axis=0, initial=0).astype(int).tolist()
+    width, height = np.ceil(xy + PIXEL_CENTRE).max(axis=0, initial=0).astype(int).tolist()
     return width, height
 
 
@@ -350,7 +351,7 @@ def _spread(num: int, most: int) -> NDArray[np.int64]:
 
 def _quantise(xy: Float32, size: tuple[int, int]) -> NDArray[np.uint16]:
     """Pixels (N, 2) as 16-bit fractions of the photo, whose area goes from -0.5 to size - 0.5."""
-    fractions = (xy + 0.5) / np.maximum(size, 1)
+    fractions = (xy + PIXEL_CENTRE) / np.maximum(size, 1)
     return np.round(np.clip(fractions, 0, 1) * 65535).astype(np.uint16)
 
 

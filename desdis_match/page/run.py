@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..colmap.database import database_config, readable_database
 from ..colmap.mapping import model_folders, model_summary
 from ..colmap.mapping import read_model as read_colmap_model
+from ..conventions import from_colmap
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import MatchFile
@@ -116,7 +117,7 @@ class DatabaseSource:
     def keypoints(self, image: int) -> Float32:
         """(N, 2) pixels, (0, 0) is the centre of the top-left pixel."""
         stored = np.asarray(self._database.read_keypoints(self._ids[image]), np.float32)
-        return stored[:, :2] - 0.5 if len(stored) else np.zeros((0, 2), np.float32)
+        return from_colmap(stored) if len(stored) else np.zeros((0, 2), np.float32)
 
     def matches(self, pair: PairCounts) -> PairMatches:
         """All matches of a pair, verified ones first."""

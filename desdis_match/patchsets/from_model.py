@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..colmap.alignment import AlignConfig
+from ..conventions import from_colmap, from_colmap_columns, inside
 from ..errors import InputError, NoModelError
 from ..features.extract import ExtractConfig
 from ..support.progress import track
@@ -145,7 +146,6 @@ def read_frames(path: Path, names: Sequence[str]) -> dict[str, Float]:
     Conventions are those of types.py. Read from features.h5, or from a COLMAP database whose keypoints have
     scale and orientation.
     """
-    from ..conventions import FRAME_SCALE
     from ..storage.features_file import FeatureFile
 
     if path.suffix != ".db":
@@ -166,12 +166,7 @@ def read_frames(path: Path, names: Sequence[str]) -> dict[str, Float]:
             table = np.asarray(database.read_keypoints(ids[name]), np.float64)
             if table.shape[1] < 4:
                 raise InputError(f"{path} holds keypoints without scale; give --features FILE.h5")
-            if table.shape[1] == 6:  # a11 a12 a21 a22: the x axis is (a11, a21), downwards positive
-                scale = np.sqrt(np.abs(table[:, 2] * table[:, 5] - table[:, 3] * table[:, 4]))
-                angle = -np.arctan2(table[:, 4], table[:, 2])
-            else:
-                scale, angle = table[:, 2], -table[:, 3]
-            frames[name] = np.column_stack([table[:, :2] - 0.5, scale * FRAME_SCALE, angle])
+            frames[name] = np.column_stack(from_colmap_columns(table))
     return frames
 
 
@@ -191,7 +186,7 @@ def observe(model: Any, features: Path, config: BuildPatchesConfig) -> Observati
         seen: dict[int, tuple[Any, ...]] = {}
         for element in point.track.elements:
             image = model.images[element.image_id]
-            keypoint = image.points2D[element.point2D_idx].xy - 0.5
+            keypoint = from_colmap(image.points2D[element.point2D_idx].xy)
             table = frames[image.name]
             index = element.point2D_idx
             if index >= len(table) or np.abs(table[index, :2] - keypoint).max() > KEYPOINT_TOLERANCE:
@@ -208,7 +203,7 @@ def observe(model: Any, features: Path, config: BuildPatchesConfig) -> Observati
             rotation = pose.rotation.matrix()
             direction = rotation.T @ [np.cos(angle), -np.sin(angle), 0.0]
             size = radius * in_camera[2] / camera.mean_focal_length()
-            error = float(np.linalg.norm(projected - 0.5 - keypoint))
+            error = float(np.linalg.norm(from_colmap(projected) - keypoint))
             row = (number, element.image_id, (x, y, radius), angle, size, direction, error)
             if element.image_id not in seen or error < seen[element.image_id][-1]:
                 seen[element.image_id] = row
@@ -258,7 +253,7 @@ def cut(
     from ..photos.images import read_gray
 
     patches = np.zeros((len(seen), config.side, config.side), np.uint8)
-    inside = np.zeros(len(seen), bool)
+    whole = np.zeros(len(seen), bool)
     for number in track(np.unique(seen.images).tolist(), "cutting"):
         rows = np.flatnonzero(seen.images == number)
         image = read_gray(config.images / model.images[number].name, None)
@@ -273,8 +268,8 @@ def cut(
         sampled = PatchPyramid(image.pixels).sample(scaled_lafs(lafs, config.context), config.side)[:, 0]
         patches[rows] = (sampled.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         reach = (lafs[:, :, :2].abs().sum(dim=2)).numpy()  # (n, 2) half extent of the turned square
-        inside[rows] = ((place - reach >= -0.5) & (place + reach <= np.array(image.size) - 0.5)).all(axis=1)
-    return patches, inside
+        whole[rows] = inside(place, image.size, reach)
+    return patches, whole
 
 
 def same_places(seen: Observations, model: Any) -> NDArray[np.int64]:

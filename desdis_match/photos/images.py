@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import conventions
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -118,12 +119,12 @@ def read_rgb(path: Path | str) -> NDArray[np.uint8]:
 
 def to_original(xy: NDArray, image: GrayImage) -> NDArray[np.float32]:
     """Pixels (N, 2) of `image.pixels` -> pixels of the photo; pixel centres correspond to pixel centres."""
-    return ((np.asarray(xy, np.float64) + 0.5) / image.scale_xy - 0.5).astype(np.float32)
+    return conventions.to_original(np.asarray(xy, np.float64), image.scale_xy).astype(np.float32)
 
 
 def to_resized(xy: NDArray, image: GrayImage) -> NDArray[np.float32]:
     """Pixels (N, 2) of the photo -> pixels of `image.pixels`; the inverse of `to_original`."""
-    return ((np.asarray(xy, np.float64) + 0.5) * image.scale_xy - 0.5).astype(np.float32)
+    return conventions.to_resized(np.asarray(xy, np.float64), image.scale_xy).astype(np.float32)
 
 
 def mask_path(folder: Path, name: str) -> Path:

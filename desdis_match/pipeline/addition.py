@@ -40,7 +40,8 @@ from ..matching.match import MatchConfig
 from ..matching.pairs import exhaustive_pairs, pairs_from_file, write_pairs
 from ..photos.cameras import CameraConfig
 from ..photos.images import list_images
-from ..storage.features_file import FeatureFile, file_config, merge_features, write_features
+from ..storage.features_file import FeatureFile, merge_features, write_features
+from ..storage.hdf5 import file_config
 from ..storage.matches_file import MatchFile, check_pair_names, merge_matches
 from ..support.files import canonical_json
 from ..support.native import pycolmap

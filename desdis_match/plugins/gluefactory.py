@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..conventions import FRAME_SCALE
+from ..conventions import sigma_from_scale, to_colmap
 from ..descriptors import DEFAULT_DESCRIPTOR
 from ..features.extract import ExtractConfig
 from ..types import Features
@@ -42,10 +42,6 @@ except ImportError:  # without glue-factory the class stands alone, with a plain
 
         def forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
             return self._forward(data)
-
-
-CORNER = 0.5
-"""glue-factory counts pixels from the corner of the first one, this package from its centre."""
 
 
 class DesDis(BaseModel):
@@ -92,9 +88,9 @@ class DesDis(BaseModel):
 
 def _columns(features: Features, num: int) -> dict[str, Tensor]:
     columns = {
-        "keypoints": features.keypoints + CORNER,
+        "keypoints": to_colmap(features.keypoints),
         "keypoint_scores": features.scores,
-        "scales": features.scales / FRAME_SCALE,
+        "scales": sigma_from_scale(features.scales),
         "oris": -features.angles,
         "descriptors": features.descriptors,
     }

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..conventions import FRAME_SCALE
+from ..conventions import sigma_from_scale, to_degrees
 from ..descriptors import DEFAULT_DESCRIPTOR
 from ..features.extract import ExtractConfig
 from ..matching.match import MatchConfig, match_descriptors
@@ -86,8 +86,8 @@ class DesDis(HlocModel):
         columns = {
             "keypoints": features.keypoints,
             "scores": features.scores,
-            "scales": features.scales / np.float32(FRAME_SCALE),
-            "oris": -np.rad2deg(features.angles),
+            "scales": sigma_from_scale(features.scales),
+            "oris": to_degrees(features.angles),
             "descriptors": np.ascontiguousarray(features.descriptors.T),
         }
         return {key: torch.from_numpy(value)[None].to(image.device) for key, value in columns.items()}

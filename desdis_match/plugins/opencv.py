@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..conventions import FRAME_SCALE
+from ..conventions import from_degrees, sigma_from_scale, to_degrees
 from ..descriptors import DEFAULT_DESCRIPTOR
 from ..errors import InputError
 from ..features.extract import ExtractConfig, describe_keypoints
@@ -48,7 +48,7 @@ class DesDis:
         degrees = np.array([keypoint.angle for keypoint in keypoints], np.float32)
         if not (sigmas > 0).all():
             raise InputError("a keypoint has size 0; give each cv2.KeyPoint the diameter of its blob")
-        angles = None if (degrees < 0).all() else -np.deg2rad(np.maximum(degrees, 0))
+        angles = None if (degrees < 0).all() else from_degrees(np.maximum(degrees, 0))
         features = describe_keypoints(
             _gray(image),
             GivenKeypoints(places, sigmas, angles),
@@ -93,8 +93,8 @@ def DesDis_create(
 
 
 def _keypoints(features: Features) -> tuple[cv2.KeyPoint, ...]:
-    sizes = features.scales / FRAME_SCALE / SIGMAS_PER_SIZE
-    degrees = np.rad2deg(-features.angles) % 360
+    sizes = sigma_from_scale(features.scales) / SIGMAS_PER_SIZE
+    degrees = to_degrees(features.angles) % 360
     columns = zip(
         features.keypoints.tolist(), sizes.tolist(), degrees.tolist(), features.scores.tolist(), strict=True
     )

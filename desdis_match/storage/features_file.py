@@ -1,12 +1,10 @@
-"""features.h5 and matches.h5 in hloc's layout: written whole or not at all, equal content giving equal bytes.
+"""features.h5 in hloc's layout: written whole or not at all, equal content giving equal bytes.
 
-features.h5 has a group per image name with `keypoints` (N, 2) float32, `descriptors` (D, N) float16 or
-float32, `scores`, `scales`, `oris` (N,) float32 and `image_size` (2,) width, height; an image that could not
-be used has an empty group with an attribute `left_out` that says why. matches.h5 has a group
-`a.replace('/', '-')/b.replace('/', '-')` with `matches0` (N0,) int32, -1 = none, and `matching_scores0`
-(N0,) float16. Files that hloc itself wrote (float16 keypoints, int16 matches, one-level `a_b` groups, missing
+A group per image name holds `keypoints` (N, 2) float32, `descriptors` (D, N) float16 or float32, `scores`,
+`scales`, `oris` (N,) float32 and `image_size` (2,) width, height; an image that could not be used has an empty
+group with an attribute `left_out` that says why. Files that hloc itself wrote (float16 keypoints, missing
 scales) are read as well; their `scales` are sigmas, ours the patch's radii. `oris` are hloc's: degrees,
-clockwise on the photo, the negative of Kornia's angle.
+clockwise on the photo.
 """
 
 from __future__ import annotations
@@ -19,25 +17,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..conventions import DEFAULT_SIGMA, from_degrees, scale_from_sigma, to_degrees
 from ..errors import InputError
 from ..support.files import Config
 from ..types import Features
-from .hdf5 import FEATURES_FORMAT, H5Reader, file_config, groups_with, merge_h5, new_h5
-from .matches_file import MatchFile, check_pair_names, merge_matches, pair_group, read_matches, write_matches
-
-__all__ = [
-    "FeatureFile",
-    "MatchFile",
-    "check_pair_names",
-    "file_config",
-    "merge_features",
-    "merge_matches",
-    "pair_group",
-    "read_features",
-    "read_matches",
-    "write_features",
-    "write_matches",
-]
+from .hdf5 import FEATURES_FORMAT, H5Reader, groups_with, merge_h5, new_h5
 
 DETECTION_NOISE = 1.0
 """hloc's `uncertainty` attribute of keypoints, pixels of the original image: its triangulation reads it."""
@@ -76,7 +60,7 @@ def write_features(
             group.create_dataset("descriptors", data=features.descriptors.T.astype(descriptor_type))
             group.create_dataset("scores", data=np.asarray(features.scores, np.float32))
             group.create_dataset("scales", data=np.asarray(features.scales, np.float32))
-            group.create_dataset("oris", data=-np.rad2deg(features.angles).astype(np.float32))
+            group.create_dataset("oris", data=to_degrees(features.angles).astype(np.float32))
             group.create_dataset("image_size", data=np.asarray(features.image_size, np.int64))
         for name, why in (left_out or {}).items():
             file.create_group(name).attrs[LEFT_OUT] = why
@@ -140,12 +124,12 @@ class FeatureFile(H5Reader):
 
     def angles(self, name: str) -> NDArray[np.float32]:
         """(N,) radians, as Kornia's; 0 where the file has none."""
-        return -np.deg2rad(self._column(self._group(name), "oris", self.num_keypoints(name), 0.0))
+        return from_degrees(self._column(self._group(name), "oris", self.num_keypoints(name), 0.0))
 
     def get(self, name: str) -> Features:
         """The features of one image.
 
-        What hloc's files may lack is filled in: scores 1, sigmas given.DEFAULT_SIGMA, angles 0, descriptors
+        What hloc's files may lack is filled in: scores 1, sigmas DEFAULT_SIGMA, angles 0, descriptors
         (N, 0).
         Raises InputError naming file and group when arrays are missing, damaged or of different length.
         """
@@ -176,9 +160,7 @@ class FeatureFile(H5Reader):
         """The patch's radii (N,); files that are not ours, hloc's for one, hold sigmas."""
         if "format" in self.file().attrs:
             return self._column(group, "scales", num, 1.0)
-        from ..conventions import DEFAULT_SIGMA, FRAME_SCALE
-
-        return self._column(group, "scales", num, DEFAULT_SIGMA) * np.float32(FRAME_SCALE)
+        return scale_from_sigma(self._column(group, "scales", num, DEFAULT_SIGMA))
 
     def _column(self, group: h5py.Group, key: str, num: int, missing: float) -> NDArray[np.float32]:
         if key not in group:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..conventions import DEFAULT_SIGMA, FRAME_SCALE
+from ..conventions import DEFAULT_SIGMA, from_colmap_columns, from_degrees, sigma_from_scale
 from ..errors import InputError
 from ..types import Float32
 from .hdf5 import open_h5
@@ -53,10 +53,11 @@ def _from_text(path: Path) -> GivenKeypoints:
         raise InputError(
             f"{path} is not a COLMAP keypoint file: a line `N D`, then N rows `x y scale orientation`"
         )
+    given = from_colmap_columns(table)
     return GivenKeypoints(
-        (table[:, :2] - 0.5).astype(np.float32),
+        given.xy.astype(np.float32),
         _positive(table[:, 2].astype(np.float32), path),
-        -table[:, 3].astype(np.float32),  # radians, clockwise as seen; Kornia's angle turns the other way
+        given.angles.astype(np.float32),
     )
 
 
@@ -78,9 +79,9 @@ def _from_hdf5(path: Path, name: str) -> GivenKeypoints:
     if sigmas is None:
         sigmas = np.full(len(xy), DEFAULT_SIGMA, np.float32)
     elif ours:
-        sigmas = sigmas / np.float32(FRAME_SCALE)  # this package stores the patch's radius
+        sigmas = sigma_from_scale(sigmas)  # this package stores the patch's radius
     if angles is not None:
-        angles = -np.deg2rad(angles)  # Kornia's angle turns the other way
+        angles = from_degrees(angles)
     if len(sigmas) != len(xy) or (angles is not None and len(angles) != len(xy)):
         raise InputError(f"{path}: {name} has {len(xy)} keypoints, but not as many scales and orientations")
     return GivenKeypoints(np.ascontiguousarray(xy[:, :2]), _positive(sigmas, path), angles)

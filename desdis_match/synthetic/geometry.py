@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from ..conventions import inside
 from ..types import Features, Matches
 
 Float64 = NDArray[np.float64]
@@ -95,12 +96,6 @@ def project(points: ArrayLike, view: View) -> tuple[Float64, Float64]:
     with np.errstate(divide="ignore", invalid="ignore"):
         homogeneous = in_camera @ view.intrinsics.T
         return homogeneous[:, :2] / homogeneous[:, 2:], in_camera[:, 2]
-
-
-def inside(xy: ArrayLike, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """(N,) whether pixels (N, 2) lie on a photo of `size` (width, height)."""
-    xy = np.asarray(xy)
-    return np.asarray(((xy >= -0.5) & (xy <= np.array(size) - 0.5)).all(axis=1), bool)
 
 
 def cast(scene: Scene, view: View, xy: ArrayLike) -> Hits:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..conventions import from_colmap
 from ..errors import InputError
 from ..photos.images import read_rgb
 from ..types import Features
@@ -234,7 +235,7 @@ def visualize_sfm_2d(
 def _sfm_2d(
     model: pycolmap.Reconstruction, image: pycolmap.Image, folder: Path, color_by: ColorBy, dpi: int
 ) -> Figure:
-    keypoints = np.array([point.xy for point in image.points2D], np.float64).reshape(-1, 2) - 0.5
+    keypoints = from_colmap(np.array([point.xy for point in image.points2D], np.float64).reshape(-1, 2))
     seen = np.array([point.has_point3D() for point in image.points2D], bool)
     title = f"{image.name}: {seen.sum()} of {len(seen)} keypoints with a point"
     figure = plot_images([folder / image.name], [title], dpi=dpi)

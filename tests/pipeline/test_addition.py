@@ -20,7 +20,8 @@ from desdis_match.photos.cameras import CameraConfig
 from desdis_match.pipeline import RunConfig
 from desdis_match.pipeline.addition import add_photos
 from desdis_match.pipeline.reconstruct import ReconstructConfig, reconstruct
-from desdis_match.storage.features_file import FeatureFile, file_config
+from desdis_match.storage.features_file import FeatureFile
+from desdis_match.storage.hdf5 import file_config
 from desdis_match.storage.matches_file import MatchFile
 
 ONE = RunConfig(device="cpu", workers=1)

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from ...conventions import inside
 from ...errors import InputError
 from ...features.detectors import DetectorConfig, detect
 from ...photos.images import read_gray
 from ...support.progress import track
-from ..planes.scores import inside, project
+from ..planes.scores import project
 from ..planes.sequences import PlanarSequence, find_sequences
 from ..results import plain, write_atomically
 from .hpatches_scores import PATCH_SIZE, TIERS

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ...conventions import to_resized
 from ...photos.images import read_gray
 from ..results import Worst, write_atomically
 from . import scores as planar
@@ -32,7 +33,7 @@ def side_by_side(
     padded = [cv2.copyMakeBorder(i, 0, height - i.shape[0], 0, 0, cv2.BORDER_CONSTANT) for i in images]
     canvas = np.concatenate(padded, axis=1)
     shift = np.array([images[0].shape[1], 0])
-    a, b = (xy0 + 0.5) * scales[0] - 0.5, (xy1 + 0.5) * scales[1] - 0.5 + shift
+    a, b = to_resized(xy0, scales[0]), to_resized(xy1, scales[1]) + shift
     chosen = np.random.default_rng(0).permutation(len(a))[:MAX_LINES]
     for i in sorted(chosen, key=lambda i: not correct[i]):  # wrong ones last, on top
         colour = (60, 200, 60) if correct[i] else (40, 40, 230)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from ...conventions import inside
 from ...errors import InputError
 from ...support.metrics import precision_recall
 
@@ -64,11 +65,6 @@ def project(homography: Float, xy: NDArray[np.floating]) -> Float:
         projected = points[:, :2] / points[:, 2:]
     projected[~(depth > 1e-12)] = np.inf
     return np.asarray(projected)
-
-
-def inside(xy: Float, size: tuple[int, int]) -> Bool:
-    """(N,) which points lie in an image."""
-    return np.asarray(((xy >= -0.5) & (xy <= np.array(size) - 0.5)).all(axis=1))
 
 
 def covers(homography: Float, size0: tuple[int, int], size1: tuple[int, int], grid: int = 20) -> float:

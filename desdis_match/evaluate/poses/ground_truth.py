@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from ...conventions import OURS_FROM_COLMAP, resized_intrinsics
 from ...errors import InputError
 from .geometry import Pose
 
@@ -22,11 +23,8 @@ Float = NDArray[np.float64]
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0])
 """nerfstudio's cameras look along -z with y up; ours look along z with y down."""
 
-OURS_FROM_PUBLISHED = np.array([[1.0, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
-"""The centre of the top-left pixel is (0.5, 0.5) to COLMAP and nerfstudio, (0, 0) to us.
-
-Strecha's and Middlebury's files do not say; they are read as COLMAP's.
-"""
+OURS_FROM_PUBLISHED = OURS_FROM_COLMAP
+"""nerfstudio's pixels are COLMAP's; Strecha's and Middlebury's files do not say and are read as COLMAP's."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,7 @@ class TrueCamera:
         """The camera when its photo is resized to `size`; unchanged where none was published."""
         if self.intrinsics is None or self.size is None:
             return self
-        x, y = size[0] / self.size[0], size[1] / self.size[1]
-        scaled = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+        scaled = resized_intrinsics((size[0] / self.size[0], size[1] / self.size[1]))
         return replace(self, intrinsics=scaled @ self.intrinsics, size=size)
 
 

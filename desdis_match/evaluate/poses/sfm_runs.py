@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...colmap.mapping import MapConfig, read_models, run_mapping
+from ...conventions import to_colmap
 from ...errors import InputError, NoModelError
 from ...features.extract import ExtractConfig
 from ...matching.match import MatchConfig
@@ -57,8 +58,7 @@ def given_intrinsics(truth: Truth, size: tuple[int, int]) -> str:
             f"{truth.source} has several cameras; given intrinsics need one that all photos share"
         )
     mean = matrices.mean(axis=0)
-    # To COLMAP the centre of the top-left pixel is (0.5, 0.5).
-    return ",".join(f"{v:.6f}" for v in (mean[0, 0], mean[1, 1], mean[0, 2] + 0.5, mean[1, 2] + 0.5))
+    return ",".join(f"{v:.6f}" for v in (mean[0, 0], mean[1, 1], *to_colmap(mean[:2, 2])))
 
 
 def reuse_features(source: Path, target: Path) -> None:
