@@ -1,8 +1,8 @@
 """matches.h5 in hloc's layout: written whole or not at all, read pair by pair.
 
 A group `a.replace('/', '-')/b.replace('/', '-')` holds `matches0` (N0,) int32, -1 = none, and
-`matching_scores0` (N0,) float16. Files that hloc itself wrote (int16 matches, one-level `a_b` groups) are read
-as well.
+`matching_scores0` (N0,) float16. Files that hloc itself wrote (int16 matches, one-level `a_b` groups) are
+read as well.
 """
 
 from __future__ import annotations

@@ -12,12 +12,11 @@ from desdis_match.errors import InputError
 from desdis_match.patchsets.patchfile import read_patch_file
 from desdis_match.storage.features_file import (
     FeatureFile,
-    file_config,
     merge_features,
     read_features,
     write_features,
 )
-from desdis_match.storage.hdf5 import FORMAT_VERSION
+from desdis_match.storage.hdf5 import FORMAT_VERSION, file_config
 from desdis_match.storage.keypoint_files import read_given
 from desdis_match.storage.matches_file import (
     MatchFile,
