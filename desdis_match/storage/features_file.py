@@ -2,9 +2,9 @@
 
 A group per image name holds `keypoints` (N, 2) float32, `descriptors` (D, N) float16 or float32, `scores`,
 `scales`, `oris` (N,) float32 and `image_size` (2,) width, height; an image that could not be used has an
-empty group with an attribute `left_out` that says why. Files that hloc itself wrote (float16 keypoints, missing
-scales) are read as well; their `scales` are sigmas, ours the patch's radii. `oris` are hloc's: degrees,
-clockwise on the photo.
+empty group with an attribute `left_out` that says why. Files that hloc itself wrote (float16 keypoints,
+missing scales) are read as well; their `scales` are sigmas, ours the patch's radii. `oris` are hloc's:
+degrees, clockwise on the photo.
 """
 
 from __future__ import annotations
