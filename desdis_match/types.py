@@ -48,3 +48,14 @@ class TwoView:
     matches: Matches
     model: NDArray[np.float64]  # (3, 3)
     kind: Literal["F", "E", "H"]
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A model in numbers."""
+
+    num_registered: int
+    num_points: int
+    num_observations: int
+    mean_track_length: float
+    mean_reprojection_error: float  # pixels of the original photos

@@ -20,6 +20,7 @@ from ..photos.cameras import CameraConfig
 from ..support.files import atomic_path
 from ..support.native import pycolmap
 from ..support.progress import track
+from ..types import ModelSummary
 from .colours import colour_black_points
 from .database import build_database, copy_database, open_database, remove_database
 from .log import log_to
@@ -27,7 +28,6 @@ from .verification import VerifyConfig, verify
 
 __all__ = [
     "MapConfig",
-    "ModelSummary",
     "build_database",
     "incremental_options",
     "model_folders",
@@ -63,17 +63,6 @@ class MapConfig:
     them (alignment.py); --no-align leaves that out."""
     seed: int = 0
     """The same seed gives the same model."""
-
-
-@dataclass(frozen=True)
-class ModelSummary:
-    """A model in numbers."""
-
-    num_registered: int
-    num_points: int
-    num_observations: int
-    mean_track_length: float
-    mean_reprojection_error: float  # pixels of the original photos
 
 
 def model_summary(model: pycolmap.Reconstruction) -> ModelSummary:

@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"results go to {default_output(config.images)}")
     result = reconstruct(config)
     if config.json:
-        print((result.output / "report.json").read_text(encoding="utf-8"))
+        print(result.report.to_json())
     elif not config.quiet:
         print_report(result.report, result.output, Console())
     return 0

@@ -14,6 +14,7 @@ from ..matching.match import MatchConfig
 from ..pipeline import PairsConfig, RunConfig, alone_in, extract, make_folder, map_images, match, pairs
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import MatchFile
+from ..storage.run_folder import RunFolder
 from ..support.progress import set_verbosity
 from .flags import parse
 
@@ -160,10 +161,10 @@ def main_map(argv: Sequence[str]) -> int:
             overwrite=command.overwrite,
         )
     if not model_folders(models):
-        diagnosis = starvation(command.output / "database.db", (), command.config.verify.min_num_inliers)
+        diagnosis = starvation(RunFolder(command.output).database, (), command.config.verify.min_num_inliers)
         raise NoModelError(
             f"no model formed: {diagnosis.explanation} COLMAP's own lines are in "
-            f"{command.output / 'colmap.log'}."
+            f"{RunFolder(command.output).log}."
         )
     command.talk.say(str(models))
     return 0

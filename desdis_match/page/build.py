@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from ..conventions import PIXEL_CENTRE
 from ..errors import InputError
 from ..photos.images import UnreadableImage, read_header, read_rgb
+from ..storage.report_file import Report
 from ..support.progress import track
 from ..types import Float32
-from .run import Model, PairCounts, RunFolder
+from .run import Model, PairCounts, Shown
 
 MAX_POINTS = 200_000
 MAX_KEYPOINTS = 600_000
@@ -42,7 +43,7 @@ STYLES = ("page.css",)
 SCRIPTS = ("data.js", "canvas.js", "model.js", "graph.js", "photo.js", "tables.js", "main.js")
 
 
-def build_page(run: RunFolder, images: Path | None, title: str) -> str:
+def build_page(run: Shown, images: Path | None, title: str) -> str:
     """The whole HTML text of a run's page."""
     blocks = Blocks()
     notes: list[str] = []
@@ -102,14 +103,14 @@ class Blocks:
         return "\n".join(self._parts)
 
 
-def _photo_folders(run: RunFolder, images: Path | None) -> list[Path]:
+def _photo_folders(run: Shown, images: Path | None) -> list[Path]:
     """Where photos are looked for; empty without the run's own folder."""
     if images is None or not images.is_dir():
         return []
-    return [images, *map(Path, run.report.get("added_folders", ()))]
+    return [images, *map(Path, run.report.added_folders)]
 
 
-def _sizes(run: RunFolder, folders: Sequence[Path]) -> list[tuple[int, int]]:
+def _sizes(run: Shown, folders: Sequence[Path]) -> list[tuple[int, int]]:
     """(width, height) by image; what the run does not tell is the photo's own, else the keypoints' extent."""
     sizes = list(run.source.sizes)
     for i, name in enumerate(run.source.names):
@@ -126,7 +127,7 @@ def _extent(xy: Float32) -> tuple[int, int]:
     return width, height
 
 
-def _images(run: RunFolder, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+def _images(run: Shown, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
     """A row of the table per image: the ones in the database first, then those that could not be used."""
     rows: list[dict[str, Any]] = []
     partners = np.zeros(len(run.source.names), np.int64)
@@ -162,9 +163,7 @@ def _images(run: RunFolder, sizes: Sequence[tuple[int, int]]) -> list[dict[str, 
     return rows
 
 
-def _add_keypoints(
-    blocks: Blocks, run: RunFolder, sizes: Sequence[tuple[int, int]], notes: list[str]
-) -> None:
+def _add_keypoints(blocks: Blocks, run: Shown, sizes: Sequence[tuple[int, int]], notes: list[str]) -> None:
     """x, y as 16-bit fractions of the photo, and the length of the keypoint's track."""
     source = run.source
     most = MAX_KEYPOINTS // max(len(source.names), 1)
@@ -184,7 +183,7 @@ def _add_keypoints(
 
 
 def _add_pairs(
-    blocks: Blocks, run: RunFolder, sizes: Sequence[tuple[int, int]], notes: list[str]
+    blocks: Blocks, run: Shown, sizes: Sequence[tuple[int, int]], notes: list[str]
 ) -> dict[str, Any]:
     """The pairs with most verified matches, and a share of the matches of each."""
     source = run.source
@@ -230,7 +229,7 @@ def _add_pairs(
 
 
 def _match_rows(
-    run: RunFolder,
+    run: Shown,
     pair: PairCounts,
     image0: tuple[NDArray[np.uint16], NDArray[np.int64]],
     image1: tuple[NDArray[np.uint16], NDArray[np.int64]],
@@ -305,7 +304,7 @@ def _upwards(centers: NDArray[np.float64], downs: NDArray[np.float64]) -> list[f
 
 
 def _add_photos(
-    blocks: Blocks, run: RunFolder, folders: Sequence[Path], meta: dict[str, Any], notes: list[str]
+    blocks: Blocks, run: Shown, folders: Sequence[Path], meta: dict[str, Any], notes: list[str]
 ) -> None:
     """JPEG copies of the photos, and the sizes of these."""
     names = run.source.names
@@ -359,30 +358,23 @@ def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
-def _reasons(report: dict[str, Any]) -> dict[str, str]:
+def _reasons(report: Report) -> dict[str, str]:
     """Why images are not in the model, by name."""
-    images = report.get("images")
-    if not isinstance(images, dict):
-        return {}
-    return {
-        name: image["why"] for name, image in images.items() if isinstance(image, dict) and image.get("why")
-    }
+    return {name: image.why for name, image in report.images.items() if image.why}
 
 
-def _for_people(report: dict[str, Any]) -> dict[str, Any]:
+def _for_people(report: Report) -> dict[str, Any]:
     """What the page says of the run."""
-    stages = report.get("stages") or {}
-    mebibytes = {name: (stage.get("peak_bytes") or 0) / 2**20 for name, stage in stages.items()}
     return {
-        "diagnosis": report.get("diagnosis"),
-        "versions": report.get("versions"),
-        "config": report.get("configuration"),
+        "diagnosis": report.diagnosis,
+        "versions": report.versions,
+        "config": report.configuration,
         "stages": [
             {
                 "name": name,
-                "seconds": f"{stage.get('seconds') or 0:.1f}",
-                "memory": f"{mebibytes[name]:,.0f}" if mebibytes[name] else "",
+                "seconds": f"{stage.seconds:.1f}",
+                "memory": f"{stage.peak_bytes / 2**20:,.0f}" if stage.peak_bytes else "",
             }
-            for name, stage in stages.items()
+            for name, stage in report.stages.items()
         ],
     }

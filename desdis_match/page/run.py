@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,8 @@ from ..conventions import from_colmap
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import MatchFile
+from ..storage.report_file import Report
+from ..storage.run_folder import RunFolder
 from ..support.native import pycolmap
 from ..types import Float32
 
@@ -259,18 +261,20 @@ def _half_sides(camera: pycolmap.Camera) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class Shown:
     """What an output folder holds."""
 
     source: Source
     model: Model | None
     num_models: int
-    report: dict[str, Any] = field(default_factory=dict)  # report.json as it is, empty without one
+    report: Report  # an empty one where there is none
     left_out: str = ""  # why models that are there are not shown
 
 
-def read_run(out: Path, model: int = 0) -> RunFolder:
+def read_run(out: Path, model: int = 0, report: Report | None = None) -> Shown:
     """Read the output folder of a run, finished or not; `model` picks sparse/N.
+
+    report: what report.json holds, where the caller has it.
 
     Close the folder's `source` at the end.
     Models of ours that were made from other features or matches than the database are left out.
@@ -279,40 +283,41 @@ def read_run(out: Path, model: int = 0) -> RunFolder:
     """
     if not out.is_dir():
         raise InputError(f"{out} is not a folder; give the output folder of `desdis-match reconstruct`")
-    database, features = out / "database.db", out / "features.h5"
+    place = RunFolder(out)
+    database, features = place.database, place.features
     if not database.is_file() and not features.is_file():
         raise InputError(f"{out} holds neither database.db nor features.h5; nothing was extracted there")
     folders = [
         folder
-        for folder in model_folders(out / "sparse")
+        for folder in model_folders(place.sparse)
         if any((folder / f"images.{end}").is_file() for end in ("bin", "txt"))
     ]
     if model != 0 and not 0 <= model < len(folders):
-        raise InputError(f"{out / 'sparse'} holds {len(folders)} models, there is no model {model}")
-    report = _read_json(out / "report.json")
+        raise InputError(f"{place.sparse} holds {len(folders)} models, there is no model {model}")
+    report = report or Report.load(place.report)
     left_out = ""
-    if folders and database.is_file() and _are_stale(out / "sparse", database):
+    if folders and database.is_file() and _are_stale(place):
         folders = []
         left_out = (
-            f"The models in {out / 'sparse'} were made from other features or matches than {database} has "
+            f"The models in {place.sparse} were made from other features or matches than {database} has "
             "now, so they are not shown; reconstruct again to make new ones."
         )
     chosen = read_model(folders[model]) if folders else None
     with ExitStack() as stack:
         source: Source = (
-            DatabaseSource(database) if database.is_file() else FileSource(features, out / "matches.h5")
+            DatabaseSource(database) if database.is_file() else FileSource(features, place.matches)
         )
         stack.callback(source.close)
         if chosen is not None:
             _check_fits(chosen, folders[model], source)
         stack.pop_all()
-    return RunFolder(source, chosen, len(folders), report, left_out)
+    return Shown(source, chosen, len(folders), report, left_out)
 
 
-def _are_stale(sparse: Path, database: Path) -> bool:
+def _are_stale(place: RunFolder) -> bool:
     """Whether models of ours are of another database: a run with new settings was killed before mapping."""
-    made_by = _read_json(sparse / "made_by.json")
-    now = database_config(database) or {}  # nothing where others' features or matches came in
+    made_by = _read_json(place.stamp)
+    now = database_config(place.database) or {}  # nothing where others' features or matches came in
     return any(made_by[key] != now.get(key) for key in ("features", "matches") if key in made_by)
 
 

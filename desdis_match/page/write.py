@@ -4,36 +4,37 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
+from ..storage.report_file import Report
+from ..storage.run_folder import RunFolder
 from ..support.files import atomic_path
 from .build import build_page
 from .run import read_run
 
 
 def write_report_page(
-    out: Path, output: Path | None = None, images: Path | None = None, model: int = 0
+    out: Path,
+    output: Path | None = None,
+    images: Path | None = None,
+    model: int = 0,
+    report: Report | None = None,
 ) -> Path:
     """Write the page of the run in `out` to `output` (`out`/report.html by default); returns its path.
 
     images: folder of the photos; by default the one that report.json names. Without photos the page shows all
-    the rest and says that they are missing. Raises InputError for a folder that is no run or damaged files.
+    the rest and says that they are missing. report: what report.json holds, where the caller has it.
+    Raises InputError for a folder that is no run or damaged files.
     """
-    output = output or out / "report.html"
+    output = output or RunFolder(out).page
     if images is not None and not images.is_dir():
         raise InputError(f"{images} is not a folder; give the folder of the photos with --images")
     if output.is_dir():
         raise InputError(f"{output} is a folder; give the name of a file with --output")
-    run = read_run(out, model)
+    run = read_run(out, model, report)
     with closing(run.source):
-        page = build_page(run, images or _photo_folder(run.report), title=out.resolve().name)
+        told = run.report.images_folder
+        page = build_page(run, images or (Path(told) if told else None), title=out.resolve().name)
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return output
-
-
-def _photo_folder(report: dict[str, Any]) -> Path | None:
-    """The folder of photos that report.json names."""
-    folder = report.get("images_folder")
-    return Path(folder) if isinstance(folder, str) else None

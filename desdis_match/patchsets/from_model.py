@@ -20,6 +20,7 @@ from ..colmap.alignment import AlignConfig
 from ..conventions import from_colmap, from_colmap_columns, inside
 from ..errors import InputError, NoModelError
 from ..features.extract import ExtractConfig
+from ..storage.run_folder import RunFolder
 from ..support.progress import track
 from .patchfile import write_patch_file
 from .patchset import PatchSet, make_patch_set
@@ -129,14 +130,16 @@ def _reconstructed(config: BuildPatchesConfig) -> tuple[Path, Path]:
     result = reconstruct(ReconstructConfig(images=config.images, output=folder, extract=config.extract))
     if not result.models:
         raise NoModelError(f"no model of {config.images} formed, so there are no points to cut patches of")
-    return folder / "sparse" / "0", folder / "features.h5"
+    made = RunFolder(folder)
+    return made.model(), made.features
 
 
 def _beside(model: Path) -> Path:
     for folder in (model, model.parent, model.parent.parent):
-        for name in ("features.h5", "database.db"):
-            if (folder / name).is_file():
-                return folder / name
+        run = RunFolder(folder)
+        for path in (run.features, run.database):
+            if path.is_file():
+                return path
     raise InputError(f"there is no features.h5 or database.db beside {model}; say where with --features")
 
 

@@ -17,7 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..colmap.database import add_images, copy_database, database_config, open_database, set_notes
+from ..colmap.database import (
+    add_images,
+    copy_database,
+    database_config,
+    open_database,
+    remove_database,
+    set_notes,
+)
 from ..colmap.diagnosis import starvation
 from ..colmap.log import log_to
 from ..colmap.mapping import (
@@ -38,22 +45,23 @@ from ..features.extract import ExtractConfig, Extractor
 from ..features.extract_later import WayUp, joining_orientation
 from ..matching.match import MatchConfig
 from ..matching.pairs import exhaustive_pairs, pairs_from_file, write_pairs
+from ..page.write import write_report_page
 from ..photos.cameras import CameraConfig
 from ..photos.images import list_images
 from ..storage.features_file import FeatureFile, merge_features, write_features
 from ..storage.hdf5 import file_config
 from ..storage.matches_file import MatchFile, check_pair_names, merge_matches
+from ..storage.report_file import Report
+from ..storage.run_folder import RunFolder
 from ..support.files import canonical_json
 from ..support.native import pycolmap
 from ..support.progress import track
-from .extraction import extract, unusable_images
+from .extraction import extract
 from .matching import match
+from .report import StageUsage, make_report, unusable_reports
 from .resume import RunConfig, alone_in, fingerprint
 
 log = logging.getLogger(__name__)
-
-STAMP = "made_by.json"
-"""In sparse/: what made the models (pipeline/mapping.py)."""
 
 
 @dataclass(frozen=True)
@@ -80,60 +88,73 @@ def add_photos(
     fix_poses: the poses that are there stay exactly as they are.
     Raises InputError when `output` holds no model of ours, `images` no new photo, or another run is at work.
     """
-    output, work, images = Path(output), Path(output) / ".add", Path(images).resolve()
-    ready = (work / "ready").is_file()  # a killed run's: while it is put in place, a model may be missing
-    settings = None if ready else _read_settings(output)
-    with alone_in(output):
+    folder, images = RunFolder(Path(output)), Path(images).resolve()
+    ready = _ready(folder).is_file()  # a killed run's: while it is put in place, a model may be missing
+    settings = None if ready else _read_settings(folder)
+    with alone_in(folder.path):
         if settings is None:
-            return _put_in_place(output, work)
-        return _add(output, work, images, settings, masks, run, fix_poses)
+            return _put_in_place(folder)
+        return _add(folder, images, settings, masks, run, fix_poses)
+
+
+def _ready(folder: RunFolder) -> Path:
+    """Stands when all is prepared; it holds what to say of it."""
+    return folder.addition.path / "ready"
+
+
+def _new_features(folder: RunFolder) -> Path:
+    return folder.addition.path / "new_features.h5"
+
+
+def _new_matches(folder: RunFolder) -> Path:
+    return folder.addition.path / "new_matches.h5"
 
 
 def _add(
-    output: Path,
-    work: Path,
+    folder: RunFolder,
     images: Path,
     settings: _Settings,
     masks: Path | None,
     run: RunConfig | None,
     fix_poses: bool,
 ) -> AddResult:
-    names = list_images(images)
-    with FeatureFile(output / "features.h5") as features:
+    names, work = list_images(images), folder.addition
+    with FeatureFile(folder.features) as features:
         old = features.names()
-        _check_describable(output, features, settings.extract)
+        _check_describable(folder.path, features, settings.extract)
     new = [name for name in names if name not in set(old)]
     check_pair_names([*old, *new])
     if not new:
         raise InputError(
-            f"{images} holds no photo that {output} does not have; add photos to the folder first"
+            f"{images} holds no photo that {folder.path} does not have; add photos to the folder first"
         )
-    _gather(images, new, work / "photos")
-    _extract(output, work, settings, masks, run or RunConfig())
+    _gather(images, new, work.path / "photos")
+    _extract(folder, settings, masks, run or RunConfig())
     with (
-        FeatureFile(output / "features.h5") as features,
-        FeatureFile(work / "new_features.h5") as new_features,
+        FeatureFile(folder.features) as features,
+        FeatureFile(_new_features(folder)) as new_features,
     ):
         usable = new_features.names()
         config = {**(features.config or {}), "added": new_features.config}
-        merge_features(work / "features.h5", [features, new_features], config)
+        merge_features(work.features, [features, new_features], config)
     pairs = [(a, b) for a in old for b in usable] + exhaustive_pairs(usable)
-    write_pairs(work / "new_pairs.txt", pairs)
+    new_pairs = work.path / "new_pairs.txt"
+    write_pairs(new_pairs, pairs)
     match(
-        work / "features.h5",
-        work / "new_pairs.txt",
-        work / "new_matches.h5",
+        work.features,
+        new_pairs,
+        _new_matches(folder),
         settings.match,
         run=run,
         overwrite=True,
     )
-    with MatchFile(output / "matches.h5") as matches, MatchFile(work / "new_matches.h5") as new_matches:
+    with MatchFile(folder.matches) as matches, MatchFile(_new_matches(folder)) as new_matches:
         config = {**(matches.config or {}), "added": new_matches.config}
-        merge_matches(work / "matches.h5", [matches, new_matches], config)
-    write_pairs(work / "pairs.txt", [*pairs_from_file(output / "pairs.txt", old), *pairs])
-    _map(output, work, images, usable, settings, fix_poses)
-    (work / "ready").write_text(json.dumps({"new": new, "images": str(images)}), encoding="utf-8")
-    return _put_in_place(output, work)
+        merge_matches(work.matches, [matches, new_matches], config)
+    write_pairs(work.pairs, [*pairs_from_file(folder.pairs, old), *pairs])
+    _map(folder, images, usable, settings, fix_poses)
+    _ready(folder).write_text(json.dumps({"new": new, "images": str(images)}), encoding="utf-8")
+    return _put_in_place(folder)
 
 
 @dataclass(frozen=True)
@@ -145,13 +166,13 @@ class _Settings:
     map: MapConfig
 
 
-def _read_settings(output: Path) -> _Settings:
-    stamp = output / "sparse" / STAMP
-    if not stamp.is_file() or not model_folders(output / "sparse"):
+def _read_settings(folder: RunFolder) -> _Settings:
+    output, stamp = folder.path, folder.stamp
+    if not stamp.is_file() or not model_folders(folder.sparse):
         raise InputError(f"{output} holds no model; run desdis-match reconstruct there first")
     made = {
-        "extract": (file_config(output / "features.h5") or {}).get("extract"),
-        "match": (file_config(output / "matches.h5") or {}).get("match"),
+        "extract": (file_config(folder.features) or {}).get("extract"),
+        "match": (file_config(folder.matches) or {}).get("match"),
         "map": json.loads(stamp.read_text(encoding="utf-8")).get("map"),
     }
     unknown = [stage for stage, config in made.items() if config is None]
@@ -187,10 +208,11 @@ def _check_describable(output: Path, features: FeatureFile, config: ExtractConfi
         )
 
 
-def _extract(output: Path, work: Path, settings: _Settings, masks: Path | None, run: RunConfig) -> None:
+def _extract(folder: RunFolder, settings: _Settings, masks: Path | None, run: RunConfig) -> None:
     """features.h5 of the new photos, in `work`: described so that they match those that are there."""
-    photos, made, config = work / "photos", work / "new_features.h5", settings.extract
-    with FeatureFile(output / "features.h5") as old:
+    work, made, config = folder.addition.path, _new_features(folder), settings.extract
+    photos = work / "photos"
+    with FeatureFile(folder.features) as old:
         as_set = config.orientation == "auto"
         if as_set:
             config = replace(
@@ -220,24 +242,23 @@ def _gather(images: Path, names: Sequence[str], folder: Path) -> None:
             shutil.copy2(images / name, target)
 
 
-def _map(
-    output: Path, work: Path, images: Path, new: Sequence[str], settings: _Settings, fix_poses: bool
-) -> None:
-    """The grown database and models, in `work`."""
+def _map(folder: RunFolder, images: Path, new: Sequence[str], settings: _Settings, fix_poses: bool) -> None:
+    """The grown database and models, in the folder of the addition."""
+    work = folder.addition
     sources = {
-        "features": fingerprint(work / "features.h5"),
-        "matches": fingerprint(work / "matches.h5"),
+        "features": fingerprint(work.features),
+        "matches": fingerprint(work.matches),
     }
-    database_path, config = work / "database.db", settings.map
-    copy_database(output / "database.db", database_path)
+    database_path, config = work.database, settings.map
+    copy_database(folder.database, database_path)
     with (
-        FeatureFile(work / "features.h5") as features,
-        MatchFile(work / "new_matches.h5") as matches,
+        FeatureFile(work.features) as features,
+        MatchFile(_new_matches(folder)) as matches,
         open_database(database_path) as database,
     ):
         ids = {image.name: image.image_id for image in database.read_all_images()}
         sizes = {name: features.image_size(name) for name in new}
-        ids |= add_images(database, sizes, images, config.cameras, _old_folders(output))
+        ids |= add_images(database, sizes, images, config.cameras, _old_folders(folder))
         with pycolmap.DatabaseTransaction(database):
             for name in new:
                 database.write_keypoints(ids[name], to_colmap(features.keypoints(name)))
@@ -246,38 +267,40 @@ def _map(
                 database.write_matches(ids[name0], ids[name1], found.astype(np.uint32))
     made_by = {**(database_config(database_path) or {}), **sources}
     set_notes(database_path, {"config": canonical_json(made_by), "verified": "no"})
-    with log_to(output / "colmap.log"):
+    with log_to(folder.log):
         verify(database_path, config.verify, config.seed)
-    first, *others = read_models(output / "sparse")
-    grown = extend_model(
-        database_path, images, first, config, new, fix_poses=fix_poses, log_path=output / "colmap.log"
-    )
-    write_models([grown, *others], work / "sparse")
-    stamp = json.loads((output / "sparse" / STAMP).read_text(encoding="utf-8"))
-    (work / "sparse" / STAMP).write_text(canonical_json({**stamp, **sources}), encoding="utf-8")
+    first, *others = read_models(folder.sparse)
+    grown = extend_model(database_path, images, first, config, new, fix_poses=fix_poses, log_path=folder.log)
+    write_models([grown, *others], work.sparse)
+    stamp = json.loads(folder.stamp.read_text(encoding="utf-8"))
+    work.stamp.write_text(canonical_json({**stamp, **sources}), encoding="utf-8")
 
 
-def _put_in_place(output: Path, work: Path) -> AddResult:
-    """Move what is ready from `work` to `output`; goes on where a kill stopped it."""
-    ready = json.loads((work / "ready").read_text(encoding="utf-8"))
-    for name in ("features.h5", "matches.h5", "pairs.txt"):
-        if (work / name).exists():
-            os.replace(work / name, output / name)
-    if (work / "database.db").exists():
-        for journal in ("database.db-wal", "database.db-shm"):
-            (output / journal).unlink(missing_ok=True)
-        os.replace(work / "database.db", output / "database.db")
-    if (work / "sparse").exists():
-        if (output / "sparse").exists():
-            shutil.rmtree(work / "old_sparse", ignore_errors=True)
-            os.replace(output / "sparse", work / "old_sparse")
-        os.replace(work / "sparse", output / "sparse")
-    before = model_summary(read_models(work / "old_sparse")[0])
-    models = read_models(output / "sparse")
-    write_points(models[0], output / "points.ply")
-    diagnosis = starvation(output / "database.db", models)
+def _put_in_place(folder: RunFolder) -> AddResult:
+    """Move what is ready to where it belongs; goes on where a kill stopped it."""
+    work, old_sparse = folder.addition, folder.addition.path / "old_sparse"
+    ready = json.loads(_ready(folder).read_text(encoding="utf-8"))
+    for prepared, place in (
+        (work.features, folder.features),
+        (work.matches, folder.matches),
+        (work.pairs, folder.pairs),
+    ):
+        if prepared.exists():
+            os.replace(prepared, place)
+    if work.database.exists():
+        remove_database(folder.database)
+        os.replace(work.database, folder.database)
+    if work.sparse.exists():
+        if folder.sparse.exists():
+            shutil.rmtree(old_sparse, ignore_errors=True)
+            os.replace(folder.sparse, old_sparse)
+        os.replace(work.sparse, folder.sparse)
+    before = model_summary(read_models(old_sparse)[0])
+    models = read_models(folder.sparse)
+    write_points(models[0], folder.points)
+    diagnosis = starvation(folder.database, models)
     records = {record.name: record for record in diagnosis.images}
-    with FeatureFile(output / "features.h5") as features:
+    with FeatureFile(folder.features) as features:
         unusable = features.left_out()
     left_out = {}
     for name in ready["new"]:
@@ -291,49 +314,39 @@ def _put_in_place(output: Path, work: Path) -> AddResult:
         before=before,
         after=model_summary(models[0]),
     )
-    _refresh_report(output, Path(ready["images"]), models)
-    (work / "ready").unlink()
-    shutil.rmtree(work)
+    _refresh_report(folder, Path(ready["images"]), models)
+    _ready(folder).unlink()
+    shutil.rmtree(work.path)
     return result
 
 
-def _old_folders(output: Path) -> list[Path]:
+def _old_folders(folder: RunFolder) -> list[Path]:
     """Where the photos of the run are, as far as they are still there: its own folder and added ones."""
-    path = output / "report.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    folders = [known.get("images_folder"), *known.get("added_folders", ())]
-    return [Path(folder) for folder in folders if folder and Path(folder).is_dir()]
+    known = Report.load(folder.report)
+    folders = [known.images_folder, *known.added_folders]
+    return [Path(photos) for photos in folders if photos and Path(photos).is_dir()]
 
 
-def _refresh_report(output: Path, images: Path, models: list[pycolmap.Reconstruction]) -> None:
+def _refresh_report(folder: RunFolder, images: Path, models: list[pycolmap.Reconstruction]) -> None:
     """report.json and report.html of the grown model, where the run has them."""
-    from ..page.write import write_report_page
-    from .report import ImageReport, StageUsage, make_report
-
-    path = output / "report.json"
-    if not path.is_file():
+    if not folder.report.is_file():
         return
-    settings = _read_settings(output)
-    old = json.loads(path.read_text(encoding="utf-8"))
-    with FeatureFile(output / "features.h5") as features:
+    settings = _read_settings(folder)
+    old = Report.load(folder.report)
+    with FeatureFile(folder.features) as features:
         grown = all((images / name).is_file() for name in features.names())
-    folder, *added = [images] if grown else dict.fromkeys([*_old_folders(output), images])
-    report = make_report(
-        folder,
-        output,
-        models,
-        StageUsage(output / ".usage.json"),
-        {**old.get("configuration", {}), "images": str(folder)},
-        settings.map.verify.min_num_inliers,
-    )
+    photos, *added = [images] if grown else dict.fromkeys([*_old_folders(folder), images])
+    configuration = {**old.configuration, "images": str(photos)}
+    usage, min_num_inliers = StageUsage(folder.usage), settings.map.verify.min_num_inliers
+    report = make_report(photos, folder, models, usage, configuration, min_num_inliers)
     records = dict(report.images)
     for further in added:
-        unusable = unusable_images(further, output / "features.h5")
-        records |= {name: ImageReport(0, 0, 0, False, f"it {why}") for name, why in unusable.items()}
-    replace(
+        records |= unusable_reports(further, folder)
+    report = replace(
         report,
         images=dict(sorted(records.items())),
-        counts={**report.counts, "images": len(records)},
+        counts=replace(report.counts, images=len(records)),
         added_folders=tuple(map(str, added)),
-    ).save(path)
-    write_report_page(output)
+    )
+    report.save(folder.report)
+    write_report_page(folder.path, report=report)

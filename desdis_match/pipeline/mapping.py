@@ -8,12 +8,14 @@ from pathlib import Path
 from ..colmap.alignment import align_model
 from ..colmap.database import build_database, database_config
 from ..colmap.log import log_to
-from ..colmap.mapping import MapConfig, run_mapping, write_models, write_points
+from ..colmap.mapping import MapConfig, read_models, run_mapping, write_models, write_points
 from ..colmap.verification import verify
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import MatchFile
+from ..storage.run_folder import RunFolder
 from ..support.files import atomic_path, canonical_json
+from ..support.native import pycolmap
 from .resume import fingerprint, is_current, json_file, make_folder
 
 
@@ -32,15 +34,28 @@ def map_images(
     lines go to `output`/colmap.log. Raises InputError when the output was made with another configuration and
     `overwrite` is not given.
     """
-    config = config or MapConfig()
-    database, sparse = output / "database.db", output / "sparse"
+    map_models(images, features, matches, output, config, overwrite=overwrite)
+    return RunFolder(output).sparse
+
+
+def map_models(
+    images: Path,
+    features: Path,
+    matches: Path,
+    output: Path,
+    config: MapConfig | None = None,
+    *,
+    overwrite: bool = False,
+) -> list[pycolmap.Reconstruction]:
+    """`map_images`, with the models themselves, largest first."""
+    config, folder = config or MapConfig(), RunFolder(output)
+    database = folder.database
     sources = {"features": fingerprint(features), "matches": fingerprint(matches)}
     made_by = {"map": asdict(config), **sources}
     settings = {"cameras": asdict(config.cameras), **sources}
-    stamp = sparse / "made_by.json"
     make_folder(output)
-    if is_current(stamp, made_by, overwrite, "a model", json_file):
-        return sparse
+    if is_current(folder.stamp, made_by, overwrite, "a model", json_file):
+        return read_models(folder.sparse)
     if canonical_json(database_config(database) or {}) != canonical_json(settings):
         if database.exists() and not overwrite and database_config(database) is None:
             raise InputError(
@@ -55,18 +70,18 @@ def map_images(
                 cameras=config.cameras,
                 config=settings,
             )
-    with log_to(output / "colmap.log"):
+    with log_to(folder.log):
         verify(database, config.verify, config.seed)
-    models = run_mapping(database, images, sparse, config, log_path=output / "colmap.log")
+    models = run_mapping(database, images, folder.sparse, config, log_path=folder.log)
     if config.align and models:
-        with FeatureFile(features) as feature_file, log_to(output / "colmap.log"):
+        with FeatureFile(features) as feature_file, log_to(folder.log):
             for model in models:
                 align_model(model, images, feature_file, fix_intrinsics=config.fix_intrinsics)
-        models = write_models(models, sparse)
+        models = write_models(models, folder.sparse)
     if models:
-        write_points(models[0], output / "points.ply")
+        write_points(models[0], folder.points)
     else:
-        (output / "points.ply").unlink(missing_ok=True)
-    with atomic_path(stamp) as temporary:
+        folder.points.unlink(missing_ok=True)
+    with atomic_path(folder.stamp) as temporary:
         temporary.write_text(canonical_json(made_by), encoding="utf-8")
-    return sparse
+    return models

@@ -11,12 +11,14 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..colmap.mapping import MapConfig, read_models
+from ..colmap.mapping import MapConfig
 from ..errors import NoModelError
 from ..features.extract import ExtractConfig
 from ..matching.match import MatchConfig
 from ..page.write import write_report_page
 from ..photos.images import list_images
+from ..storage.report_file import Report
+from ..storage.run_folder import RunFolder
 from ..support.native import pycolmap
 from . import (
     PairsConfig,
@@ -24,11 +26,11 @@ from . import (
     alone_in,
     extract,
     make_folder,
-    map_images,
     match,
     pairs,
 )
-from .report import Report, StageUsage, make_report
+from .mapping import map_models
+from .report import StageUsage, make_report
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ def reconstruct(config: ReconstructConfig) -> ReconstructResult:
 
 
 def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
-    features, listed, matches = output / "features.h5", output / "pairs.txt", output / "matches.h5"
-    usage = StageUsage(output / ".usage.json")
+    folder = RunFolder(output)
+    usage = StageUsage(folder.usage)
     so_far: dict[str, object] = {}
 
     def stage(name: str, **settings: object) -> AbstractContextManager[None]:
@@ -91,7 +93,7 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
     with stage("extract", extract=asdict(config.extract), **inputs):
         extract(
             config.images,
-            features,
+            folder.features,
             config.extract,
             masks=config.masks,
             keypoints=config.keypoints,
@@ -99,21 +101,20 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
             overwrite=True,
         )
     with stage("pairs", pairs=asdict(config.pairs)):
-        pairs(features, listed, config.pairs)
+        pairs(folder.features, folder.pairs, config.pairs)
     with stage("match", match=asdict(config.match)):
-        match(features, listed, matches, config.match, run=config.run, overwrite=True)
+        match(folder.features, folder.pairs, folder.matches, config.match, run=config.run, overwrite=True)
     with stage("map", map=asdict(config.map)):
-        sparse = map_images(config.images, features, matches, output, config.map, overwrite=True)
-    models = read_models(sparse)
-    report = make_report(
-        config.images, output, models, usage, asdict(config), config.map.verify.min_num_inliers
-    )
-    report.save(output / "report.json")
-    write_report_page(output, images=config.images)
-    if report.diagnosis is not None:
-        raise NoModelError(
-            f"no model formed: {report.diagnosis} The numbers are in {output / 'report.html'}."
+        models = map_models(
+            config.images, folder.features, folder.matches, output, config.map, overwrite=True
         )
+    report = make_report(
+        config.images, folder, models, usage, asdict(config), config.map.verify.min_num_inliers
+    )
+    report.save(folder.report)
+    write_report_page(output, images=config.images, report=report)
+    if report.diagnosis is not None:
+        raise NoModelError(f"no model formed: {report.diagnosis} The numbers are in {folder.page}.")
     return ReconstructResult(output, models, report)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,49 +17,16 @@ from rich.table import Table
 from .. import __version__
 from ..colmap.diagnosis import starvation
 from ..colmap.mapping import model_summary
+from ..storage.report_file import CameraReport, Counts, ImageReport, Report, StageReport
+from ..storage.run_folder import RunFolder
 from ..support.files import Config, atomic_path, canonical_json
 from ..support.native import pycolmap
 from ..support.resources import measured
 from ..support.versions import installed_version
 from .extraction import unusable_images
 
-REPORT_FORMAT = "desdis_match report 1"
-
 PACKAGES = ("torch", "kornia", "pycolmap", "opencv-python", "onnxruntime", "faiss-cpu", "numpy", "h5py")
 """Whose versions can change a result."""
-
-
-@dataclass(frozen=True)
-class ImageReport:
-    """One photo of the run."""
-
-    keypoints: int
-    matches: int  # with all its partners, before verification
-    verified_matches: int
-    registered: bool
-    why: str | None  # it is not in the largest model; None when it is
-
-
-@dataclass(frozen=True)
-class Report:
-    """report.json."""
-
-    images_folder: str
-    configuration: Config
-    versions: Mapping[str, str]
-    stages: Mapping[str, Mapping[str, float | None]]  # name -> seconds, peak_bytes
-    counts: Mapping[str, int]  # images, usable, keypoints, pairs, matches, verified_pairs, ...
-    models: tuple[Mapping[str, float], ...]  # largest first: registered, points, observations, ...
-    images: Mapping[str, ImageReport]
-    diagnosis: str | None  # why no model formed
-    added_folders: tuple[str, ...] = ()  # of photos that `add` brought in from elsewhere
-    format: str = REPORT_FORMAT
-
-    def save(self, path: Path) -> Path:
-        """Write as JSON."""
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False, default=str), "utf-8")
-        return path
 
 
 class StageUsage:
@@ -98,11 +65,10 @@ class StageUsage:
                 temporary.write_text(json.dumps(self._stages), encoding="utf-8")
 
     @property
-    def stages(self) -> dict[str, dict[str, float | None]]:
-        """Seconds and peak bytes by stage, in the order they ran."""
+    def stages(self) -> dict[str, StageReport]:
+        """What the stages cost, in the order they ran."""
         return {
-            name: {key: stage[key] for key in ("seconds", "peak_bytes")}
-            for name, stage in self._stages.items()
+            name: StageReport(stage["seconds"], stage["peak_bytes"]) for name, stage in self._stages.items()
         }
 
 
@@ -117,30 +83,30 @@ def versions() -> dict[str, str]:
 
 def print_report(report: Report, output: Path, console: Console) -> None:
     """The table at the end of a run, and the commands that look at the model."""
-    counts = report.counts
+    counts, folder = report.counts, RunFolder(output)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column()
-    usable = "" if counts["usable"] == counts["images"] else f"  ({counts['usable']} usable)"
-    registered = int(report.models[0]["num_registered"]) if report.models else 0
-    table.add_row("images registered", f"{registered} of {counts['images']}{usable}")
+    usable = "" if counts.usable == counts.images else f"  ({counts.usable} usable)"
+    registered = report.models[0].num_registered if report.models else 0
+    table.add_row("images registered", f"{registered} of {counts.images}{usable}")
     if report.models:
         model = report.models[0]
-        table.add_row("points", f"{model['num_points']:,}")
-        table.add_row("observations", f"{model['num_observations']:,}")
-        table.add_row("mean track length", f"{model['mean_track_length']:.2f} images")
-        table.add_row("mean reprojection error", f"{model['mean_reprojection_error']:.3f} px")
+        table.add_row("points", f"{model.num_points:,}")
+        table.add_row("observations", f"{model.num_observations:,}")
+        table.add_row("mean track length", f"{model.mean_track_length:.2f} images")
+        table.add_row("mean reprojection error", f"{model.mean_reprojection_error:.3f} px")
     if len(report.models) > 1:
-        others = ", ".join(str(int(model["num_registered"])) for model in report.models[1:])
+        others = ", ".join(str(model.num_registered) for model in report.models[1:])
         table.add_row("further models", f"{len(report.models) - 1}, of {others} images")
     table.add_row(
         "verified pairs",
-        f"{counts['verified_pairs']:,} of {counts['pairs']:,}, {counts['verified_matches']:,} matches",
+        f"{counts.verified_pairs:,} of {counts.pairs:,}, {counts.verified_matches:,} matches",
     )
-    seconds = ", ".join(f"{name} {stage['seconds']:.1f}" for name, stage in report.stages.items())
-    total = sum(stage["seconds"] or 0 for stage in report.stages.values())
+    seconds = ", ".join(f"{name} {stage.seconds:.1f}" for name, stage in report.stages.items())
+    total = sum(stage.seconds for stage in report.stages.values())
     table.add_row("seconds", f"{total:.1f}: {seconds}")
-    peaks = [stage["peak_bytes"] for stage in report.stages.values() if stage["peak_bytes"]]
+    peaks = [stage.peak_bytes for stage in report.stages.values() if stage.peak_bytes]
     if peaks:
         table.add_row("peak memory", f"{max(peaks) / 2**30:.2f} GiB")
     console.print(table, highlight=False)
@@ -149,11 +115,11 @@ def print_report(report: Report, output: Path, console: Console) -> None:
         console.print(f"not registered: {name}: {why}", style="yellow", markup=False, highlight=False)
     if len(left_out) > 10:
         console.print(f"... and {len(left_out) - 10} more, see report.json", style="yellow", highlight=False)
-    if report.models:
+    if report.models and report.images_folder:
         console.print("\nlook at it:", highlight=False)
         for command in (
-            f"xdg-open {_typed(output / 'report.html')}",
-            f"desdis-match export --model {_typed(output / 'sparse' / '0')} --format nerfstudio "
+            f"xdg-open {_typed(folder.page)}",
+            f"desdis-match export --model {_typed(folder.model())} --format nerfstudio "
             f"--output {_typed(output)} --images {_typed(Path(report.images_folder))}",
         ):
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
@@ -167,17 +133,18 @@ def _typed(path: Path) -> str:
 
 def make_report(
     images_dir: Path,
-    output: Path,
-    models: list[pycolmap.Reconstruction],
+    folder: RunFolder,
+    models: Sequence[pycolmap.Reconstruction],
     usage: StageUsage,
     configuration: Config,
     min_num_inliers: int,
 ) -> Report:
-    """Gather what the stages left behind in `output`.
+    """Gather what the stages left behind in `folder`.
 
-    configuration: of the whole run, kept as it is; min_num_inliers: of a verified pair.
+    models: largest first. configuration: of the whole run, kept as it is. min_num_inliers: of a verified
+    pair.
     """
-    diagnosis = starvation(output / "database.db", models, min_num_inliers)
+    diagnosis = starvation(folder.database, models, min_num_inliers)
     images = {
         record.name: ImageReport(
             keypoints=record.num_keypoints,
@@ -188,26 +155,44 @@ def make_report(
         )
         for record in diagnosis.images
     }
-    unusable = unusable_images(images_dir, output / "features.h5")
-    images |= {name: ImageReport(0, 0, 0, False, f"it {why}") for name, why in unusable.items()}
+    images |= unusable_reports(images_dir, folder)
     return Report(
         images_folder=str(images_dir.resolve()),
-        configuration=configuration,
+        configuration=json.loads(json.dumps(configuration, default=str)),  # paths become text
         versions=versions(),
         stages=usage.stages,
-        counts={
-            "images": len(images),
-            "usable": len(diagnosis.images),
-            "keypoints": sum(image.keypoints for image in images.values()),
-            "pairs": diagnosis.num_pairs,
-            "matched_pairs": diagnosis.num_matched_pairs,
-            "matches": sum(image.matches for image in images.values()) // 2,
-            "verified_pairs": diagnosis.num_verified_pairs,
-            "verified_matches": sum(image.verified_matches for image in images.values()) // 2,
-            "components": len(diagnosis.components),
-            "models": len(models),
-        },
-        models=tuple(asdict(model_summary(model)) for model in models),
+        counts=Counts(
+            images=len(images),
+            usable=len(diagnosis.images),
+            keypoints=sum(image.keypoints for image in images.values()),
+            pairs=diagnosis.num_pairs,
+            matched_pairs=diagnosis.num_matched_pairs,
+            matches=sum(image.matches for image in images.values()) // 2,
+            verified_pairs=diagnosis.num_verified_pairs,
+            verified_matches=sum(image.verified_matches for image in images.values()) // 2,
+            components=len(diagnosis.components),
+            models=len(models),
+        ),
+        models=tuple(model_summary(model) for model in models),
+        cameras=camera_reports(models[0]) if models else (),
         images=dict(sorted(images.items())),
         diagnosis=None if models else diagnosis.explanation,
     )
+
+
+def unusable_reports(images_dir: Path, folder: RunFolder) -> dict[str, ImageReport]:
+    """Photos below `images_dir` that features could not be taken of, by name."""
+    unusable = unusable_images(images_dir, folder.features)
+    return {name: ImageReport(why=f"it {why}") for name, why in unusable.items()}
+
+
+def camera_reports(model: pycolmap.Reconstruction) -> tuple[CameraReport, ...]:
+    """The cameras of a model, that of most photos first."""
+    taken = Counter(image.camera_id for image in model.images.values() if image.has_pose)
+    return tuple(_camera(model.cameras[camera_id], count) for camera_id, count in taken.most_common())
+
+
+def _camera(camera: pycolmap.Camera, count: int) -> CameraReport:
+    names = [name.strip() for name in camera.params_info.split(",")] if camera.params_info else []
+    params = dict(zip(names, map(float, camera.params), strict=True))
+    return CameraReport(camera.model.name, camera.width, camera.height, params, count)

@@ -176,8 +176,8 @@ def test_damaged_images_are_named_counted_and_left_out(scene_folder: Path, tmp_p
     cv2.imwrite(str(images / "tiny.png"), np.zeros((1, 1), np.uint8))
     cv2.imwrite(str(images / "black.png"), np.zeros((300, 400), np.uint8))
     result = reconstruct(config(images, tmp_path / "out"))
-    assert result.report.counts["images"] == 11
-    assert result.report.counts["usable"] == 6
+    assert result.report.counts.images == 11
+    assert result.report.counts.usable == 6
     assert len(result.models[0].reg_image_ids()) == 6
     reasons = {name: image.why for name, image in result.report.images.items() if image.why}
     assert set(reasons) == {"empty.jpg", "noise.png", "cut.jpg", "tiny.png", "black.png"}

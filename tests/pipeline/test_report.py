@@ -6,16 +6,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from desdis_match.pipeline.report import Report, print_report, versions
+from desdis_match.pipeline.report import print_report, versions
+from desdis_match.storage.report_file import Report
 from desdis_match.support import versions as installed
+from desdis_match.types import ModelSummary
 
 
 def printed_commands(images: Path, output: Path) -> list[str]:
     """The commands that look at the model."""
-    names = ("num_registered", "num_points", "num_observations", "mean_track_length")
-    model = dict.fromkeys((*names, "mean_reprojection_error"), 1.0)
-    counts = dict.fromkeys(("images", "usable", "pairs", "verified_pairs", "verified_matches"), 1)
-    report = Report(str(images), {}, {}, {}, counts, (model,), {}, None)
+    report = Report(images_folder=str(images), models=(ModelSummary(1, 1, 1, 1.0, 1.0),))
     text = io.StringIO()
     print_report(report, output, Console(file=text, width=60))
     return [line.strip() for line in text.getvalue().split("look at it:\n")[1].splitlines()]

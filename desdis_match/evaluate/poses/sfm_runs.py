@@ -24,6 +24,8 @@ from ...photos.cameras import CameraConfig, assign_cameras, read_photo_info
 from ...photos.images import list_images, open_header, stored_size
 from ...pipeline import RunConfig
 from ...pipeline.reconstruct import ReconstructConfig, reconstruct
+from ...storage.report_file import Report
+from ...storage.run_folder import RunFolder
 from ...support.files import canonical_json
 from ..results import plain, write_atomically
 from .ground_truth import Truth
@@ -67,9 +69,15 @@ def reuse_features(source: Path, target: Path) -> None:
     They do not depend on the cameras, and their stages check that they were made as asked. The seconds that
     they took come along.
     """
-    for name in ("features.h5", "pairs.txt", "matches.h5", ".usage.json"):
-        if (source / name).is_file() and not (target / name).exists():
-            write_atomically(target / name, (source / name).read_bytes())
+    old, new = RunFolder(source), RunFolder(target)
+    for before, here in (
+        (old.features, new.features),
+        (old.pairs, new.pairs),
+        (old.matches, new.matches),
+        (old.usage, new.usage),
+    ):
+        if before.is_file() and not here.exists():
+            write_atomically(here, before.read_bytes())
 
 
 def run_ours(
@@ -84,13 +92,13 @@ def run_ours(
         model = reconstruct(config).models[0]
     except NoModelError as error:
         model, notes = None, (str(error),)
-    report = json.loads((output / "report.json").read_text(encoding="utf-8"))
-    usable = [i for i in report["images"].values() if i["keypoints"]]
+    report = Report.load(RunFolder(output).report)
+    usable = [image.keypoints for image in report.images.values() if image.keypoints]
     return Run(
         model,
-        float(np.mean([i["keypoints"] for i in usable])) if usable else 0.0,
-        int(report["counts"]["verified_matches"]),
-        {name: float(stage["seconds"]) for name, stage in report["stages"].items()},
+        float(np.mean(usable)) if usable else 0.0,
+        report.counts.verified_matches,
+        {name: stage.seconds for name, stage in report.stages.items()},
         notes,
     )
 
@@ -99,8 +107,6 @@ def run_pycolmap_sift(
     images: Path, output: Path, max_size: int, max_keypoints: int, mapping: MapConfig, affine: bool = False
 ) -> Run:
     """COLMAP's SIFT, exhaustive matching and verification on the CPU, then the same mapper as ours."""
-    import cv2  # noqa: F401 - before pycolmap, as colmap.py does
-
     from ...colmap.log import log_to
     from ...support.native import pycolmap
 
@@ -115,12 +121,13 @@ def run_pycolmap_sift(
     }
     if mode != pycolmap.CameraMode.SINGLE:  # stored runs with one camera remain valid without
         options["camera_mode"] = mode.name
-    done, database = output / "run.json", output / "database.db"
+    folder, done = RunFolder(output), output / "run.json"
+    database = folder.database
     output.mkdir(parents=True, exist_ok=True)
     if done.is_file():
         record = json.loads(done.read_text(encoding="utf-8"))
         if canonical_json(record["options"]) == canonical_json(plain(options)):
-            models = read_models(output / "sparse")
+            models = read_models(folder.sparse)
             return Run(
                 models[0] if models else None,
                 record["num_keypoints"],
@@ -128,7 +135,7 @@ def run_pycolmap_sift(
                 record["seconds"],
             )
         done.unlink()
-    for old in output.glob("database.db*"):
+    for old in output.glob(f"{database.name}*"):
         old.unlink()
     seconds = {}
     cameras = mapping.cameras
@@ -138,7 +145,7 @@ def run_pycolmap_sift(
     extraction = pycolmap.FeatureExtractionOptions(max_image_size=max_size or -1, use_gpu=False)
     extraction.sift.max_num_features = max_keypoints
     extraction.sift.estimate_affine_shape = affine
-    with log_to(output / "colmap.log"):
+    with log_to(folder.log):
         pycolmap.set_random_seed(mapping.seed)
         start = time.perf_counter()
         pycolmap.extract_features(
@@ -154,7 +161,7 @@ def run_pycolmap_sift(
         pycolmap.match_exhaustive(database, device=pycolmap.Device.cpu)
         seconds["match"] = time.perf_counter() - start
     start = time.perf_counter()
-    models = run_mapping(database, images, output / "sparse", mapping, log_path=output / "colmap.log")
+    models = run_mapping(database, images, folder.sparse, mapping, log_path=folder.log)
     seconds["map"] = time.perf_counter() - start
     with pycolmap.Database.open(database) as opened:
         keypoints = opened.num_keypoints() / max(1, opened.num_images())
