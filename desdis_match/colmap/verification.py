@@ -74,6 +74,15 @@ def verify(
     return Verification(len(rows), len(verified), sum(verified))
 
 
+def verified_pairs(database_path: Path, min_num_inliers: int) -> set[frozenset[str]]:
+    """Names of the pairs of a database whose two-view geometry has enough inliers."""
+    with connect(database_path) as connection:
+        names = dict(connection.execute("SELECT image_id, name FROM images"))
+        query = "SELECT pair_id FROM two_view_geometries WHERE rows >= ?"
+        found = [pycolmap.pair_id_to_image_pair(i) for (i,) in connection.execute(query, (min_num_inliers,))]
+    return {frozenset((names[image_id0], names[image_id1])) for image_id0, image_id1 in found}
+
+
 def _verify_rest(database_path: Path, config: VerifyConfig, seed: int, workers: int) -> None:
     """Verify the pairs that have matches and no two-view geometry yet, in the order of their ids."""
     with connect(database_path) as connection:

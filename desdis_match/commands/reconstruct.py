@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from ..pipeline.pairing import settle_pairs
 from ..pipeline.reconstruct import ReconstructConfig, default_output, reconstruct
 from ..pipeline.report import print_report
 from ..support.progress import set_verbosity
@@ -18,6 +19,10 @@ def main(argv: Sequence[str]) -> int:
     set_verbosity(config.verbose, config.quiet)
     if config.output is None and not config.quiet and not config.json:
         print(f"results go to {default_output(config.images)}")
+    if not config.quiet and not config.json:
+        chosen = settle_pairs(config.images, config.pairs)
+        if chosen.why:
+            print(f"pairs: {chosen.config.pairs} ({chosen.why})")
     result = reconstruct(config)
     if config.json:
         print(result.report.to_json())

@@ -12,6 +12,7 @@ from ..errors import NoModelError
 from ..features.extract import ExtractConfig
 from ..matching.match import MatchConfig
 from ..pipeline import PairsConfig, RunConfig, alone_in, extract, make_folder, map_images, match, pairs
+from ..pipeline.pairing import pairs_by_way
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import MatchFile
 from ..storage.run_folder import RunFolder
@@ -80,6 +81,8 @@ class PairsCommand:
     """Its images are paired."""
     output: Path = Path("pairs.txt")
     """The file to write: `a b` a line."""
+    images: Path | None = None
+    """Folder of the photos: for GPS positions, and for `auto` to look at."""
     config: PairsConfig = field(default_factory=PairsConfig)
     talk: Talk = field(default_factory=Talk)
 
@@ -88,9 +91,10 @@ def main_pairs(argv: Sequence[str]) -> int:
     """`desdis-match pairs`."""
     command = parse(PairsCommand, argv, "pairs")
     set_verbosity(command.talk.verbose, command.talk.quiet)
-    path = pairs(command.features, command.output, command.config)
-    with open(path, encoding="utf-8") as file:
-        command.talk.say(f"{path}: {sum(1 for _ in file)} pairs")
+    path = pairs(command.features, command.output, command.config, images=command.images)
+    counts = pairs_by_way(path)
+    brought = ", ".join(f"{way} {num}" for way, num in counts.items())
+    command.talk.say(f"{path}: {sum(counts.values())} pairs ({brought})")
     return 0
 
 

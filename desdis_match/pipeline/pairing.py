@@ -1,78 +1,156 @@
-"""Stage pairs: images of a features.h5 -> pairs.txt."""
+"""Stage pairs: images of a features.h5 -> pairs.txt, and beside it pairs.json: what each way brought."""
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..matching.pairs import Pair, exhaustive_pairs, pairs_from_file, sequential_pairs, write_pairs
+from ..matching.pairs import (
+    Pair,
+    PairsConfig,
+    PhotoSet,
+    check_ways,
+    choose_way,
+    joined_pairs,
+    write_pairs,
+)
+from ..photos.gps import earth_centred, read_positions
+from ..photos.images import list_images, read_header
 from ..storage.features_file import FeatureFile
+from ..support.files import Config, atomic_path, canonical_json
+from ..support.workers import available_cores
+from .resume import digest, fingerprint
 
 log = logging.getLogger(__name__)
 
-MAX_EXHAUSTIVE = 300
-"""Images up to which every pair is matched: 44,850 pairs of 37 ms (8000 keypoints, two cores)."""
+SIZES_READ = 50
+"""Photos whose sizes say whether all are one camera's."""
 
 
 @dataclass(frozen=True)
-class PairsConfig:
-    """Which images are matched with which."""
+class ChosenWay:
+    """What will be matched with what, settled before any feature is extracted."""
 
-    pairs: Literal["auto", "exhaustive", "sequential"] = "auto"
-    """auto: exhaustive up to 300 images, sequential beyond."""
-    overlap: int = 10
-    """Sequential pairs: each image with this many that follow it by name (frame_2 before frame_10), and with
-    those 16, 32, ... on."""
-    loop: bool = False
-    """Sequential pairs: the last images are followed by the first."""
-    pairs_file: Path | None = None
-    """Pairs from a file instead, `a b` a line."""
+    config: PairsConfig  # never auto
+    why: str  # in words; empty where the user chose
 
 
-def pairs(features: Path, output: Path, config: PairsConfig | None = None) -> Path:
-    """Images of a features.h5 -> pairs.txt at `output`."""
+def settle_pairs(images: Path, config: PairsConfig) -> ChosenWay:
+    """Look at the photos below `images` for what `auto` means there; what the user chose stays as it is.
+
+    Raises InputError for a way that there is not.
+    """
+    check_ways(config)
+    if config.ways != ("auto",):
+        return ChosenWay(config, "")
+    names = list_images(images)
+    some = [names[i] for i in np.linspace(0, len(names) - 1, min(SIZES_READ, len(names))).astype(int)]
+    headers = [read_header(images / name) for name in some]
+    one_size = len({header.size for header in headers if header is not None}) <= 1
+    pairs, why = choose_way(names, read_positions(images, names, available_cores()), one_size)
+    return ChosenWay(replace(config, pairs=pairs), why)
+
+
+def pairs(
+    features: Path, output: Path, config: PairsConfig | None = None, *, images: Path | None = None
+) -> Path:
+    """Images of a features.h5 -> pairs.txt at `output`.
+
+    images: the folder of photos, for GPS positions and for what `auto` looks at; without it there are none.
+    The file is kept where it was made by just this.
+    """
     config = config or PairsConfig()
+    if images is not None:
+        config = settle_pairs(images, config).config
     with FeatureFile(features) as file:
         names = file.names()
-        left_out = file.left_out() if config.pairs_file else {}
-    chosen = choose_pairs(names, config, left_out)
-    return write_pairs(output, chosen)
+        placed = _positions(images, names) if "spatial" in config.ways else {}
+        made_by = {
+            "pairs": asdict(config),
+            "features": fingerprint(features),
+            "positions": digest({name: list(place) for name, place in placed.items()}),
+            "file": None if config.pairs_file is None else digest(_text(config.pairs_file)),
+        }
+        beside = _beside(output)
+        if _is_made_by(beside, output, made_by):
+            return output
+        photos = PhotoSet(names, file.best_descriptors, placed, file.left_out(), output.parent)
+        by_way = _choose(photos, config)
+        beside.unlink(missing_ok=True)
+        write_pairs(output, [pair for found in by_way.values() for pair in found])
+    counts = {way: len(found) for way, found in by_way.items()}
+    with atomic_path(beside) as temporary:
+        record = {"made_by": made_by, "ways": counts, "written": digest(_text(output))}
+        temporary.write_text(canonical_json(record), encoding="utf-8")
+    return output
 
 
 def choose_pairs(names: Sequence[str], config: PairsConfig, left_out: Iterable[str] = ()) -> list[Pair]:
-    """Pairs of `names` by the configuration. Raises InputError for fewer than two images.
+    """Pairs of `names` by a way that needs no more than names. Raises InputError for fewer than two images.
 
     left_out: images that could not be used; pairs of a file that name one are left out too, with a warning.
     """
-    if config.pairs_file is not None:
-        useless = set(left_out).difference(names)
-        listed = pairs_from_file(config.pairs_file, [*names, *useless])
-        chosen = [pair for pair in listed if useless.isdisjoint(pair)]
-        if len(chosen) < len(listed):
-            named = sorted(useless.intersection(name for pair in listed for name in pair))
-            log.warning(
-                "%d of the %d pairs of %s are left out: they name images that cannot be used (%s)",
-                len(listed) - len(chosen),
-                len(listed),
-                config.pairs_file,
-                ", ".join(named[:3]) + (", ..." if len(named) > 3 else ""),
-            )
-        return chosen
-    if len(names) < 2:
+    by_way = _choose(PhotoSet(names, left_out=left_out), config)
+    return [pair for found in by_way.values() for pair in found]
+
+
+def _choose(photos: PhotoSet, config: PairsConfig) -> dict[str, list[Pair]]:
+    check_ways(config)
+    if config.ways == ("auto",):
+        way, why = choose_way(photos.names, (), False)
+        log.info("pairs: %s (%s)", way, why)
+        config = replace(config, pairs=way)
+    if len(photos.names) < 2 and config.ways != ("file",):
         raise InputError(
-            f"a reconstruction needs two usable images or more; there is {len(names)}: {', '.join(names)}"
+            f"a reconstruction needs two usable images or more; there is {len(photos.names)}: "
+            f"{', '.join(photos.names)}"
         )
-    if config.pairs == "exhaustive" or (config.pairs == "auto" and len(names) <= MAX_EXHAUSTIVE):
-        return exhaustive_pairs(names)
-    if config.pairs == "auto":
-        log.warning(
-            "%d images: matching each with the %d that follow it by name; where the names are no sequence, "
-            "use --pairs exhaustive or --pairs-file",
-            len(names),
-            config.overlap,
+    return joined_pairs(photos, config)
+
+
+def pairs_by_way(pairs_path: Path) -> dict[str, int]:
+    """How many pairs each way brought, in the order of pairs.txt; empty where nothing says so."""
+    beside = _beside(pairs_path)
+    return json.loads(beside.read_text(encoding="utf-8"))["ways"] if beside.is_file() else {}
+
+
+def _positions(images: Path | None, names: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
+    """(3,) metres of the photos that have a GPS position; heights count where all of these have one."""
+    if images is None:
+        raise InputError("pairs by GPS need the photos; give their folder with --images")
+    found = read_positions(images, names, available_cores())
+    if any(place.altitude is None for place in found.values()):
+        found = {name: replace(place, altitude=None) for name, place in found.items()}
+    return dict(zip(found, earth_centred(found.values()), strict=True))
+
+
+def _beside(output: Path) -> Path:
+    return output.with_suffix(".json")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):  # reading it says what is wrong
+        return ""
+
+
+def _is_made_by(beside: Path, output: Path, made_by: Config) -> bool:
+    """Whether pairs.txt is what this stage wrote, by the same choice from the same photos."""
+    if not beside.is_file() or not output.is_file():
+        return False
+    try:
+        record = json.loads(beside.read_text(encoding="utf-8"))
+        return (
+            canonical_json(record["made_by"]) == canonical_json(made_by)
+            and digest(_text(output)) == record["written"]
         )
-    return sequential_pairs(names, config.overlap, quadratic=True, loop=config.loop)
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -7,6 +7,7 @@ report.html and colmap.log. The same command again goes on where a killed run wa
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +31,10 @@ from . import (
     pairs,
 )
 from .mapping import map_models
+from .pairing import settle_pairs
 from .report import StageUsage, make_report
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,9 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
         return usage.of(name, so_far)
 
     inputs = {"masks": config.masks, "keypoints": config.keypoints}
+    chosen = settle_pairs(config.images, config.pairs)
+    if chosen.why:
+        log.info("pairs: %s (%s)", chosen.config.pairs, chosen.why)
     with stage("extract", extract=asdict(config.extract), **inputs):
         extract(
             config.images,
@@ -101,7 +108,7 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
             overwrite=True,
         )
     with stage("pairs", pairs=asdict(config.pairs)):
-        pairs(folder.features, folder.pairs, config.pairs)
+        pairs(folder.features, folder.pairs, chosen.config, images=config.images)
     with stage("match", match=asdict(config.match)):
         match(folder.features, folder.pairs, folder.matches, config.match, run=config.run, overwrite=True)
     with stage("map", map=asdict(config.map)):

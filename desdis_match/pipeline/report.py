@@ -8,6 +8,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,17 @@ from rich.table import Table
 from .. import __version__
 from ..colmap.diagnosis import starvation
 from ..colmap.mapping import model_summary
-from ..storage.report_file import CameraReport, Counts, ImageReport, Report, StageReport
+from ..colmap.verification import verified_pairs
+from ..matching.pairs import pairs_from_file
+from ..storage.features_file import FeatureFile
+from ..storage.report_file import CameraReport, Counts, ImageReport, Report, StageReport, WayReport
 from ..storage.run_folder import RunFolder
 from ..support.files import Config, atomic_path, canonical_json
 from ..support.native import pycolmap
 from ..support.resources import measured
 from ..support.versions import installed_version
 from .extraction import unusable_images
+from .pairing import pairs_by_way
 
 PACKAGES = ("torch", "kornia", "pycolmap", "opencv-python", "onnxruntime", "faiss-cpu", "numpy", "h5py")
 """Whose versions can change a result."""
@@ -103,6 +108,9 @@ def print_report(report: Report, output: Path, console: Console) -> None:
         "verified pairs",
         f"{counts.verified_pairs:,} of {counts.pairs:,}, {counts.verified_matches:,} matches",
     )
+    if len(report.ways) > 1:
+        brought = (f"{way} {found.verified:,} of {found.pairs:,}" for way, found in report.ways.items())
+        table.add_row("brought by", ", ".join(brought))
     seconds = ", ".join(f"{name} {stage.seconds:.1f}" for name, stage in report.stages.items())
     total = sum(stage.seconds for stage in report.stages.values())
     table.add_row("seconds", f"{total:.1f}: {seconds}")
@@ -173,6 +181,7 @@ def make_report(
             components=len(diagnosis.components),
             models=len(models),
         ),
+        ways=_way_reports(folder, min_num_inliers),
         models=tuple(model_summary(model) for model in models),
         cameras=camera_reports(models[0]) if models else (),
         images=dict(sorted(images.items())),
@@ -184,6 +193,19 @@ def unusable_reports(images_dir: Path, folder: RunFolder) -> dict[str, ImageRepo
     """Photos below `images_dir` that features could not be taken of, by name."""
     unusable = unusable_images(images_dir, folder.features)
     return {name: ImageReport(why=f"it {why}") for name, why in unusable.items()}
+
+
+def _way_reports(folder: RunFolder, min_num_inliers: int) -> dict[str, WayReport]:
+    counts = pairs_by_way(folder.pairs)
+    if not counts:
+        return {}
+    verified = verified_pairs(folder.database, min_num_inliers)
+    with FeatureFile(folder.features) as features:
+        listed = iter(pairs_from_file(folder.pairs, features.names()))
+    return {
+        way: WayReport(num, sum(frozenset(pair) in verified for pair in islice(listed, num)))
+        for way, num in counts.items()
+    }
 
 
 def camera_reports(model: pycolmap.Reconstruction) -> tuple[CameraReport, ...]:

@@ -156,6 +156,21 @@ class FeatureFile(H5Reader):
             image_size=self.image_size(name),
         )
 
+    def best_descriptors(self, name: str, num: int) -> NDArray[np.float32]:
+        """(<= num, D) of the keypoints with the highest scores, best first, without reading the others."""
+        group = self._group(name)
+        if "descriptors" not in group:
+            raise InputError(f"{self.path}: {group.name} has no descriptors; extract features first")
+        scores = self._column(group, "scores", self.num_keypoints(name), 1.0)
+        rows = np.argsort(-scores, kind="stable")[:num]
+        stored = group["descriptors"]
+        if len(rows) and (np.diff(rows) == 1).all():  # ours are in this order
+            part = stored[:, rows[0] : rows[-1] + 1]
+        else:
+            part = self._array(group, "descriptors")[:, rows]
+        found = np.ascontiguousarray(part.T, dtype=np.float32)
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+
     def _scales(self, group: h5py.Group, num: int) -> NDArray[np.float32]:
         """The patch's radii (N,); files that are not ours, hloc's for one, hold sigmas."""
         if "format" in self.file().attrs:

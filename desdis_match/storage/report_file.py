@@ -62,6 +62,14 @@ class CameraReport:
 
 
 @dataclass(frozen=True)
+class WayReport:
+    """What a way of choosing pairs brought that no way before it did."""
+
+    pairs: int = 0
+    verified: int = 0
+
+
+@dataclass(frozen=True)
 class Report:
     """report.json."""
 
@@ -70,6 +78,7 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, StageReport] = field(default_factory=dict)  # in the order they ran
     counts: Counts = field(default_factory=Counts)
+    ways: Mapping[str, WayReport] = field(default_factory=dict)  # of choosing pairs
     models: tuple[ModelSummary, ...] = ()  # largest first
     cameras: tuple[CameraReport, ...] = ()  # of the largest model
     images: Mapping[str, ImageReport] = field(default_factory=dict)

@@ -6,7 +6,6 @@ import pytest
 
 from desdis_match.errors import InputError
 from desdis_match.matching.pairs import (
-    PAIRS,
     REUSE,
     exhaustive_pairs,
     pairs_from_file,
@@ -15,8 +14,6 @@ from desdis_match.matching.pairs import (
     write_pairs,
 )
 from desdis_match.pipeline.pairing import PairsConfig, choose_pairs
-
-LETTERS = list("abcdef")
 
 
 def joined(pairs):
@@ -53,11 +50,6 @@ def test_a_loop_joins_the_end_to_the_start_once():
 def test_overlap_must_be_positive():
     with pytest.raises(InputError, match="overlap is 0"):
         sequential_pairs("abc", 0)
-
-
-def test_registered_ways_need_only_names():
-    for way in PAIRS.values():
-        assert ("a", "b") in way(LETTERS)
 
 
 def test_reuse_order_keeps_the_pairs_and_seldom_loads():

@@ -1,74 +1,38 @@
-"""Which images are matched with which: pairs of names, each unordered pair once, never an image with itself.
-
-`PAIRS` names the ways that need only the list of names; ways that need more (an image retrieval index, GPS
-positions) take their place in it as functions that are given what they need.
-"""
+"""Pairs from and to a file of `a b` lines."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from itertools import combinations
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import InputError
-from ..support.files import atomic_path
+from ...errors import InputError
+from ...support.files import atomic_path
+from .base import Pair, PairsConfig, PhotoSet
 
-Pair = tuple[str, str]
-
-REUSE = 16
-"""Images at a side of a block of pairs that are matched together (`reuse_order`)."""
+log = logging.getLogger(__name__)
 
 
-def exhaustive_pairs(names: Sequence[str]) -> list[Pair]:
-    """Every image with every other, in the order of `names`."""
-    return list(combinations(names, 2))
+def listed(photos: PhotoSet, config: PairsConfig) -> list[Pair]:
+    """The way `file`: the pairs of `config.pairs_file`.
 
-
-def sequential_pairs(
-    names: Sequence[str], overlap: int = 10, quadratic: bool = False, loop: bool = False
-) -> list[Pair]:
-    """Each image with the next `overlap` ones of the sorted names, as a video's frames.
-
-    Numbers in names are sorted by their value: frame_2 comes before frame_10.
-    `quadratic` adds those at distances 2**k beyond (k up to `overlap`, as COLMAP does), `loop` joins the end
-    to the start.
+    Those that name an image that could not be used are left out, with a warning.
     """
-    if overlap < 1:
-        raise InputError(f"overlap is {overlap}; it must be at least 1")
-    names = sorted(names, key=_natural)
-    steps = set(range(1, overlap + 1))
-    if quadratic:
-        steps |= {2**k for k in range(overlap + 1) if 2**k < len(names)}
-    found: dict[Pair, None] = {}
-    for i, name in enumerate(names):
-        for step in sorted(steps):
-            j = i + step
-            if loop:
-                j %= len(names)
-            if j < len(names) and j != i:
-                found.setdefault((name, names[j]) if i < j else (names[j], name))
-    return list(found)
-
-
-def _natural(name: str) -> tuple[list[str | int], str]:
-    """Sorts numbers in names by value; the name itself decides between 1 and 01."""
-    parts = re.split(r"([0-9]+)", name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
-
-
-def reuse_order(pairs: Sequence[Pair]) -> list[Pair]:
-    """The same pairs in an order in which one has to hold 2 * REUSE images, yet seldom loads one again.
-
-    Exhaustive pairs row by row load an image a pair; in blocks of REUSE x REUSE images, one for 8 pairs.
-    """
-    place = {name: i for i, name in enumerate(dict.fromkeys(name for pair in pairs for name in pair))}
-
-    def block(pair: Pair) -> tuple[int, int, int, int]:
-        i, j = place[pair[0]], place[pair[1]]
-        return i // REUSE, j // REUSE, i, j
-
-    return sorted(pairs, key=block)
+    if config.pairs_file is None:
+        raise InputError("--pairs file needs the file; give it with --pairs-file")
+    useless = set(photos.left_out).difference(photos.names)
+    found = pairs_from_file(config.pairs_file, [*photos.names, *useless])
+    chosen = [pair for pair in found if useless.isdisjoint(pair)]
+    if len(chosen) < len(found):
+        named = sorted(useless.intersection(name for pair in found for name in pair))
+        log.warning(
+            "%d of the %d pairs of %s are left out: they name images that cannot be used (%s)",
+            len(found) - len(chosen),
+            len(found),
+            config.pairs_file,
+            ", ".join(named[:3]) + (", ..." if len(named) > 3 else ""),
+        )
+    return chosen
 
 
 def pairs_from_file(path: str | Path, names: Iterable[str] | None = None) -> list[Pair]:
@@ -113,12 +77,6 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> Path:
             f"{path} cannot be written ({error.strerror or error}); give another with --output"
         ) from error
     return path
-
-
-PAIRS: dict[str, Callable[..., list[Pair]]] = {
-    "exhaustive": exhaustive_pairs,
-    "sequential": sequential_pairs,
-}
 
 
 def _splits(line: str, known: set[str]) -> list[Pair]:

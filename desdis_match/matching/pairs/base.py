@@ -1,0 +1,87 @@
+"""What a way of choosing pairs is given, and what it gives: each unordered pair once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ...types import Float32
+
+Pair = tuple[str, str]
+
+REUSE = 16
+"""Images at a side of a block of pairs that are matched together (`reuse_order`)."""
+
+
+@dataclass(frozen=True)
+class PairsConfig:
+    """Which images are matched with which."""
+
+    pairs: str = "auto"
+    """exhaustive, sequential, retrieval, spatial, file, or several joined: spatial+retrieval. auto: up to 150
+    images exhaustive; beyond, spatial+retrieval where most have GPS, sequential+retrieval where they are the
+    numbered frames of one camera, else retrieval."""
+    partners: int = 20
+    """Retrieval, spatial: images that an image is matched with, at most or nearly so."""
+    radius: float | None = None
+    """Spatial: farthest distance of a pair, metres; none by default."""
+    overlap: int = 10
+    """Sequential: each image with this many that follow it by name (frame_2 before frame_10), and with those
+    16, 32, ... on; each folder is a sequence of its own."""
+    loop: bool = False
+    """Sequential: the last images are followed by the first."""
+    pairs_file: Path | None = None
+    """File: `a b` a line. Without --pairs these are all."""
+    pairs_seed: int = 0
+    """Retrieval: the same seed gives the same pairs."""
+
+    def __post_init__(self) -> None:
+        if self.partners < 1:
+            raise InputError(f"partners is {self.partners}; it must be at least 1")
+        if self.radius is not None and not self.radius > 0:
+            raise InputError(f"radius is {self.radius}; it must be above 0 metres")
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Names of the ways that are joined."""
+        if self.pairs == "auto" and self.pairs_file is not None:
+            return ("file",)
+        return tuple(dict.fromkeys(self.pairs.split("+")))
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """The images to be paired and what is known of them."""
+
+    names: Sequence[str]  # sorted
+    best_descriptors: Callable[[str, int], Float32] | None = None  # (name, n) -> (<= n, D) unit, best first
+    positions: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # (3,) metres, where known
+    left_out: Iterable[str] = ()  # images that could not be used
+    scratch: Path | None = None  # folder for temporary files; the system's by default
+
+
+Way = Callable[[PhotoSet, PairsConfig], list[Pair]]
+
+
+def ordered(names: Sequence[str], index_pairs: Iterable[tuple[int, int]]) -> list[Pair]:
+    """Pairs of indices into `names` as pairs of names, each once, in the order of the names."""
+    return [(names[i], names[j]) for i, j in sorted({(min(p), max(p)) for p in index_pairs if p[0] != p[1]})]
+
+
+def reuse_order(pairs: Sequence[Pair]) -> list[Pair]:
+    """The same pairs in an order in which one has to hold 2 * REUSE images, yet seldom loads one again.
+
+    Exhaustive pairs row by row load an image a pair; in blocks of REUSE x REUSE images, one for 8 pairs.
+    """
+    place = {name: i for i, name in enumerate(dict.fromkeys(name for pair in pairs for name in pair))}
+
+    def block(pair: Pair) -> tuple[int, int, int, int]:
+        i, j = place[pair[0]], place[pair[1]]
+        return i // REUSE, j // REUSE, i, j
+
+    return sorted(pairs, key=block)
