@@ -33,7 +33,7 @@ RERANK = 256
 RATIO = 0.85
 """Of the ratio test, as matching's default."""
 CHANCE = 2
-"""Matches that photos of different scenes have by chance. Of 373 photos mixed, 3528, 3083, 2491, 2121 and 1980
+"""Matches that photos of different scenes have by chance. Of 373 mixed photos 3528, 3083, 2491, 2121 and 1980
 pairs had more than 0, 1, 2, 3 and 4; in them were 97.9, 97.6, 97.2, 95.1 and 92.6 % of those that verify
 (outside the one scene whose photos have more than 20 partners)."""
 STRONG = 12
