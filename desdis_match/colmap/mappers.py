@@ -1,0 +1,202 @@
+"""COLMAP's ways from a verified database to models: incremental, global and hierarchical mapping.
+
+Each takes a `Job` and returns the models that formed, in no order. `auto` (placing.py) calls them in turn.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Literal, cast
+
+from ..photos.cameras import CameraConfig
+from ..support.native import pycolmap
+from ..support.progress import track
+from .database import copy_database, open_database, remove_database
+from .verification import VerifyConfig
+
+log = logging.getLogger(__name__)
+
+Mapper = Literal["auto", "incremental", "global", "hierarchical"]
+
+
+@dataclass(frozen=True)
+class MapConfig:
+    """From matches to models."""
+
+    cameras: CameraConfig = field(default_factory=CameraConfig)
+    verify: VerifyConfig = field(default_factory=VerifyConfig)
+    mapper: Mapper = "auto"
+    """auto: incremental, and where that leaves out photos that verified pairs join, other ways too, up to a
+    bound; incremental: one image after the other; global: all at once, fast for many images; hierarchical:
+    clusters of images are mapped apart and joined."""
+    fix_intrinsics: bool = False
+    """Keep focal lengths and distortion as given, for calibrated cameras."""
+    min_model_size: int = 3
+    """Registered images that a second or further model needs to be kept."""
+    align: bool = True
+    """Align the observations of the models to a fraction of a pixel on the photos, and adjust the models to
+    them (alignment.py); --no-align leaves that out."""
+    seed: int = 0
+    """The same seed gives the same model."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A database to be mapped, and where."""
+
+    database: Path  # verified; never written to
+    images_dir: Path | None  # for the colours of points
+    scratch: Path  # an existing folder for what comes and goes
+    config: MapConfig
+    threads: int = 1
+
+    def folder(self) -> Path:
+        """A new empty folder in `scratch`."""
+        return Path(mkdtemp(dir=self.scratch))
+
+
+def map_incremental(job: Job, **changes: Any) -> list[pycolmap.Reconstruction]:
+    """One image after the other. changes: options of COLMAP's, by name, wherever they lie."""
+    output = job.folder()
+    options = incremental_options(job.config, job.threads, colours=job.images_dir is not None)
+    _set_everywhere(options, **changes)
+    with _registration_bar(_num_images(job.database)) as (first_pair, next_image):
+        models = pycolmap.incremental_mapping(
+            job.database,
+            job.images_dir or output,
+            output,
+            options,
+            initial_image_pair_callback=first_pair,
+            next_image_callback=next_image,
+        )
+    return list(models.values())
+
+
+def grow(job: Job, model: pycolmap.Reconstruction, **changes: Any) -> pycolmap.Reconstruction:
+    """A new model: `model` with what further images of the database register, all of it adjusted."""
+    start, output = job.folder(), job.folder()
+    model.write_binary(start)
+    options = incremental_options(job.config, job.threads, colours=job.images_dir is not None)
+    options.multiple_models = False
+    _set_everywhere(options, **changes)
+    grown = pycolmap.incremental_mapping(
+        job.database, job.images_dir or output, output, options, input_path=start
+    )
+    return max(grown.values(), key=lambda found: found.num_reg_images(), default=model)
+
+
+def map_global(job: Job, **changes: Any) -> list[pycolmap.Reconstruction]:
+    """Global mapping takes focal lengths for granted, so those not known are found from the view graph first.
+
+    That step writes focal lengths into its database, so it works on a copy. changes: as of map_incremental.
+    """
+    with calibrated(job) as ready:
+        output = job.folder()
+        options = pycolmap.GlobalPipelineOptions(min_model_size=job.config.min_model_size)
+        _set_everywhere(options, random_seed=job.config.seed, num_threads=job.threads, **changes)
+        bundle = options.mapper.bundle_adjustment
+        bundle.refine_focal_length = bundle.refine_extra_params = not job.config.fix_intrinsics
+        if job.images_dir is not None:
+            options.image_path = options.mapper.image_path = str(job.images_dir)
+        return list(
+            pycolmap.global_mapping(ready.database, job.images_dir or output, output, options).values()
+        )
+
+
+@contextmanager
+def calibrated(job: Job) -> Iterator[Job]:
+    """The job on a copy of its database whose unknown focal lengths come from the view graph."""
+    copy = job.folder() / "calibrated.db"
+    copy_database(job.database, copy)
+    try:
+        if not job.config.fix_intrinsics and _has_unknown_focal(copy):
+            options = pycolmap.ViewGraphCalibrationOptions(random_seed=job.config.seed)
+            if not pycolmap.calibrate_view_graph(copy, options):
+                log.warning("focal lengths could not be found from the view graph; EXIF or guesses are used")
+        yield replace(job, database=copy)
+    finally:
+        remove_database(copy)
+
+
+def map_hierarchical(job: Job) -> list[pycolmap.Reconstruction]:
+    """Clusters of images are mapped apart and joined."""
+    output = job.folder()
+    options = pycolmap.HierarchicalPipelineOptions(num_threads=job.threads, num_workers=1)
+    options.incremental_options = incremental_options(
+        job.config, job.threads, colours=job.images_dir is not None
+    )
+    if job.images_dir is not None:
+        options.image_path = str(job.images_dir)
+    return list(
+        pycolmap.hierarchical_mapping(job.database, job.images_dir or output, output, options).values()
+    )
+
+
+MAPPERS: dict[str, Callable[[Job], list[pycolmap.Reconstruction]]] = {
+    "incremental": map_incremental,
+    "global": map_global,
+    "hierarchical": map_hierarchical,
+}
+
+
+def incremental_options(
+    config: MapConfig, threads: int, colours: bool
+) -> pycolmap.IncrementalPipelineOptions:
+    """COLMAP's options of incremental mapping."""
+    options = pycolmap.IncrementalPipelineOptions(
+        min_model_size=config.min_model_size,
+        extract_colors=colours,
+        ba_refine_focal_length=not config.fix_intrinsics,
+        ba_refine_extra_params=not config.fix_intrinsics,
+    )
+    options.mapper.abs_pose_refine_focal_length = not config.fix_intrinsics
+    options.mapper.abs_pose_refine_extra_params = not config.fix_intrinsics
+    _set_everywhere(options, random_seed=config.seed, num_threads=threads)
+    return options
+
+
+def _set_everywhere(options: Any, **values: Any) -> None:
+    """Set fields of an option object of pycolmap and of those nested in it, wherever they exist."""
+    for name in options.todict(recursive=False):
+        child = getattr(options, name)
+        if name in values:
+            setattr(options, name, values[name])
+        elif hasattr(child, "todict"):
+            _set_everywhere(child, **values)
+
+
+def _has_unknown_focal(database_path: Path) -> bool:
+    with open_database(database_path) as database:
+        return not all(camera.has_prior_focal_length for camera in database.read_all_cameras())
+
+
+def _num_images(database_path: Path) -> int:
+    with open_database(database_path) as database:
+        return database.num_images()
+
+
+@contextmanager
+def _registration_bar(num_images: int) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+    """Callbacks for the first pair and each further image that drive a bar of registered images.
+
+    A model that is given up and begun anew counts again, so the bar stops at its end.
+    """
+    bar = cast(Generator[int, None, None], track(range(num_images), "map", total=num_images, unit="images"))
+    next(bar, None)
+
+    def one() -> None:
+        next(bar, None)
+
+    def two() -> None:
+        one()
+        one()
+
+    try:
+        yield two, one
+    finally:
+        bar.close()

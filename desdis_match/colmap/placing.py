@@ -1,0 +1,210 @@
+"""Mapper `auto`: the incremental mapper and, only where it leaves out photos that verified pairs join, others.
+
+COLMAP's incremental mapper can begin with a pair that gives no depth and end there, and its global one lets
+photos in that nothing holds. So several tries are compared (ranking.py), component by component of the view
+graph, and a later model takes the place of an earlier one only where it stands higher. The number of tries
+falls with the number of photos; each is noted with what it brought and what it took.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..support.native import pycolmap
+from .mappers import Job, calibrated, grow, map_global, map_incremental
+from .merging import join_models
+from .ranking import Standing, held_images, ranked, standing
+from .view_graph import joined_photos
+
+log = logging.getLogger(__name__)
+
+MAX_TRIES = 5
+"""Further tries on a set of photos of up to PHOTOS_OF_ALL_TRIES."""
+
+PHOTOS_OF_ALL_TRIES = 120
+"""A larger set gets fewer tries in proportion, but always one."""
+
+SMALLEST_COMPONENT = 3
+"""Photos that verified pairs join and that may form a model: two photos are left as they are."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try and what it brought."""
+
+    what: str
+    num_photos: int  # that the models of this try hold
+    num_points: int  # that hold up, in its best model
+    seconds: float
+    kept: bool  # a model of it stands, at least for a while
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Models and how they were found."""
+
+    models: list[pycolmap.Reconstruction]  # best first
+    attempts: tuple[Attempt, ...] = ()
+    notes: tuple[str, ...] = ()  # sentences for the report: what else was found out about the photos
+
+
+@dataclass
+class _Search:
+    """The best so far."""
+
+    components: list[frozenset[str]]
+    models: dict[int, list[pycolmap.Reconstruction]] = field(default_factory=dict)  # by component, best first
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def consider(self, what: str, models: Sequence[pycolmap.Reconstruction], seconds: float) -> bool:
+        """Keep what is better than before; returns whether anything is."""
+        kept = False
+        for number, found in self._by_component(models).items():
+            before = self.models.get(number, [])
+            if not before or standing(found[0]) > standing(before[0]):
+                self.models[number] = [*found, *_others(found, before)]
+                kept = True
+            else:
+                self.models[number] = [*before, *_others(before, found)]
+        photos = set().union(*map(held_images, models))
+        best = max(map(standing, models), default=Standing())
+        self.attempts.append(Attempt(what, len(photos), best.num_solid_points, round(seconds, 1), kept))
+        log.info("%s: %d photos, %d points", what, len(photos), best.num_solid_points)
+        return kept
+
+    def _by_component(
+        self, models: Sequence[pycolmap.Reconstruction]
+    ) -> dict[int, list[pycolmap.Reconstruction]]:
+        found: dict[int, list[pycolmap.Reconstruction]] = {}
+        for model in ranked(models):
+            name = model.image(min(model.reg_image_ids())).name
+            number = next((i for i, names in enumerate(self.components) if name in names), -1)
+            found.setdefault(number, []).append(model)
+        return found
+
+    def left_out(self) -> frozenset[str]:
+        """Photos of components large enough that the best model of their component does not hold."""
+        missing: set[str] = set()
+        for number, names in enumerate(self.components):
+            if len(names) >= SMALLEST_COMPONENT:
+                models = self.models.get(number, [])
+                missing |= names - (held_images(models[0]) if models else set())
+        return frozenset(missing)
+
+    def incomplete(self) -> list[int]:
+        """Components with photos left out."""
+        missing = self.left_out()
+        return [i for i, names in enumerate(self.components) if names & missing]
+
+    def result(self) -> list[pycolmap.Reconstruction]:
+        """Best first."""
+        return ranked([model for models in self.models.values() for model in models])
+
+
+def place(job: Job) -> Placing:
+    """Map a verified database in as many ways as it takes; see the head of this file.
+
+    Everything follows from the database and the seed: time is noted, but decides nothing.
+    """
+    components = joined_photos(job.database, job.config.verify.min_num_inliers)
+    search = _Search(components)
+    started = time.monotonic()
+    first = map_incremental(job)
+    search.consider("incremental", first, time.monotonic() - started)
+    if not search.left_out():
+        return Placing(ranked(first), tuple(search.attempts))
+    extended = False
+    for what, attempt in _further(job.config.seed)[: _num_tries(sum(map(len, components)))]:
+        incomplete = search.incomplete()
+        names = sorted(set().union(*(components[i] for i in incomplete)))
+        better = _try(search, what, lambda attempt=attempt, names=names: attempt(job, names))
+        if better or not extended:
+            _extend(search, job)
+            extended = True
+        if not search.left_out():
+            break
+    return Placing(search.result(), tuple(search.attempts))
+
+
+def _num_tries(num_photos: int) -> int:
+    return max(1, min(MAX_TRIES, MAX_TRIES * PHOTOS_OF_ALL_TRIES // max(num_photos, 1)))
+
+
+Try = Callable[[Job, list[str]], list[pycolmap.Reconstruction]]
+
+
+def _further(seed: int) -> list[tuple[str, Try]]:
+    """What comes after the incremental mapper, in this order."""
+
+    def with_seed(job: Job, other: int) -> Job:
+        return replace(job, config=replace(job.config, seed=other))
+
+    def all_at_once(other: int) -> Try:
+        return lambda job, names: map_global(with_seed(job, other), image_names=names)
+
+    def one_by_one(other: int) -> Try:
+        return lambda job, names: map_incremental(
+            with_seed(job, other), image_names=names, min_model_size=MIN_SIZE_OF_OTHER_STARTS
+        )
+
+    def recalibrated(job: Job, names: list[str]) -> list[pycolmap.Reconstruction]:
+        with calibrated(job) as ready:
+            return map_incremental(ready, image_names=names)
+
+    return [
+        ("global, focal lengths from the view graph", all_at_once(seed)),
+        ("incremental, focal lengths from the view graph", recalibrated),
+        (f"global, seed {seed + 1}", all_at_once(seed + 1)),
+        (f"incremental, seed {seed + 1}", one_by_one(seed + 1)),
+        (f"global, seed {seed + 2}", all_at_once(seed + 2)),
+    ][:MAX_TRIES]
+
+
+MIN_SIZE_OF_OTHER_STARTS = 10
+"""COLMAP's own min_model_size: a second start with fewer photos is given up and its photos are free again."""
+
+
+def _try(search: _Search, what: str, run: Callable[[], list[pycolmap.Reconstruction]]) -> bool:
+    """One try; COLMAP's giving up is a result like others."""
+    started = time.monotonic()
+    try:
+        models = run()
+    except (RuntimeError, ValueError, IndexError) as error:
+        log.warning("%s: COLMAP stopped: %s", what, error)
+        models = []
+    return search.consider(what, models, time.monotonic() - started)
+
+
+def _extend(search: _Search, job: Job) -> None:
+    """Join the best model of each incomplete component with its others, and try its left-out photos again."""
+    for number in search.incomplete():
+        models = search.models.get(number, [])
+        if not models:
+            continue
+        best = models[0]
+        if len(models) > 1:
+            started = time.monotonic()
+            joined = join_models(job, best, models[1:])
+            if joined is not None:
+                search.consider("models joined", [joined], time.monotonic() - started)
+                best = search.models[number][0]
+        if not search.components[number] <= held_images(best):
+            fewer = {"abs_pose_min_num_inliers": job.config.verify.min_num_inliers}
+            _try(search, "left-out photos again", lambda best=best: [grow(job, best, **fewer)])
+
+
+def _others(
+    kept: Sequence[pycolmap.Reconstruction], further: Sequence[pycolmap.Reconstruction]
+) -> list[pycolmap.Reconstruction]:
+    """Those of `further` that hold photos which no model before them holds."""
+    seen = set().union(*map(held_images, kept))
+    new = []
+    for model in further:
+        held = held_images(model)
+        if len(held - seen) >= SMALLEST_COMPONENT:
+            new.append(model)
+            seen |= held
+    return new

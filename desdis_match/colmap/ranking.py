@@ -1,0 +1,114 @@
+"""What a model is worth: photos that its points hold, not photos that it lists.
+
+COLMAP calls a model one with three photos and thirteen points. Here a point counts when several photos agree
+on it from different directions, and a photo when it sees enough such points through a camera that can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..support.native import pycolmap
+
+MIN_SOLID_POINTS = 8
+"""Solid points that hold a photo: six fix a pose and a focal length, two more than that check them."""
+
+MAX_ERROR = 4.0
+"""Mean reprojection error of a solid point, pixels: COLMAP's filter_max_reproj_error."""
+
+MIN_ANGLE = np.radians(1.5)
+"""Widest angle between two rays of a solid point: COLMAP's filter_min_tri_angle..."""
+
+MIN_ANGLE_OF_TWO = np.radians(4.0)
+"""...and where only two photos see it, so that no third could disagree."""
+
+FOCAL_RATIO = (0.3, 5.0)
+"""Focal length over long side of a camera that was not known before: from 11 to 180 mm on 35 mm film."""
+
+
+@dataclass(frozen=True, order=True)
+class Standing:
+    """Models compare by it: photos that are held, then photos listed, then solid points."""
+
+    num_held: int = 0
+    num_registered: int = 0
+    num_solid_points: int = 0
+
+
+def standing(model: pycolmap.Reconstruction) -> Standing:
+    """Rate a model."""
+    points = solid_points(model)
+    return Standing(len(_held(model, points)), model.num_reg_images(), len(points))
+
+
+def held_images(model: pycolmap.Reconstruction) -> set[str]:
+    """Names of the photos that see enough solid points."""
+    return _held(model, solid_points(model))
+
+
+def ranked(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
+    """Best first."""
+    return sorted(models, key=standing, reverse=True)
+
+
+def _held(model: pycolmap.Reconstruction, solid: set[int]) -> set[str]:
+    held = set()
+    for image_id in model.reg_image_ids():
+        image = model.image(image_id)
+        seen = sum(point.point3D_id in solid for point in image.get_observation_points2D())
+        if seen >= MIN_SOLID_POINTS and is_possible(model.camera(image.camera_id)):
+            held.add(image.name)
+    return held
+
+
+def is_possible(camera: pycolmap.Camera) -> bool:
+    """Whether a lens can be so: bundle adjustment may leave a focal length near zero or below."""
+    lengths = [camera.params[i] for i in camera.focal_length_idxs()]
+    if camera.has_prior_focal_length:
+        return min(lengths, default=1.0) > 0
+    low, high = (ratio * max(camera.width, camera.height) for ratio in FOCAL_RATIO)
+    return bool(np.isfinite(camera.params).all()) and all(low <= length <= high for length in lengths)
+
+
+def solid_points(model: pycolmap.Reconstruction) -> set[int]:
+    """Ids of the points that hold up: small error, seen from two directions, or surely from three photos."""
+    points = list(model.points3D.items())
+    ids = np.array([point_id for point_id, _ in points], np.int64)
+    places = np.array([point.xyz for _, point in points]).reshape(-1, 3)
+    errors = np.array([point.error for _, point in points])
+    order = np.argsort(ids)
+    rows, rays = [], []
+    for image_id in model.reg_image_ids():
+        image = model.image(image_id)
+        seen = np.unique([point.point3D_id for point in image.get_observation_points2D()]).astype(np.int64)
+        at = order[np.searchsorted(ids, seen, sorter=order)]
+        rows.append(at)
+        rays.append(image.projection_center() - places[at])
+    if not rows:
+        return set()
+    row, ray = np.concatenate(rows), np.concatenate(rays)
+    num_photos = np.bincount(row, minlength=len(ids))
+    widest = _widest_angles(row, ray, len(ids))
+    enough = np.where(num_photos > 2, MIN_ANGLE, MIN_ANGLE_OF_TWO)
+    return set(ids[(errors <= MAX_ERROR) & (num_photos >= 2) & (widest >= enough)].tolist())
+
+
+def _widest_angles(row: NDArray[np.int64], ray: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """(count,) radians: the widest angle of each point's rays with two of them, at least half the true one.
+
+    row: (M,) the point of each ray (M, 3). The two are the first ray and the one furthest from it.
+    """
+    unit = ray / np.maximum(np.linalg.norm(ray, axis=1, keepdims=True), 1e-12)
+    widest = np.zeros(count)
+    first = np.zeros((count, 3))
+    first[row[::-1]] = unit[::-1]
+    for _ in range(2):
+        angle = np.arccos(np.clip((unit * first[row]).sum(1), -1.0, 1.0))
+        np.maximum.at(widest, row, angle)
+        furthest = np.lexsort((angle, row))  # the last of each point has the widest angle
+        first[row[furthest]] = unit[furthest]
+    return widest

@@ -1,0 +1,116 @@
+"""The verified pairs of a database: which photos they join, and whether a model agrees with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ..support.native import pycolmap
+from .database import open_database
+
+Float = NDArray[np.float64]
+
+AGREES_WITHIN = 8.0
+"""Pixels from its epipolar line within which a match agrees with a model: twice the error of verification."""
+
+
+@dataclass(frozen=True)
+class VerifiedPair:
+    """Two photos and their matches that agree with one geometry."""
+
+    image_id0: int
+    image_id1: int
+    matches: NDArray[np.int64]  # (M, 2) keypoints of image 0 and 1
+
+    @property
+    def ids(self) -> tuple[int, int]:
+        """Both, the smaller first."""
+        return min(self.image_id0, self.image_id1), max(self.image_id0, self.image_id1)
+
+
+def verified_pairs(database: pycolmap.Database, min_inliers: int) -> list[VerifiedPair]:
+    """By ids of the pairs."""
+    pair_ids, geometries = database.read_two_view_geometries()
+    pairs = []
+    for pair_id, geometry in sorted(zip(pair_ids, geometries, strict=True), key=lambda item: item[0]):
+        matches = np.asarray(geometry.inlier_matches, np.int64).reshape(-1, 2)
+        if len(matches) >= min_inliers:
+            pairs.append(VerifiedPair(*pycolmap.pair_id_to_image_pair(pair_id), matches))
+    return pairs
+
+
+def components(image_ids: Sequence[int], edges: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Connected components with an edge in them, largest first."""
+    row = {image_id: i for i, image_id in enumerate(image_ids)}
+    ends = np.array([[row[a], row[b]] for a, b in edges], int).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(row), len(row)))
+    _, labels = connected_components(graph, directed=False)
+    members: dict[int, list[int]] = {}
+    for image_id, label in zip(image_ids, labels, strict=True):
+        members.setdefault(int(label), []).append(image_id)
+    return sorted((m for m in members.values() if len(m) > 1), key=len, reverse=True)
+
+
+def joined_photos(database_path: Path, min_inliers: int) -> list[frozenset[str]]:
+    """Names of the photos of each connected component of verified pairs, largest first."""
+    with open_database(database_path) as database:
+        names = {image.image_id: image.name for image in database.read_all_images()}
+        pair_ids, counts = database.read_two_view_geometry_num_inliers()
+    edges = [
+        pycolmap.pair_id_to_image_pair(pair_id)
+        for pair_id, count in zip(pair_ids, counts, strict=True)
+        if count >= min_inliers
+    ]
+    return [frozenset(names[i] for i in members) for members in components(sorted(names), edges)]
+
+
+def agreement(
+    model: pycolmap.Reconstruction, pairs: Sequence[VerifiedPair], database: pycolmap.Database
+) -> dict[tuple[int, int], float]:
+    """Of each pair whose photos are both in the model, the share of matches that agree with its poses."""
+    registered = set(model.reg_image_ids())
+    on_plane = _normalised(model, database)
+    shares = {}
+    for pair in pairs:
+        if pair.image_id0 in registered and pair.image_id1 in registered:
+            points0, focal0 = on_plane(pair.image_id0)
+            points1, focal1 = on_plane(pair.image_id1)
+            from0 = (
+                model.image(pair.image_id1).cam_from_world()
+                * model.image(pair.image_id0).cam_from_world().inverse()
+            )
+            distance = epipolar_distance(from0, points0[pair.matches[:, 0]], points1[pair.matches[:, 1]])
+            shares[pair.ids] = float((distance * min(focal0, focal1) < AGREES_WITHIN).mean())
+    return shares
+
+
+def _normalised(
+    model: pycolmap.Reconstruction, database: pycolmap.Database
+) -> Callable[[int], tuple[Float, float]]:
+    """A function: image id -> its keypoints (N, 2) on the plane z = 1 before the camera, and focal length."""
+
+    @cache
+    def of(image_id: int) -> tuple[Float, float]:
+        camera = model.camera(model.image(image_id).camera_id)
+        keypoints = database.read_keypoints(image_id)[:, :2].astype(np.float64)
+        return np.asarray(camera.cam_from_img(keypoints)).reshape(-1, 2), camera.mean_focal_length()
+
+    return of
+
+
+def epipolar_distance(cam1_from_cam0: pycolmap.Rigid3d, points0: Float, points1: Float) -> Float:
+    """(M,) Sampson distances of matches (M, 2) on the planes z = 1."""
+    x, y, z = cam1_from_cam0.translation / max(np.linalg.norm(cam1_from_cam0.translation), 1e-12)
+    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ cam1_from_cam0.rotation.matrix()
+    rays0, rays1 = (np.column_stack([points, np.ones(len(points))]) for points in (points0, points1))
+    lines1, lines0 = rays0 @ essential.T, rays1 @ essential
+    error = np.abs((rays1 * lines1).sum(1))
+    slopes = (lines1[:, :2] ** 2).sum(1) + (lines0[:, :2] ** 2).sum(1)
+    return error / np.sqrt(np.maximum(slopes, 1e-24))
