@@ -12,13 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-
 from ..support.native import pycolmap
 from .database import connect
 from .verification import VerifyConfig
+from .view_graph import components
 
 Stage = Literal["", "keypoints", "matches", "verified pairs", "connected components", "mapping"]
 
@@ -78,8 +75,8 @@ def starvation(
     checked = _by_images((pair_id, num) for pair_id, num, _ in rows)
     verified = {pair: num for pair, num in checked.items() if num >= min_inliers}
     kinds = Counter(pycolmap.TwoViewGeometryConfiguration(c).name for _, num, c in rows if num >= min_inliers)
-    components = _components(list(names), list(verified))
-    component_of = {image_id: i for i, members in enumerate(components) for image_id in members}
+    joined = components(list(names), list(verified))
+    component_of = {image_id: i for i, members in enumerate(joined) for image_id in members}
     matches_of, inliers_of, checked_of = (_of_image(names, pairs) for pairs in (raw, verified, checked))
     model_of: dict[str, int] = {}
     for number, model in enumerate(models):
@@ -109,7 +106,7 @@ def starvation(
         num_matched_pairs=sum(num > 0 for num in raw.values()),
         num_verified_pairs=len(verified),
         kinds=dict(sorted(kinds.items())),
-        components=tuple(tuple(names[i] for i in members) for members in components),
+        components=tuple(tuple(names[i] for i in members) for members in joined),
         num_registered=len(model_of),
         starved="",
         explanation="",
@@ -138,18 +135,6 @@ def _of_image(names: Iterable[int], pairs: Pairs) -> dict[int, list[int]]:
         for image_id in pair:
             result[image_id].append(num)
     return result
-
-
-def _components(image_ids: Sequence[int], edges: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Connected components with an edge in them, largest first."""
-    row = {image_id: i for i, image_id in enumerate(image_ids)}
-    ends = np.array([[row[a], row[b]] for a, b in edges], int).reshape(-1, 2)
-    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(row), len(row)))
-    _, labels = connected_components(graph, directed=False)
-    members: dict[int, list[int]] = {}
-    for image_id, label in zip(image_ids, labels, strict=True):
-        members.setdefault(int(label), []).append(image_id)
-    return sorted((m for m in members.values() if len(m) > 1), key=len, reverse=True)
 
 
 def _why(image: ImageRecord, matches: int, inliers: int, min_inliers: int, with_model: bool) -> str:
@@ -212,8 +197,8 @@ def _explain(
             )
         return "mapping", (
             f"{d.num_verified_pairs} pairs are verified and connect {largest} of {total} images, but no two "
-            f"of them start a model (the best pair has {best_inliers} inliers): try --mapper global, known "
-            "--camera-params, or photos from places further apart"
+            f"of them start a model (the best pair has {best_inliers} inliers): try known --camera-params, "
+            "more --max-keypoints, or photos from places further apart"
         )
     left_out = total - d.num_registered
     if len(d.components) > 1 or largest < total:
@@ -223,6 +208,6 @@ def _explain(
         )
     return "mapping", (
         f"all {total} images are connected by verified pairs, {models[0].num_reg_images()} of them are in "
-        f"the largest of {len(models)} models and {left_out} in none: try more "
-        "--max-keypoints or --mapper global"
+        f"the best of {len(models)} models and {left_out} in none: try more --max-keypoints, known "
+        "--camera-params, or photos between those that you have"
     )

@@ -42,7 +42,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 
-
 def model_summary(model: pycolmap.Reconstruction) -> ModelSummary:
     """Count a model; the means are 0 where there is no point."""
     num_points = model.num_points3D()

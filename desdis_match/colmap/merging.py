@@ -189,7 +189,7 @@ def _add_photos(result: pycolmap.Reconstruction, moved: pycolmap.Reconstruction)
 
 def _add_camera(result: pycolmap.Reconstruction, camera: pycolmap.Camera) -> int:
     """The id of the same camera in `result`, or of a copy that it gets."""
-    new = pycolmap.Camera(camera)
+    new = pycolmap.Camera(camera.todict())
     if result.exists_camera(camera.camera_id):
         there = result.camera(camera.camera_id)
         if (there.model, there.width, there.height) == (new.model, new.width, new.height) and np.allclose(

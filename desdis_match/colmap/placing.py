@@ -1,4 +1,4 @@
-"""Mapper `auto`: the incremental mapper and, only where it leaves out photos that verified pairs join, others.
+"""Mapper `auto`: the incremental one and, only where it leaves out photos that verified pairs join, others.
 
 COLMAP's incremental mapper can begin with a pair that gives no depth and end there, and its global one lets
 photos in that nothing holds. So several tries are compared (ranking.py), component by component of the view
@@ -12,7 +12,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
+from ..storage.placing_file import Attempt, PlacingRecord
 from ..support.native import pycolmap
 from .mappers import Job, calibrated, grow, map_global, map_incremental
 from .merging import join_models
@@ -32,23 +34,11 @@ SMALLEST_COMPONENT = 3
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One try and what it brought."""
-
-    what: str
-    num_photos: int  # that the models of this try hold
-    num_points: int  # that hold up, in its best model
-    seconds: float
-    kept: bool  # a model of it stands, at least for a while
-
-
-@dataclass(frozen=True)
 class Placing:
     """Models and how they were found."""
 
     models: list[pycolmap.Reconstruction]  # best first
-    attempts: tuple[Attempt, ...] = ()
-    notes: tuple[str, ...] = ()  # sentences for the report: what else was found out about the photos
+    record: PlacingRecord = PlacingRecord()
 
 
 @dataclass
@@ -115,18 +105,18 @@ def place(job: Job) -> Placing:
     first = map_incremental(job)
     search.consider("incremental", first, time.monotonic() - started)
     if not search.left_out():
-        return Placing(ranked(first), tuple(search.attempts))
+        return Placing(ranked(first), PlacingRecord(tuple(search.attempts)))
     extended = False
     for what, attempt in _further(job.config.seed)[: _num_tries(sum(map(len, components)))]:
         incomplete = search.incomplete()
         names = sorted(set().union(*(components[i] for i in incomplete)))
-        better = _try(search, what, lambda attempt=attempt, names=names: attempt(job, names))
+        better = _try(search, what, partial(attempt, job, names))
         if better or not extended:
             _extend(search, job)
             extended = True
         if not search.left_out():
             break
-    return Placing(search.result(), tuple(search.attempts))
+    return Placing(search.result(), PlacingRecord(tuple(search.attempts)))
 
 
 def _num_tries(num_photos: int) -> int:
@@ -192,8 +182,12 @@ def _extend(search: _Search, job: Job) -> None:
                 search.consider("models joined", [joined], time.monotonic() - started)
                 best = search.models[number][0]
         if not search.components[number] <= held_images(best):
-            fewer = {"abs_pose_min_num_inliers": job.config.verify.min_num_inliers}
-            _try(search, "left-out photos again", lambda best=best: [grow(job, best, **fewer)])
+            _try(search, "left-out photos again", partial(_grown, job, best))
+
+
+def _grown(job: Job, model: pycolmap.Reconstruction) -> list[pycolmap.Reconstruction]:
+    """With as few inliers of a pose as a pair needs: what this brings in is rated like everything else."""
+    return [grow(job, model, abs_pose_min_num_inliers=job.config.verify.min_num_inliers)]
 
 
 def _others(

@@ -50,6 +50,18 @@ def held_images(model: pycolmap.Reconstruction) -> set[str]:
     return _held(model, solid_points(model))
 
 
+def weak_photos(model: pycolmap.Reconstruction) -> list[str]:
+    """A sentence that names the photos of a model that hardly anything holds, if there are any."""
+    weak = sorted({model.image(i).name for i in model.reg_image_ids()} - held_images(model))
+    if not weak:
+        return []
+    named = ", ".join(weak[:5]) + (f" and {len(weak) - 5} more" if len(weak) > 5 else "")
+    return [
+        f"{len(weak)} of the {model.num_reg_images()} placed photos see fewer than {MIN_SOLID_POINTS} points "
+        f"that hold up, or have a focal length that no lens has; do not rely on their poses: {named}"
+    ]
+
+
 def ranked(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
     """Best first."""
     return sorted(models, key=standing, reverse=True)

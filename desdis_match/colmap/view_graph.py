@@ -107,7 +107,8 @@ def _normalised(
 
 def epipolar_distance(cam1_from_cam0: pycolmap.Rigid3d, points0: Float, points1: Float) -> Float:
     """(M,) Sampson distances of matches (M, 2) on the planes z = 1."""
-    x, y, z = cam1_from_cam0.translation / max(np.linalg.norm(cam1_from_cam0.translation), 1e-12)
+    length = float(np.linalg.norm(cam1_from_cam0.translation))
+    x, y, z = cam1_from_cam0.translation / max(length, 1e-12)
     essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ cam1_from_cam0.rotation.matrix()
     rays0, rays1 = (np.column_stack([points, np.ones(len(points))]) for points in (points0, points1))
     lines1, lines0 = rays0 @ essential.T, rays1 @ essential

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..colmap.diagnosis import starvation
-from ..colmap.mapping import MapConfig, model_folders
+from ..colmap.mapping import MapConfig
+from ..colmap.ranking import weak_photos
 from ..errors import NoModelError
 from ..features.extract import ExtractConfig
 from ..matching.match import MatchConfig
-from ..pipeline import PairsConfig, RunConfig, alone_in, extract, make_folder, map_images, match, pairs
+from ..pipeline import PairsConfig, RunConfig, alone_in, extract, make_folder, match, pairs
+from ..pipeline.mapping import map_models
 from ..pipeline.pairing import pairs_by_way
+from ..pipeline.report import attempt_line
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import MatchFile
+from ..storage.placing_file import PlacingRecord
 from ..storage.run_folder import RunFolder
 from ..support.progress import set_verbosity
 from .flags import parse
@@ -156,7 +160,7 @@ def main_map(argv: Sequence[str]) -> int:
     set_verbosity(command.talk.verbose, command.talk.quiet)
     make_folder(command.output)
     with alone_in(command.output):
-        models = map_images(
+        models = map_models(
             command.images,
             command.features,
             command.matches,
@@ -164,11 +168,22 @@ def main_map(argv: Sequence[str]) -> int:
             command.config,
             overwrite=command.overwrite,
         )
-    if not model_folders(models):
-        diagnosis = starvation(RunFolder(command.output).database, (), command.config.verify.min_num_inliers)
+    folder = RunFolder(command.output)
+    diagnosis = starvation(folder.database, models, command.config.verify.min_num_inliers)
+    if not models:
         raise NoModelError(
-            f"no model formed: {diagnosis.explanation} COLMAP's own lines are in "
-            f"{RunFolder(command.output).log}."
+            f"no model formed: {diagnosis.explanation} COLMAP's own lines are in {folder.log}."
         )
-    command.talk.say(str(models))
+    command.talk.say(
+        f"{folder.sparse}: {models[0].num_reg_images()} of {len(diagnosis.images)} photos, "
+        f"{models[0].num_points3D()} points"
+    )
+    placing = PlacingRecord.load(folder.placing)
+    for attempt in placing.attempts if len(placing.attempts) > 1 else ():
+        command.talk.say(f"  tried {attempt_line(attempt)}")
+    for image in diagnosis.images:
+        if image.model != 0:
+            command.talk.say(f"  left out: {image.name}: {image.reason or f'it is in model {image.model}'}")
+    for sentence in filter(None, (diagnosis.explanation, *placing.notes, *weak_photos(models[0]))):
+        command.talk.say(sentence)
     return 0

@@ -367,6 +367,19 @@ def _for_people(report: Report) -> dict[str, Any]:
     """What the page says of the run."""
     return {
         "diagnosis": report.diagnosis,
+        "found_out": report.notes,
+        "attempts": [
+            [found.what, str(found.num_photos), f"{found.num_points:,}", f"{found.seconds:.1f}"]
+            for found in report.attempts
+        ],
+        "cameras": [
+            [
+                f"{camera.model} {camera.width} x {camera.height}",
+                ", ".join(f"{name} {value:.5g}" for name, value in camera.params.items()),
+                str(camera.images),
+            ]
+            for camera in report.cameras
+        ],
         "versions": report.versions,
         "config": report.configuration,
         "stages": [

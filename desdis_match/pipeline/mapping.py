@@ -8,7 +8,7 @@ from pathlib import Path
 from ..colmap.alignment import align_model
 from ..colmap.database import build_database, database_config
 from ..colmap.log import log_to
-from ..colmap.mapping import MapConfig, read_models, run_mapping, write_models, write_points
+from ..colmap.mapping import MapConfig, map_database, read_models, write_models, write_points
 from ..colmap.verification import verify
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
@@ -72,7 +72,9 @@ def map_models(
             )
     with log_to(folder.log):
         verify(database, config.verify, config.seed)
-    models = run_mapping(database, images, folder.sparse, config, log_path=folder.log)
+    placing = map_database(database, images, folder.sparse, config, log_path=folder.log)
+    placing.record.save(folder.placing)
+    models = placing.models
     if config.align and models:
         with FeatureFile(features) as feature_file, log_to(folder.log):
             for model in models:

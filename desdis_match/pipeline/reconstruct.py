@@ -120,7 +120,7 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
     )
     report.save(folder.report)
     write_report_page(output, images=config.images, report=report)
-    if report.diagnosis is not None:
+    if not models:
         raise NoModelError(f"no model formed: {report.diagnosis} The numbers are in {folder.page}.")
     return ReconstructResult(output, models, report)
 

@@ -18,9 +18,11 @@ from rich.table import Table
 from .. import __version__
 from ..colmap.diagnosis import starvation
 from ..colmap.mapping import model_summary
+from ..colmap.ranking import weak_photos
 from ..colmap.verification import verified_pairs
 from ..matching.pairs import pairs_from_file
 from ..storage.features_file import FeatureFile
+from ..storage.placing_file import Attempt, PlacingRecord
 from ..storage.report_file import CameraReport, Counts, ImageReport, Report, StageReport, WayReport
 from ..storage.run_folder import RunFolder
 from ..support.files import Config, atomic_path, canonical_json
@@ -94,7 +96,9 @@ def print_report(report: Report, output: Path, console: Console) -> None:
     table.add_column()
     usable = "" if counts.usable == counts.images else f"  ({counts.usable} usable)"
     registered = report.models[0].num_registered if report.models else 0
-    table.add_row("images registered", f"{registered} of {counts.images}{usable}")
+    left_out = [(name, image.why) for name, image in report.images.items() if not image.registered]
+    missing = f"; {len(left_out)} are left out, see below" if report.models and left_out else ""
+    table.add_row("images registered", f"{registered} of {counts.images}{usable}{missing}")
     if report.models:
         model = report.models[0]
         table.add_row("points", f"{model.num_points:,}")
@@ -117,12 +121,15 @@ def print_report(report: Report, output: Path, console: Console) -> None:
     peaks = [stage.peak_bytes for stage in report.stages.values() if stage.peak_bytes]
     if peaks:
         table.add_row("peak memory", f"{max(peaks) / 2**30:.2f} GiB")
+    if len(report.attempts) > 1:
+        table.add_row("ways of mapping", "\n".join(map(attempt_line, report.attempts)))
     console.print(table, highlight=False)
-    left_out = [(name, image.why) for name, image in report.images.items() if not image.registered]
     for name, why in left_out[:10]:
         console.print(f"not registered: {name}: {why}", style="yellow", markup=False, highlight=False)
     if len(left_out) > 10:
         console.print(f"... and {len(left_out) - 10} more, see report.json", style="yellow", highlight=False)
+    for sentence in ([report.diagnosis] if report.models and report.diagnosis else []) + [*report.notes]:
+        console.print(sentence, style="yellow", markup=False, highlight=False)
     if report.models and report.images_folder:
         console.print("\nlook at it:", highlight=False)
         for command in (
@@ -131,6 +138,11 @@ def print_report(report: Report, output: Path, console: Console) -> None:
             f"--output {_typed(output)} --images {_typed(Path(report.images_folder))}",
         ):
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+
+
+def attempt_line(attempt: Attempt) -> str:
+    """What a way of mapping brought."""
+    return f"{attempt.what}: {attempt.num_photos} photos, {attempt.num_points:,} points, {attempt.seconds} s"
 
 
 def _typed(path: Path) -> str:
@@ -164,6 +176,7 @@ def make_report(
         for record in diagnosis.images
     }
     images |= unusable_reports(images_dir, folder)
+    placing = PlacingRecord.load(folder.placing)
     return Report(
         images_folder=str(images_dir.resolve()),
         configuration=json.loads(json.dumps(configuration, default=str)),  # paths become text
@@ -185,7 +198,9 @@ def make_report(
         models=tuple(model_summary(model) for model in models),
         cameras=camera_reports(models[0]) if models else (),
         images=dict(sorted(images.items())),
-        diagnosis=None if models else diagnosis.explanation,
+        diagnosis=diagnosis.explanation or None,
+        attempts=placing.attempts,
+        notes=(*placing.notes, *(weak_photos(models[0]) if models else ())),
     )
 
 

@@ -62,6 +62,11 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def placing(self) -> Path:
+        """How the models were found."""
+        return self.path / "placing.json"
+
+    @property
     def log(self) -> Path:
         """COLMAP's own lines."""
         return self.path / "colmap.log"

@@ -111,7 +111,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_files(
         ("desdis_match.pipeline.matching", "matches_from_arrays", 4),  # while matches.h5 is written
         ("desdis_match.colmap.database", "write_image", 3),  # while the database is filled
         ("desdis_match.colmap.verification", "_pair_seed", 7),  # while pairs are verified
-        ("desdis_match.pipeline.mapping", "run_mapping", 0),  # before mapping
+        ("desdis_match.pipeline.mapping", "map_database", 0),  # before mapping
         (
             "desdis_match.pipeline.mapping",
             "write_points",

@@ -165,10 +165,13 @@ const Page = {
       const line = (cells, tag) => make("tr", {}, ...cells.map((cell, k) => make(tag, { textContent: cell, className: k ? "" : "text" })));
       return make("table", {}, ...(head ? [line(head, "th")] : []), ...rows.map((row) => line(row, "td")));
     };
-    if (report.diagnosis) section("Why no model formed", make("div", { className: "diagnosis", textContent: report.diagnosis }));
+    if (report.diagnosis) section(Data.meta.model ? "Photos left out" : "Why no model formed", make("div", { className: "diagnosis", textContent: report.diagnosis }));
     if (notes.length) section("On this page", make("ul", {}, ...notes.map((note) => make("li", { textContent: note }))));
     const out = images.filter((image) => !image.registered);
     if (out.length) section("Not in the model", table(out.map((image) => [image.name, image.reason || "no reason recorded"])));
+    if (report.found_out && report.found_out.length) section("Found out", make("ul", {}, ...report.found_out.map((note) => make("li", { textContent: note }))));
+    if (report.attempts && report.attempts.length > 1) section("Ways of mapping that were tried", table(report.attempts, ["Way", "Photos", "Points", "Seconds"]));
+    if (report.cameras && report.cameras.length) section("Cameras as found", table(report.cameras, ["Camera", "Parameters", "Photos"]));
     if (report.stages && report.stages.length) {
       section("Stages", table(report.stages.map((s) => [s.name, s.seconds, s.memory]), ["Stage", "Seconds", "Peak MiB"]));
     }

@@ -1,0 +1,115 @@
+"""Mapper auto: nothing more than the incremental mapper where that is enough, and never less."""
+
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+import pytest
+from pointcloud import make_point_cloud, pose_errors
+from pointcloud_models import make_job, poses, without
+
+from desdis_match.colmap import placing
+from desdis_match.colmap.mappers import MAPPERS, map_incremental
+from desdis_match.colmap.placing import place
+from desdis_match.colmap.ranking import Standing, held_images, ranked, standing, weak_photos
+
+
+def fail(*_: object, **__: object) -> list[pycolmap.Reconstruction]:
+    raise RuntimeError("no")
+
+
+def test_what_is_placed_at_once_costs_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job(make_point_cloud(tmp_path), tmp_path)
+    for name in ("map_global", "grow", "calibrated", "join_models"):
+        monkeypatch.setattr(placing, name, fail)
+    result = place(job)
+    assert [attempt.what for attempt in result.record.attempts] == ["incremental"]
+    assert standing(result.models[0]).num_held == 6
+    alone = ranked(MAPPERS["incremental"](job))
+    for ours, theirs in zip(result.models, alone, strict=True):
+        assert all(np.array_equal(poses(ours)[name], pose) for name, pose in poses(theirs).items())
+
+
+def test_the_global_mapper_places_what_the_incremental_one_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = make_point_cloud(tmp_path)
+    job = make_job(cloud, tmp_path)
+    monkeypatch.setattr(placing, "map_incremental", lambda *_, **__: [])
+    result = place(job)
+    assert [attempt.num_photos for attempt in result.record.attempts] == [0, 6]
+    assert result.record.attempts[1].what.startswith("global") and result.record.attempts[1].kept
+    assert max(pose_errors(cloud, poses(result.models[0]))) < 0.02
+
+
+def test_left_out_photos_are_tried_again_on_the_model_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = make_point_cloud(tmp_path)
+    job = make_job(cloud, tmp_path)
+    (whole,) = map_incremental(job)
+    monkeypatch.setattr(placing, "map_incremental", lambda *_, **__: [without(whole, cloud.names[4:])])
+    monkeypatch.setattr(placing, "map_global", fail)
+    result = place(job)
+    assert [attempt.num_photos for attempt in result.record.attempts] == [4, 0, 6]
+    assert max(pose_errors(cloud, poses(result.models[0]))) < 0.02
+
+
+def test_a_later_try_that_brings_less_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = make_point_cloud(tmp_path)
+    job = make_job(cloud, tmp_path)
+    (whole,) = map_incremental(job)
+    first, worse = without(whole, cloud.names[5:]), without(whole, cloud.names[4:])
+    results = iter([[first], [worse], [worse]])
+    monkeypatch.setattr(placing, "map_incremental", lambda *_, **__: next(results))
+    monkeypatch.setattr(placing, "map_global", lambda *_, **__: [worse])
+    monkeypatch.setattr(placing, "grow", lambda job, model, **_: model)
+    result = place(job)
+    assert result.models[0] is first
+    assert [attempt.kept for attempt in result.record.attempts] == [True] + [False] * 6
+
+
+def test_fragments_of_one_scene_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud = make_point_cloud(tmp_path, num_cameras=8)
+    job = make_job(cloud, tmp_path)
+    (whole,) = map_incremental(job)
+    left, right = without(whole, cloud.names[4:]), without(whole, cloud.names[:4])
+    right.transform(pycolmap.Sim3d(2.0, pycolmap.Rotation3d(np.array([0, 0, 0.6, 0.8])), np.ones(3)))
+    monkeypatch.setattr(placing, "map_incremental", lambda *_, **__: [left, right])
+    monkeypatch.setattr(placing, "map_global", fail)
+    result = place(job)
+    assert [attempt.what for attempt in result.record.attempts][-1] == "models joined"
+    (model,) = result.models
+    assert max(pose_errors(cloud, poses(model))) < 0.02
+
+
+def test_tries_fall_with_the_number_of_photos() -> None:
+    assert [placing._num_tries(n) for n in (10, 120, 240, 600, 5000)] == [5, 5, 2, 1, 1]
+
+
+def test_points_that_do_not_hold_up_hold_no_photo(tmp_path: Path) -> None:
+    job = make_job(make_point_cloud(tmp_path, num_points=40), tmp_path)
+    (model,) = map_incremental(job)
+    assert standing(model) == Standing(6, 6, model.num_points3D())
+    last = next(image for image in model.images.values() if image.name == "left wing/photo ü 5.jpg")
+    for index in last.get_observation_point2D_idxs()[7:]:
+        model.delete_observation(last.image_id, index)
+    assert last.name not in held_images(model)
+    assert standing(model) == Standing(5, 6, model.num_points3D())
+    assert "1 of the 6 placed photos" in weak_photos(model)[0] and last.name in weak_photos(model)[0]
+    for point in model.points3D.values():
+        point.error = 5.0
+    assert standing(model) == Standing(0, 6, 0)
+
+
+def test_a_focal_length_that_no_lens_has_holds_no_photo(tmp_path: Path) -> None:
+    job = make_job(make_point_cloud(tmp_path), tmp_path)
+    (model,) = map_incremental(job)
+    camera = next(iter(model.cameras.values()))
+    camera.has_prior_focal_length = False
+    camera.params = [640 * 0.2, 320, 240]
+    assert standing(model).num_held == 0
+    camera.params = [640 * 1.2, 320, 240]
+    assert standing(model).num_held == 6
