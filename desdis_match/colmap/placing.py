@@ -38,7 +38,7 @@ class Placing:
     """Models and how they were found."""
 
     models: list[pycolmap.Reconstruction]  # best first
-    record: PlacingRecord = PlacingRecord()
+    record: PlacingRecord = field(default_factory=PlacingRecord)
 
 
 @dataclass
