@@ -48,7 +48,8 @@ class ExtractCommand:
     output: Path = Path("features.h5")
     """The file to write, in hloc's layout."""
     masks: Path | None = None
-    """Folder of masks in COLMAP's convention: NAME.png for image NAME, black = ignore."""
+    """Folder of masks, black = ignore: NAME.jpg.png (COLMAP's way) or NAME.png for NAME.jpg; or one mask
+    for all photos."""
     keypoints: Path | None = None
     """Describe these keypoints instead of detecting: features.h5, or a folder of COLMAP's NAME.txt."""
     config: ExtractConfig = field(default_factory=ExtractConfig)

@@ -14,7 +14,8 @@ from torch import Tensor
 from ..conventions import FRAME_SCALE
 from ..descriptors import DEFAULT_DESCRIPTOR, load_descriptor
 from ..errors import InputError
-from ..photos.images import GrayImage, read_gray, read_mask, to_original, to_resized
+from ..photos.images import GrayImage, read_gray, to_original, to_resized
+from ..photos.masks import read_mask
 from ..storage.keypoint_files import GivenKeypoints, read_given
 from ..support.devices import pick_device
 from ..types import Features
@@ -52,7 +53,7 @@ def extract_image(
     mask: np.ndarray | None = None,
     device: str | torch.device = "cpu",
 ) -> Features:
-    """Detect and describe. mask: (h, w) on the resized grid, False = ignore (see images.read_mask).
+    """Detect and describe. mask: (h, w) on the resized grid, False = ignore (see masks.py).
 
     Raises UnreadableImage where `image` is a path to none. An image without keypoints gives empty Features.
     """
@@ -110,14 +111,14 @@ class Extractor:
     ) -> Features:
         """Features of photo `name` below the folder `images`.
 
-        masks: a folder in COLMAP's convention (see images.read_mask). keypoints: a file or folder of those to
+        masks: a folder in COLMAP's convention (see masks.py). keypoints: a file or folder of those to
         describe as they are (see given.read_given); masks do not touch them. Raises UnreadableImage.
         """
         gray = read_gray(Path(images) / name, self.config.max_size or None)
         if keypoints is not None:
             given = read_given(keypoints, name)
             return describe_keypoints(gray, given, self.config, self.descriptor, self.device)
-        mask = None if masks is None else read_mask(masks, name, gray)
+        mask = None if masks is None else read_mask(masks, name, gray, Path(images) / name)
         return extract_image(gray, self.config, self.descriptor, mask, self.device)
 
 

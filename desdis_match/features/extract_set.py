@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..photos.images import GrayImage, read_gray, read_mask
+from ..photos.images import GrayImage, read_gray
+from ..photos.masks import read_mask
 from ..support.checkpoint import Arrays, features_from_arrays, features_to_arrays
 from ..types import Features
 from .detectors import detect
@@ -55,7 +56,7 @@ def probe_image(
 def first_pass(extractor: Extractor, images: Path, name: str, masks: Path | None = None) -> FirstPass:
     """The same for photo `name` below the folder `images`, with what an extractor holds ready."""
     gray = read_gray(images / name, extractor.config.max_size or None)
-    mask = None if masks is None else read_mask(masks, name, gray)
+    mask = None if masks is None else read_mask(masks, name, gray, Path(images) / name)
     return probe_image(gray, extractor.config, extractor.descriptor, mask, extractor.device)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..descriptors import load_descriptor
 from ..errors import InputError
@@ -23,7 +24,10 @@ from ..features.extract_set import (
     turn_features,
 )
 from ..features.orientation_of_set import Turn, decide
-from ..photos.images import UnreadableImage, list_images, mask_path
+from ..photos.depth import stretched_range
+from ..photos.images import UnreadableImage
+from ..photos.listing import look_through
+from ..photos.masks import mask_path
 from ..storage.features_file import FeatureFile, write_features
 from ..storage.matches_file import check_pair_names
 from ..support.checkpoint import Arrays, ShardFolder, features_from_arrays, features_to_arrays
@@ -51,28 +55,16 @@ def extract(
 ) -> Path:
     """Photos below `images` -> features.h5 at `output`.
 
-    Images that cannot be used are left out with a warning; `unusable_images` says why. `masks`: folder in
-    COLMAP's convention. `keypoints`: a features.h5 or a folder of COLMAP text files whose keypoints are
-    described as they are. `executor` does the work where it is given, whatever `run` says of workers. Raises
-    InputError for a missing folder, one without images, and an existing output of another configuration
-    without `overwrite`.
+    Images that cannot be used are left out with a warning; `unusable_images` says why. `masks`: a folder
+    in COLMAP's convention, or one mask for all. `keypoints`: a features.h5 or a folder of COLMAP text files
+    whose keypoints are described as they are. `executor` does the work where it is given, whatever `run` says
+    of workers. Raises InputError for a missing folder, one without images, and an existing output of another
+    configuration without `overwrite`.
     """
     config, run = config or ExtractConfig(), run or RunConfig()
-    names = list_images(images)
-    if not names:
-        raise InputError(
-            f"{images} holds no images (JPEG, PNG, TIFF, WebP, BMP, PPM); give the folder of photos"
-        )
-    check_pair_names(names)
-    if masks is not None and not masks.is_dir():
-        raise InputError(f"{masks} is not a folder; give the folder of masks (NAME.png for image NAME)")
-    if masks is not None and not any(mask_path(masks, name).is_file() for name in names):
-        log.warning(
-            "%s holds no mask of any photo; that of %s would be %s",
-            masks,
-            names[0],
-            mask_path(masks, names[0]),
-        )
+    names = _photos_to_read(images)
+    if masks is not None:
+        _check_masks(masks, names)
     stamps = {name: stamp(images, name, masks, keypoints) for name in names}
     descriptor = load_descriptor(config.descriptor, device="cpu").fingerprint
     made_by = {
@@ -96,9 +88,11 @@ def extract(
         for job, result in _run_jobs(_extract_one, jobs, "extract", run, executor):
             shards.save(keys[job.name], result)
         shards.done()
-        usable, unusable, probes = [], {}, {}
+        usable, unusable, probes, ranges = [], {}, {}, {}
         for name in names:
             arrays = shards.load(keys[name])
+            if "used_range" in arrays:
+                ranges[name] = arrays["used_range"]
             if "unusable" in arrays:
                 unusable[name] = str(arrays["unusable"])
                 log.warning("%s is left out: it %s", name, unusable[name])
@@ -106,6 +100,7 @@ def extract(
                 usable.append(name)
             if "probe_angles" in arrays:
                 probes[name] = probe_from_arrays(arrays)
+        _say_stretched(ranges)
         if not usable:
             first, why = next(iter(unusable.items()))
             raise InputError(
@@ -116,6 +111,49 @@ def extract(
         items = ((name, features_from_arrays(shards.load(keys[name]))) for name in usable)
         write_features(output, items, made_by, left_out=unusable)
     return output
+
+
+def _photos_to_read(images: Path) -> list[str]:
+    """Names of the photos; what lies among them and is not read is said. InputError where there are none."""
+    listing = look_through(images)
+    if not listing.names:
+        beside = f" ({listing.sentence()})" if listing.unread else ""
+        raise InputError(
+            f"{images} holds no images (JPEG, PNG, TIFF, WebP, BMP, PPM, ...){beside}; "
+            "give the folder of photos"
+        )
+    if listing.unread:
+        log.warning("%s", listing.sentence())
+    check_pair_names(listing.names)
+    return list(listing.names)
+
+
+def _check_masks(masks: Path, names: Sequence[str]) -> None:
+    """Say which photos have no mask. Raises InputError where there is nothing of that name."""
+    if not masks.exists():
+        raise InputError(
+            f"{masks} does not exist; give the folder of masks (NAME.png for image NAME) or a mask for all"
+        )
+    without = [name for name in names if not mask_path(masks, name).is_file()]
+    if len(without) == len(names):
+        place = mask_path(masks, names[0])
+        log.warning("%s holds no mask of any photo; that of %s would be %s", masks, names[0], place)
+    elif without:
+        shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
+        log.warning("%d of %d photos have no mask: %s", len(without), len(names), shown)
+
+
+def _say_stretched(ranges: Mapping[str, NDArray[np.float64]]) -> None:
+    if ranges:
+        name, (low, high) = next(iter(ranges.items()))
+        log.warning(
+            "%d photos use a part of the values that their type can hold (%s: %.6g to %.6g) and are "
+            "stretched to it",
+            len(ranges),
+            name,
+            low,
+            high,
+        )
 
 
 def _turn_photos(
@@ -179,10 +217,12 @@ def _extractor(config: ExtractConfig, device: str, fingerprint: str) -> Extracto
 def _extract_one(job: _ExtractJob) -> Arrays:
     """Features, for orientation `auto` the first pass of them, or why the image cannot be used."""
     extractor = _extractor(job.config, job.device, job.fingerprint)
+    used = stretched_range(job.images / job.name)
+    said = {} if used is None else {"used_range": np.array(used)}
     try:
         if job.config.orientation == "auto" and job.keypoints is None:
-            return first_pass_to_arrays(first_pass(extractor, job.images, job.name, job.masks))
-        return features_to_arrays(extractor(job.images, job.name, job.masks, job.keypoints))
+            return first_pass_to_arrays(first_pass(extractor, job.images, job.name, job.masks)) | said
+        return features_to_arrays(extractor(job.images, job.name, job.masks, job.keypoints)) | said
     except UnreadableImage as error:
         return {"unusable": np.array(error.why)}
 
@@ -215,5 +255,5 @@ def unusable_images(images: Path, features: Path) -> dict[str, str]:
     """Images below `images` that are not in `features`, with the reason."""
     with FeatureFile(features) as file:
         reasons = file.left_out()
-        missing = [name for name in list_images(images) if name not in file]
+        missing = [name for name in look_through(images).names if name not in file]
     return {name: reasons.get(name, "was not there when features were extracted") for name in missing}

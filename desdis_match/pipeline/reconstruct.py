@@ -46,7 +46,8 @@ class ReconstructConfig:
     output: Path | None = None
     """Folder for the results; by default DIR-model beside the photos."""
     masks: Path | None = None
-    """Folder of masks in COLMAP's convention: NAME.png for image NAME, black = ignore."""
+    """Folder of masks, black = ignore: NAME.jpg.png (COLMAP's way) or NAME.png for NAME.jpg; or one mask
+    for all photos."""
     keypoints: Path | None = None
     """Describe these keypoints instead of detecting: features.h5, or a folder of COLMAP's NAME.txt."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)

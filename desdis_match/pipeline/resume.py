@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import InputError
-from ..photos.images import mask_path
+from ..photos.masks import mask_path
 from ..storage.hdf5 import file_config
 from ..support.checkpoint import ShardFolder
 from ..support.devices import pick_device

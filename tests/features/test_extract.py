@@ -215,7 +215,7 @@ def test_photos_left_out_say_why_at_the_size_of_the_run(folder, tmp_path, caplog
     masks.mkdir()
     (photos / "a.png").write_bytes((folder / "noise ö.png").read_bytes())
     cv2.imwrite(str(photos / "thin.png"), np.tile(np.arange(20, dtype=np.uint8) * 9, (200, 1)))
-    cv2.imwrite(str(masks / "a.png"), np.zeros((200, 300), np.uint8))
+    cv2.imwrite(str(masks / "other.png"), np.zeros((200, 300), np.uint8))
     path = extract(
         photos, tmp_path / "f.h5", config(max_size=100), masks=masks, run=RunConfig("cpu", workers=1)
     )

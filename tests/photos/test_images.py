@@ -18,11 +18,11 @@ from desdis_match.photos.images import (
     list_images,
     read_gray,
     read_header,
-    read_mask,
     read_rgb,
     to_original,
     to_resized,
 )
+from desdis_match.photos.masks import read_mask
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ...photos.images import EXTENSIONS
+from ...photos.formats import EXTENSIONS
 from ..contenders import check_names
 
 OXFORD_KINDS = {

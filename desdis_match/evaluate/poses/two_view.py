@@ -20,7 +20,8 @@ from ...errors import InputError
 from ...features.detectors import DetectorConfig
 from ...matching.match import MatchConfig, match_descriptors
 from ...matching.pairs import exhaustive_pairs, pairs_from_file
-from ...photos.images import EXTENSIONS, list_images
+from ...photos.formats import EXTENSIONS
+from ...photos.images import list_images
 from ...support.metrics import area_under_recall
 from ...support.progress import track
 from ..cache import Arrays, code_hash, combined_hash, file_hash
