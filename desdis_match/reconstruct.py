@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    from .commands.cli import run
-    from .commands.reconstruct import main
+    from .commands.cli import main
 
-    sys.exit(run(main, sys.argv[1:]))
+    sys.exit(main(["reconstruct", *sys.argv[1:]]))

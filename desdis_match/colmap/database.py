@@ -7,11 +7,12 @@ equal database.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,8 +24,10 @@ from ..errors import InputError
 from ..photos.cameras import CameraConfig, PhotoInfo, assign_cameras, read_photo_info
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import MatchFile
-from ..support.files import Config, atomic_path, canonical_json
+from ..support.files import Config, atomic_path, canonical_json, file_error
+from ..support.names import check_names
 from ..support.native import pycolmap
+from .log import log_to
 
 
 def build_database(
@@ -139,12 +142,12 @@ def add_images(
 
 @contextmanager
 def _new_database(path: Path, config: Config) -> Iterator[pycolmap.Database]:
-    """A database under a temporary name, in one transaction; it takes the place of `path` at the end."""
+    """A database under a temporary name, which takes the place of `path` at the end."""
     path = Path(path)
     with atomic_path(path) as temporary:
         remove_database(temporary)
         try:
-            with open_database(temporary, create=True) as database, pycolmap.DatabaseTransaction(database):
+            with open_database(temporary, create=True) as database:
                 yield database
             set_notes(temporary, {"config": canonical_json(config)})
             # A database of another run must not leave its journal to this one.
@@ -157,21 +160,67 @@ def _new_database(path: Path, config: Config) -> Iterator[pycolmap.Database]:
 
 @contextmanager
 def open_database(path: Path, create: bool = False) -> Iterator[pycolmap.Database]:
-    """An existing COLMAP database. Raises InputError when it is missing or damaged."""
+    """An existing COLMAP database. Raises InputError when it is missing or damaged, or cannot be written.
+
+    Write to it without pycolmap.DatabaseTransaction: where the disk is full, that ends the process.
+    """
     if not create and not Path(path).is_file():
         raise InputError(f"{path} does not exist; `desdis-match map` makes it")
-    database = _opened(path, path)
-    try:
+    if not create:
+        _check_names(path, path)
+    with _opened(path, path) as database:
         yield database
-    finally:
-        database.close()
 
 
-def _opened(path: Path, named: Path) -> pycolmap.Database:
+@contextmanager
+def _opened(path: Path, named: Path) -> Iterator[pycolmap.Database]:
+    """COLMAP's own words about a database become an InputError that names the file."""
+    with log_to(None), _colmap_errors(named):
+        database = pycolmap.Database.open(path)
     try:
-        return pycolmap.Database.open(path)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{named} is not a readable COLMAP database: {error}") from error
+        with _colmap_errors(named):
+            yield database
+    finally:
+        with suppress(RuntimeError):  # the error that came before it, if any, is the one to tell
+            database.close()
+
+
+@contextmanager
+def _colmap_errors(named: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, OverflowError) as error:
+        if str(error).startswith("["):  # COLMAP's place in its source
+            raise database_error(error, named) from error
+        if "database factory" in str(error):
+            raise InputError(
+                f"{named} is not a readable COLMAP database, or its disk is full or must not be written"
+            ) from error
+        raise
+
+
+def database_error(error: Exception, named: Path) -> InputError:
+    """What SQLite said, through COLMAP or not, as a sentence."""
+    text = str(error)
+    if "disk is full" in text or "disk I/O error" in text:
+        return file_error(OSError(errno.ENOSPC, "the disk is full"), Path(named))
+    if "locked" in text:
+        return InputError(f"{named} is being used by another program; close it and run again")
+    if "readonly" in text or "unable to open" in text:
+        return InputError(
+            f"{named} cannot be opened or written ({text}); change its rights or those of its folder"
+        )
+    return InputError(f"{named} is not a readable COLMAP database: {text.splitlines()[0]}")
+
+
+def _check_names(path: Path, named: Path) -> None:
+    """Refuse photos outside the folder of photos; what SQLite cannot read is said here, too."""
+    with connect(path, named) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM images")]
+    wrong = next((name for name in names if not isinstance(name, str)), None)
+    if wrong is not None:
+        raise InputError(f"{named} is damaged: {wrong!r} is no photo's name")
+    check_names(names, named)
 
 
 @contextmanager
@@ -185,9 +234,8 @@ def readable_database(path: Path) -> Iterator[pycolmap.Database]:
             # COLMAP brings a database up to date and into another journal mode when it opens it.
             opened = Path(stack.enter_context(TemporaryDirectory())) / "database.db"
             copy_database(path, opened)
-        database = _opened(opened, path)
-        stack.callback(database.close)
-        yield database
+        _check_names(opened, path)
+        yield stack.enter_context(_opened(opened, path))
 
 
 @contextmanager
@@ -232,20 +280,29 @@ def _journals(path: Path) -> tuple[Path, Path]:
 def database_config(path: Path) -> dict[str, Any] | None:
     """The `config` that build_database was given; None for a database of others or none at all."""
     text = notes(path).get("config")
-    return None if text is None else json.loads(text)
+    try:
+        return None if text is None else dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged: its note of what made it is no JSON") from error
 
 
 @contextmanager
-def connect(path: Path) -> Iterator[sqlite3.Connection]:
-    """The database as plain SQLite, for what COLMAP's own interface lacks; commits at the end."""
-    connection = sqlite3.connect(path)
+def connect(path: Path, named: Path | None = None) -> Iterator[sqlite3.Connection]:
+    """The database as plain SQLite, for what COLMAP's own interface lacks; commits at the end.
+
+    named: what errors call it, where `path` is a copy.
+    """
+    connection = None
     try:
+        connection = sqlite3.connect(path)
         with connection:
             yield connection
-    except sqlite3.DatabaseError as error:
-        raise InputError(f"{path} is not a readable COLMAP database: {error}") from error
+    except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
+        raise database_error(error, named or path) from error
     finally:
-        connection.close()
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
 
 
 def notes(path: Path) -> dict[str, str]:

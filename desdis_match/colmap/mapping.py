@@ -9,18 +9,19 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
-from ..support.files import atomic_path
+from ..support.files import atomic_path, write_text, writing
 from ..support.native import pycolmap
 from ..types import ModelSummary
 from .colours import colour_black_points
 from .database import build_database, open_database
 from .log import log_to
 from .mappers import MAPPERS, Job, MapConfig, incremental_options
+from .model_files import check_model_files, write_checksums, write_model, write_ply
 from .placing import Placing, place
 from .ranking import ranked
 from .verification import verify
@@ -105,10 +106,17 @@ def map_database(
     return placing
 
 
-def write_models(models: Sequence[pycolmap.Reconstruction], output: Path) -> list[pycolmap.Reconstruction]:
-    """Replace `output` by a folder of the models, numbered best first; returns them in that order."""
+def write_models(
+    models: Sequence[pycolmap.Reconstruction], output: Path, notes: Mapping[str, str] | None = None
+) -> list[pycolmap.Reconstruction]:
+    """Replace `output` by a folder of the models, numbered best first; returns them in that order.
+
+    notes: text files that lie beside the models, by name.
+    """
     models = ranked(models)
     with new_folder(Path(output)) as folder:
+        for name, text in (notes or {}).items():
+            write_text(folder / name, text)
         _write_numbered(models, folder)
     return models
 
@@ -116,21 +124,26 @@ def write_models(models: Sequence[pycolmap.Reconstruction], output: Path) -> lis
 def _write_numbered(models: Sequence[pycolmap.Reconstruction], folder: Path) -> None:
     for number, model in enumerate(models):
         (folder / str(number)).mkdir()
-        model.write_binary(folder / str(number))
+        write_model(model, folder / str(number))
+    write_checksums(folder)
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """An empty hidden folder beside `path` that takes its place as a whole when the block ends well."""
     temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
-    for folder in (temporary, old):
-        shutil.rmtree(folder, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    with writing(path):
+        if old.exists() and not path.exists():  # a kill between the two renames below
+            os.replace(old, path)
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
+        temporary.mkdir(parents=True)
     try:
-        yield temporary
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
+        with writing(path):
+            yield temporary
+            if path.exists():
+                os.replace(path, old)
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -144,14 +157,11 @@ def model_folders(sparse: Path) -> list[Path]:
 
 def read_model(folder: Path) -> pycolmap.Reconstruction:
     """A COLMAP model, binary or text. Raises InputError when it is missing or damaged."""
-    for name in ("cameras.bin", "images.bin", "points3D.bin"):
-        path = Path(folder) / name
-        # Without the 8 bytes of the count that it begins with, COLMAP reads on until the memory is full.
-        if path.is_file() and path.stat().st_size < 8:
-            raise InputError(f"{folder} holds no readable COLMAP model: {name} is cut off; make it again")
+    check_model_files(folder)
     try:
-        return pycolmap.Reconstruction(folder)
-    except (RuntimeError, ValueError, IndexError) as error:
+        with log_to(None):
+            return pycolmap.Reconstruction(folder)
+    except (RuntimeError, ValueError, IndexError, OverflowError, MemoryError) as error:
         why = _lacks(Path(folder)) or str(error)
         raise InputError(f"{folder} holds no readable COLMAP model: {why}") from error
 
@@ -174,5 +184,5 @@ def read_models(sparse: Path) -> list[pycolmap.Reconstruction]:
 def write_points(model: pycolmap.Reconstruction, path: Path) -> Path:
     """The coloured points of a model as PLY."""
     with atomic_path(path) as temporary:
-        model.export_PLY(temporary)
+        write_ply(model, temporary)
     return Path(path)

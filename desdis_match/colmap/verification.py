@@ -109,9 +109,8 @@ def _verify_rest(database_path: Path, config: VerifyConfig, seed: int, workers: 
         results = _ahead(map(start, todo), num=4 * workers)
         progress = iter(track(results, "verify", total=len(todo), unit="pairs"))
         while chunk := [(pair, work.result()) for pair, work in itertools.islice(progress, PAIRS_PER_COMMIT)]:
-            with pycolmap.DatabaseTransaction(database):
-                for (image_id0, image_id1), geometry in chunk:
-                    database.write_two_view_geometry(image_id0, image_id1, geometry)
+            for (image_id0, image_id1), geometry in chunk:
+                database.write_two_view_geometry(image_id0, image_id1, geometry)
 
 
 def _ahead(items: Iterator[T], num: int) -> Iterator[T]:

@@ -6,8 +6,13 @@ A module is imported only when its command runs, so that `desdis-match --help` i
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
 
 from ..errors import DesDisError
 
@@ -72,15 +77,76 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 
 def run(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
-    """Run a command's main; a DesDisError becomes its one sentence on stderr and its exit code."""
+    """Run a command's main; whatever ends it early becomes one sentence on stderr and an exit code.
+
+    A DesDisError has its own code; a full disk, missing rights and want of memory give 2; Ctrl-C and SIGTERM
+    130 and 143. Anything else is a fault of this program: it says so and gives 70 (with
+    DESDIS_MATCH_TRACEBACK=1 the traceback).
+    """
     try:
-        return function(argv)
+        before = _on_terminate(_end)
+        try:
+            code = function(argv)
+            sys.stdout.flush()
+            return code
+        finally:
+            _on_terminate(before)
     except DesDisError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:  # `desdis-match ... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except OSError as error:
+        from ..support.files import file_error  # it loads NumPy, which `--help` does without
+
+        return _fail(str(file_error(error)), 2)
+    except MemoryError:
+        return _fail("there is not enough memory; take fewer --workers or a smaller --max-size", 2)
+    except KeyboardInterrupt as stop:
+        code = 143 if isinstance(stop, Terminated) else 130
+        return _fail("stopped; run the same command again to go on", code, prefix="")
+    except Exception as error:
+        if os.environ.get("DESDIS_MATCH_TRACEBACK"):
+            raise
+        return _fail(
+            f"{type(error).__name__}: {_one_line(error)}; this is a fault of desdis-match, please report it "
+            "(DESDIS_MATCH_TRACEBACK=1 shows where it happened)",
+            70,
+        )
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the same as Ctrl-C, from another program."""
+
+
+def _end(number: int, frame: object) -> None:
+    raise Terminated
+
+
+def _on_terminate(handler: Any) -> Any:
+    """Set what SIGTERM does and return what it did before; elsewhere than in the main thread nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    before = signal.getsignal(signal.SIGTERM)
+    if handler is not None:
+        signal.signal(signal.SIGTERM, handler)
+    return before
+
+
+def _fail(text: str, code: int, prefix: str = "error: ") -> int:
+    """Print why a command ended. Its streams may be what failed, a full disk under both for one."""
+    with suppress(OSError):
+        print(f"{prefix}{text}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else "no more is known"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -97,7 +163,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: there is no command '{argv[0]}'; `desdis-match --help` lists them", file=sys.stderr)
         return 2
     module, function = COMMANDS[argv[0]][1].split(":")
-    return run(getattr(importlib.import_module(module), function), argv[1:])
+    # Imported inside `run`: they take seconds, in which one may press Ctrl-C.
+    return run(lambda rest: getattr(importlib.import_module(module), function)(rest), argv[1:])
 
 
 def overview() -> str:

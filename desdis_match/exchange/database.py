@@ -169,12 +169,11 @@ def export_database(
         new = [name for name in names if name not in known]
         new_sizes = {name: features.image_size(name) for name in new}
         ids |= add_images(database, new_sizes, images_dir, cameras or CameraConfig())
-        with pycolmap.DatabaseTransaction(database):
-            for name in names:
-                database.write_keypoints(ids[name], to_colmap(features.keypoints(name)))
-            for name0, name1 in sorted(pairs):
-                found = matches.get(name0, name1, counts).indices
-                database.write_matches(ids[name0], ids[name1], found.astype(np.uint32))
+        for name in names:
+            database.write_keypoints(ids[name], to_colmap(features.keypoints(name)))
+        for name0, name1 in sorted(pairs):
+            found = matches.get(name0, name1, counts).indices
+            database.write_matches(ids[name0], ids[name1], found.astype(np.uint32))
         drop_notes(copy)
     return len(new)
 

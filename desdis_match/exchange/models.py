@@ -8,7 +8,9 @@ from typing import Literal
 
 from ..colmap.log import log_to
 from ..colmap.mapping import new_folder, read_model, write_points
+from ..colmap.model_files import write_model
 from ..errors import InputError
+from ..support.files import new_files
 from ..support.native import pycolmap
 from .bundler import write_bundler
 from .nerfstudio import write_nerfstudio
@@ -54,8 +56,8 @@ def _colmap(suffix: str) -> Callable[..., Path]:
     def write(model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None) -> Path:
         if output.resolve() == model_dir.resolve():
             raise InputError(f"{output} is the model itself; give another folder")
-        output.mkdir(parents=True, exist_ok=True)
-        (model.write_text if suffix == "txt" else model.write_binary)(output)
+        with new_files(output) as folder:
+            write_model(model, folder, text=suffix == "txt")
         return output
 
     return write

@@ -259,12 +259,11 @@ def _map(folder: RunFolder, images: Path, new: Sequence[str], settings: _Setting
         ids = {image.name: image.image_id for image in database.read_all_images()}
         sizes = {name: features.image_size(name) for name in new}
         ids |= add_images(database, sizes, images, config.cameras, _old_folders(folder))
-        with pycolmap.DatabaseTransaction(database):
-            for name in new:
-                database.write_keypoints(ids[name], to_colmap(features.keypoints(name)))
-            for name0, name1 in matches.pairs(ids):
-                found = matches.get(name0, name1).indices
-                database.write_matches(ids[name0], ids[name1], found.astype(np.uint32))
+        for name in new:
+            database.write_keypoints(ids[name], to_colmap(features.keypoints(name)))
+        for name0, name1 in matches.pairs(ids):
+            found = matches.get(name0, name1).indices
+            database.write_matches(ids[name0], ids[name1], found.astype(np.uint32))
     made_by = {**(database_config(database_path) or {}), **sources}
     set_notes(database_path, {"config": canonical_json(made_by), "verified": "no"})
     with log_to(folder.log):

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..colmap.alignment import align_model
 from ..colmap.database import build_database, database_config
 from ..colmap.log import log_to
 from ..colmap.mapping import MapConfig, map_database, read_models, write_models, write_points
+from ..colmap.ranking import ranked
 from ..colmap.verification import verify
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
+from ..storage.hdf5 import file_config
 from ..storage.matches_file import MatchFile
 from ..storage.run_folder import RunFolder
-from ..support.files import atomic_path, canonical_json
+from ..support.files import canonical_json
 from ..support.native import pycolmap
 from .resume import fingerprint, is_current, json_file, make_folder
+
+log = logging.getLogger(__name__)
 
 
 def map_images(
@@ -51,13 +58,15 @@ def map_models(
     config, folder = config or MapConfig(), RunFolder(output)
     database = folder.database
     sources = {"features": fingerprint(features), "matches": fingerprint(matches)}
+    _check_pedigree(features, matches, sources["features"])
     made_by = {"map": asdict(config), **sources}
     settings = {"cameras": asdict(config.cameras), **sources}
     make_folder(output)
     if is_current(folder.stamp, made_by, overwrite, "a model", json_file):
         return read_models(folder.sparse)
-    if canonical_json(database_config(database) or {}) != canonical_json(settings):
-        if database.exists() and not overwrite and database_config(database) is None:
+    known = _known_config(database)
+    if canonical_json(known or {}) != canonical_json(settings):
+        if database.exists() and not overwrite and known is None:
             raise InputError(
                 f"{database} was not made by desdis-match map; give another --output or --overwrite"
             )
@@ -72,18 +81,36 @@ def map_models(
             )
     with log_to(folder.log):
         verify(database, config.verify, config.seed)
-    placing = map_database(database, images, folder.sparse, config, log_path=folder.log)
+    # The old model stays where it is until the new one is whole, its stamp in it.
+    unfinished = folder.path / ".mapping"
+    placing = map_database(database, images, unfinished, config, log_path=folder.log)
     placing.record.save(folder.placing)
     models = placing.models
     if config.align and models:
         with FeatureFile(features) as feature_file, log_to(folder.log):
             for model in models:
                 align_model(model, images, feature_file, fix_intrinsics=config.fix_intrinsics)
-        models = write_models(models, folder.sparse)
+    models = ranked(models)
     if models:
         write_points(models[0], folder.points)
     else:
         folder.points.unlink(missing_ok=True)
-    with atomic_path(folder.stamp) as temporary:
-        temporary.write_text(canonical_json(made_by), encoding="utf-8")
+    write_models(models, folder.sparse, {folder.stamp.name: canonical_json(made_by)})
+    shutil.rmtree(unfinished, ignore_errors=True)
     return models
+
+
+def _check_pedigree(features: Path, matches: Path, fingerprint_now: str) -> None:
+    """Raise InputError for matches that were found with other features than these."""
+    made = file_config(matches) or {}
+    if "added" not in made and made.get("features") not in (None, fingerprint_now):
+        raise InputError(f"{matches} was matched from other features than {features} holds now; match again")
+
+
+def _known_config(database: Path) -> dict[str, Any] | None:
+    """What made a database; empty for a damaged one, which is built again from the files before it."""
+    try:
+        return database_config(database)
+    except InputError as error:
+        log.warning("%s; it is built again", error)
+        return {}

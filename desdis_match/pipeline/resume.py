@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from ..photos.masks import mask_path
 from ..storage.hdf5 import file_config
 from ..support.checkpoint import ShardFolder
 from ..support.devices import pick_device
-from ..support.files import Config, canonical_json, config_differences
+from ..support.files import FULL, Config, canonical_json, config_differences, file_error, read_json
 from ..support.workers import available_cores
 
 log = logging.getLogger(__name__)
@@ -76,7 +75,14 @@ def is_current(
         return False
     if output.is_dir():
         raise InputError(f"{output} is a folder; give the file to write with --output")
-    differences = config_differences(read_config(output), made_by)
+    try:
+        made_before = read_config(output)
+    except InputError as error:
+        if not overwrite:
+            raise
+        log.warning("%s; it is made again", error)
+        return False
+    differences = config_differences(made_before, made_by)
     if not differences:
         return True
     shown = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
@@ -90,7 +96,7 @@ def is_current(
 
 def json_file(path: Path) -> dict[str, Any]:
     """A configuration kept as a file of its own."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def make_folder(path: Path) -> None:
@@ -100,6 +106,8 @@ def make_folder(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
+        if error.errno in FULL:
+            raise file_error(error, path) from error
         raise InputError(
             f"the output folder {path} cannot be written ({error.strerror}); give another with --output"
         ) from error

@@ -20,11 +20,24 @@ from numpy.typing import NDArray
 from ..conventions import DEFAULT_SIGMA, from_degrees, scale_from_sigma, to_degrees
 from ..errors import InputError
 from ..support.files import Config
+from ..support.names import check_names
 from ..types import Features
-from .hdf5 import FEATURES_FORMAT, H5Reader, groups_with, merge_h5, new_h5
+from .hdf5 import (
+    FEATURES_FORMAT,
+    H5Reader,
+    groups_with,
+    merge_h5,
+    new_h5,
+    reading,
+    still_writable,
+    write_array,
+)
 
 DETECTION_NOISE = 1.0
 """hloc's `uncertainty` attribute of keypoints, pixels of the original image: its triangulation reads it."""
+
+MAX_SIDE = 1 << 20
+"""Pixels of a photo's side; more is damage."""
 
 LEFT_OUT = "left_out"
 """Attribute of an image's group that says why the image could not be used."""
@@ -55,13 +68,14 @@ def write_features(
             if name in file:
                 raise InputError(f"{path}: image name '{name}' occurs twice; names must differ")
             group = file.create_group(name)
-            keypoints = group.create_dataset("keypoints", data=np.asarray(features.keypoints, np.float32))
+            keypoints = write_array(group, "keypoints", np.asarray(features.keypoints, np.float32))
             keypoints.attrs["uncertainty"] = DETECTION_NOISE
-            group.create_dataset("descriptors", data=features.descriptors.T.astype(descriptor_type))
-            group.create_dataset("scores", data=np.asarray(features.scores, np.float32))
-            group.create_dataset("scales", data=np.asarray(features.scales, np.float32))
-            group.create_dataset("oris", data=to_degrees(features.angles).astype(np.float32))
-            group.create_dataset("image_size", data=np.asarray(features.image_size, np.int64))
+            write_array(group, "descriptors", features.descriptors.T.astype(descriptor_type))
+            write_array(group, "scores", np.asarray(features.scores, np.float32))
+            write_array(group, "scales", np.asarray(features.scales, np.float32))
+            write_array(group, "oris", to_degrees(features.angles).astype(np.float32))
+            write_array(group, "image_size", np.asarray(features.image_size, np.int64))
+            still_writable(file)
         for name, why in (left_out or {}).items():
             file.create_group(name).attrs[LEFT_OUT] = why
     return path
@@ -76,7 +90,7 @@ class FeatureFile(H5Reader):
     def names(self) -> list[str]:
         """Image names, sorted."""
         if self._names is None:
-            self._names = sorted(groups_with(self.file(), "keypoints"))
+            self._names = sorted(check_names(groups_with(self.file(), "keypoints"), self.path))
         return list(self._names)
 
     def left_out(self) -> dict[str, str]:
@@ -87,20 +101,24 @@ class FeatureFile(H5Reader):
             if LEFT_OUT in item.attrs:
                 found[name] = str(item.attrs[LEFT_OUT])
 
-        self.file().visititems(look)
+        with reading(self.path, "its list of images"):
+            self.file().visititems(look)
+        check_names(found, self.path)
         return found
 
     def __contains__(self, name: str) -> bool:
-        return f"{name}/keypoints" in self.file()
+        with reading(self.path, name):
+            return f"{name}/keypoints" in self.file()
 
     def _group(self, name: str) -> h5py.Group:
         if name not in self:
             raise InputError(f"{self.path} has no image '{name}'; it holds {len(self.names())} images")
-        return self.file()[name]
+        with reading(self.path, name):
+            return self.file()[name]
 
     def num_keypoints(self, name: str) -> int:
         """Number of keypoints without reading them."""
-        return int(self._group(name)["keypoints"].shape[0])
+        return int(self._dataset(self._group(name), "keypoints").shape[0])
 
     def counts(self) -> dict[str, int]:
         """Number of keypoints of every image, by name."""
@@ -109,10 +127,12 @@ class FeatureFile(H5Reader):
     def image_size(self, name: str) -> tuple[int, int]:
         """Width and height of the original image; (0, 0) where an older file does not say."""
         group = self._group(name)
-        if "image_size" not in group:
+        if "image_size" not in group and not self.is_ours:
             return (0, 0)
-        width, height = (int(v) for v in np.ravel(self._array(group, "image_size"))[:2])
-        return (width, height)
+        size = np.ravel(self._array(group, "image_size"))
+        if len(size) < 2 or not all(0 <= side <= MAX_SIDE for side in size[:2]):
+            raise InputError(f"{self.path}: {group.name}/image_size is {size}, which is no size of a photo")
+        return (int(size[0]), int(size[1]))
 
     def keypoints(self, name: str) -> NDArray[np.float32]:
         """(N, 2) float32, pixels of the original image, (0, 0) is the centre of the top-left pixel."""
@@ -120,6 +140,8 @@ class FeatureFile(H5Reader):
         keypoints = self._array(group, "keypoints")
         if keypoints.ndim != 2 or keypoints.shape[1] < 2:
             raise InputError(f"{self.path}: {group.name}/keypoints is {keypoints.shape}, expected (N, 2)")
+        if not np.isfinite(keypoints).all():
+            raise InputError(f"{self.path}: {group.name}/keypoints holds NaN or infinity; extract again")
         return np.ascontiguousarray(keypoints[:, :2], dtype=np.float32)
 
     def angles(self, name: str) -> NDArray[np.float32]:
@@ -137,7 +159,7 @@ class FeatureFile(H5Reader):
         keypoints = self.keypoints(name)
         num = len(keypoints)
         descriptors = np.zeros((num, 0), np.float32)
-        if "descriptors" in group:
+        if "descriptors" in group or self.is_ours:
             stored = self._array(group, "descriptors")
             if stored.ndim != 2 or stored.shape[1] != num:
                 raise InputError(
@@ -173,16 +195,18 @@ class FeatureFile(H5Reader):
 
     def _scales(self, group: h5py.Group, num: int) -> NDArray[np.float32]:
         """The patch's radii (N,); files that are not ours, hloc's for one, hold sigmas."""
-        if "format" in self.file().attrs:
+        if self.is_ours:
             return self._column(group, "scales", num, 1.0)
         return scale_from_sigma(self._column(group, "scales", num, DEFAULT_SIGMA))
 
     def _column(self, group: h5py.Group, key: str, num: int, missing: float) -> NDArray[np.float32]:
-        if key not in group:
+        if key not in group and not self.is_ours:
             return np.full(num, missing, np.float32)
         values = np.ravel(self._array(group, key)).astype(np.float32)
         if len(values) != num:
             raise InputError(f"{self.path}: {group.name}/{key} has {len(values)} values for {num} keypoints")
+        if not np.isfinite(values).all():
+            raise InputError(f"{self.path}: {group.name}/{key} holds NaN or infinity; extract again")
         return values
 
 
@@ -193,7 +217,7 @@ def merge_features(path: Path, sources: Sequence[FeatureFile], config: Config) -
     ours: its scales mean something else.
     """
     for source in sources:
-        if "format" not in source.file().attrs:
+        if not source.is_ours:
             raise InputError(f"{source.path} was not written by desdis-match, so it cannot be merged")
     items = [(name, i) for i, source in enumerate(sources) for name in source.names()]
     left_out = {name: i for i, source in enumerate(sources) for name in source.left_out()}

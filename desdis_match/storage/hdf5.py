@@ -1,7 +1,8 @@
 """HDF5 files of ours: whole or not at all, equal content giving equal bytes, and clear words about bad ones.
 
 The root of a file carries `format`, `format_version` and, as JSON, `config`. Files without them (hloc's) are
-read as well.
+read as well. Arrays have HDF5's own checksum (Fletcher-32), which every reader checks; what lies outside the
+file (external links, external storage, virtual arrays) is not followed.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import h5py
+import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..support.files import Config, atomic_path, canonical_json
+from ..errors import DesDisError, InputError
+from ..support.files import Config, atomic_path, canonical_json, file_error
+from .careful_file import CarefulFile
 
 FORMAT_VERSION = 1
 FEATURES_FORMAT = "desdis_match features"
@@ -26,22 +29,55 @@ MATCHES_FORMAT = "desdis_match matches"
 STAGES = {FEATURES_FORMAT: "extract", MATCHES_FORMAT: "match"}
 """The command that makes a file."""
 
+MAX_EXPANSION = 1100
+"""Bytes of an array per byte of its file, at most: deflate's limit is 1032. More is damage or a trap."""
+
 Reader = TypeVar("Reader", bound="H5Reader")
 
 
 @contextmanager
 def new_h5(path: Path, kind: str, config: Config) -> Iterator[h5py.File]:
-    """A file to fill, which takes the place of `path` at the end; raises InputError where it cannot."""
-    try:
-        # The oldest object format carries no time stamps and is read by every HDF5.
-        oldest = ("earliest", "v110")
-        with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=oldest) as file:
+    """A file to fill, which takes the place of `path` at the end; raises InputError where it cannot.
+
+    Call `still_writable(file)` now and then: on a full disk HDF5 itself would crash, so the file is written
+    through a layer that keeps the error.
+    """
+    # The oldest object format carries no time stamps and is read by every HDF5.
+    oldest = ("earliest", "v110")
+    with atomic_path(path) as temporary, CarefulFile(temporary) as sink:
+        with h5py.File(sink, "w", libver=oldest) as file:
             file.attrs["format"] = kind
             file.attrs["format_version"] = FORMAT_VERSION
             file.attrs["config"] = canonical_json(config)
-            yield file
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+            _SINKS[file.id.id] = sink
+            try:
+                yield file
+            finally:
+                del _SINKS[file.id.id]
+        sink.check()
+
+
+_SINKS: dict[int, CarefulFile] = {}
+"""By HDF5's number of the open file, while new_h5 writes it."""
+
+
+def still_writable(file: h5py.File) -> None:
+    """Raise the OSError that writing `file` met, if it has met one."""
+    _SINKS[file.id.id].check()
+
+
+def write_array(group: h5py.Group, name: str, array: NDArray[Any], pack: bool = False) -> h5py.Dataset:
+    """An array with a checksum, in one chunk; pack: deflated too. Empty ones have nothing to check."""
+    if not array.size:
+        return group.create_dataset(name, data=array)
+    packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if pack else {}
+    return group.create_dataset(name, data=array, chunks=_chunks(array), fletcher32=True, **packed)
+
+
+def _chunks(array: NDArray[Any]) -> tuple[int, ...]:
+    """The whole array, but below the 4 GiB that HDF5 allows."""
+    rows = max(1, min(array.shape[0], (1 << 30) // max(array[0:1].nbytes, 1)))
+    return (rows, *array.shape[1:])
 
 
 def open_h5(path: Path) -> h5py.File:
@@ -51,8 +87,40 @@ def open_h5(path: Path) -> h5py.File:
     except BlockingIOError as error:
         message = f"{path} is being written by another program; try again when that is done"
         raise InputError(message) from error
-    except OSError as error:
+    except PermissionError as error:
+        raise file_error(error, Path(path)) from error
+    except DAMAGED as error:
         raise InputError(f"{path} is not a readable HDF5 file (damaged or cut short?): {error}") from error
+
+
+DAMAGED = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    SystemError,
+)
+"""What h5py raises on damaged files, as the library's words happen to be sorted."""
+
+
+@contextmanager
+def reading(path: Path, what: str = "") -> Iterator[None]:
+    """Whatever h5py raises inside becomes an InputError that names the file and what was read."""
+    try:
+        yield
+    except DesDisError:
+        raise
+    except DAMAGED as error:
+        where = f"{path}: {what}" if what else f"{path}"
+        text = str(error).strip("\"'").splitlines()
+        raise InputError(
+            f"{where} is missing or damaged: {text[0] if text else 'unreadable'}; make it again"
+        ) from error
 
 
 def _open(path: Path, kind: str) -> h5py.File:
@@ -61,18 +129,31 @@ def _open(path: Path, kind: str) -> h5py.File:
     if not path.is_file():
         raise InputError(f"{path} does not exist; `desdis-match {stage}` makes it")
     file = open_h5(path)
+    try:
+        with reading(path, "its head"):
+            _check_head(file, path, kind)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_head(file: h5py.File, path: Path, kind: str) -> None:
+    stage = STAGES[kind]
     found = file.attrs.get("format", kind)
     version = int(file.attrs.get("format_version", FORMAT_VERSION))
+    ours = [key in file.attrs for key in ("format", "format_version", "config")]
+    if any(ours) and not all(ours):
+        raise InputError(
+            f"{path} is damaged: it has lost a part of its head; run `desdis-match {stage}` again"
+        )
     if found != kind:
-        file.close()
         raise InputError(f"{path} holds '{found}' where '{kind}' was expected; are two file names swapped?")
     if version > FORMAT_VERSION:
-        file.close()
         raise InputError(
             f"{path} has format version {version}, this desdis-match reads up to {FORMAT_VERSION}; "
             f"update desdis-match or run `desdis-match {stage}` again into another file"
         )
-    return file
 
 
 def file_config(path: Path) -> dict[str, Any] | None:
@@ -83,12 +164,17 @@ def file_config(path: Path) -> dict[str, Any] | None:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist")
-    try:
-        with open_h5(path) as file:
-            text = file.attrs.get("config")
-        return None if text is None else json.loads(text)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+    with open_h5(path) as file:
+        return _config(file, path)
+
+
+def _config(file: h5py.File, path: Path) -> dict[str, Any] | None:
+    with reading(path, "its configuration"):
+        text = file.attrs.get("config")
+        config = None if text is None else json.loads(text)
+    if config is not None and not isinstance(config, dict):
+        raise InputError(f"{path} is damaged: its configuration is no table")
+    return config
 
 
 class H5Reader:
@@ -108,17 +194,27 @@ class H5Reader:
             self._handle, self._owner = _open(self.path, self.kind), os.getpid()
         return self._handle
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this package wrote the file: then nothing in it is missing or means something else."""
+        return "format" in self.file().attrs
+
+    def _dataset(self, group: h5py.Group, name: str) -> h5py.Dataset:
+        """An array of numbers within this file, not read yet."""
+        with reading(self.path, f"{group.name}/{name}"):
+            found = group[name]
+            check_array(found, self.path)
+        return found
+
     def _array(self, group: h5py.Group, name: str) -> NDArray[Any]:
-        try:
-            return group[name][()]
-        except (KeyError, OSError, TypeError, AttributeError) as error:
-            raise InputError(f"{self.path}: {group.name}/{name} is missing or damaged: {error}") from error
+        found = self._dataset(group, name)
+        with reading(self.path, f"{group.name}/{name}"):
+            return np.asarray(found[()])
 
     @property
     def config(self) -> dict[str, Any] | None:
         """What `file_config` gives."""
-        text = self.file().attrs.get("config")
-        return None if text is None else json.loads(text)
+        return _config(self.file(), self.path)
 
     def close(self) -> None:
         """Close the file; the next access opens it again."""
@@ -136,15 +232,47 @@ class H5Reader:
         return {"path": self.path, "_handle": None, "_owner": -1}
 
 
-def groups_with(group: h5py.Group, dataset: str, prefix: str = "") -> Iterator[str]:
-    """Full names of the groups that hold `dataset`."""
-    for key, child in group.items():
+def check_array(found: Any, path: Path) -> None:
+    """Raise InputError for what is no array of numbers, lies in another file, or cannot be in this one."""
+    name = getattr(found, "name", "an entry")
+    if not isinstance(found, h5py.Dataset):
+        raise InputError(f"{path}: {name} is a group where an array was expected; the file is damaged")
+    if found.file.filename != found.parent.file.filename or found.external or found.is_virtual:
+        raise InputError(f"{path}: {name} lies in another file, which is not read; copy it into this one")
+    if found.dtype.kind not in "iuf" or not found.shape:
+        raise InputError(f"{path}: {name} is no array of numbers ({found.dtype}, shape {found.shape})")
+    if found.nbytes > MAX_EXPANSION * path.stat().st_size + (1 << 20):
+        raise InputError(
+            f"{path}: {name} claims {found.nbytes:,} bytes, more than the file can hold; damaged?"
+        )
+
+
+def groups_with(group: h5py.Group, dataset: str) -> Iterator[str]:
+    """Full names of the groups that hold `dataset`, each once.
+
+    Raises InputError for links out of the file and groups that contain themselves.
+    """
+    path = Path(group.file.filename)
+    with reading(path, "its list of groups"):
+        yield from _groups_with(group, dataset, "", path, set())
+
+
+def _groups_with(group: h5py.Group, dataset: str, prefix: str, path: Path, seen: set[int]) -> Iterator[str]:
+    for key in group:
+        link = group.id.links.get_info(key.encode("utf-8"))
+        if link.type != h5py.h5l.TYPE_HARD:
+            raise InputError(f"{path}: {prefix}/{key} is a link to somewhere else, which is not followed")
+        child = group[key]
         if isinstance(child, h5py.Group):
             name = f"{prefix}/{key}" if prefix else key
+            place = h5py.h5o.get_info(child.id).addr
+            if place in seen:
+                raise InputError(f"{path} has the group {name[:80]} in two places, which is not read")
+            seen.add(place)
             if dataset in child and isinstance(child[dataset], h5py.Dataset):
                 yield name
             else:
-                yield from groups_with(child, dataset, name)
+                yield from _groups_with(child, dataset, name, path, seen)
 
 
 def merge_h5(
@@ -154,5 +282,7 @@ def merge_h5(
         for name, i in items:
             if name in file:
                 raise InputError(f"{path}: '{name}' is in {sources[i].path} and in another file as well")
-            sources[i].file().copy(name, file, name=name)
+            with reading(sources[i].path, name):
+                sources[i].file().copy(name, file, name=name)
+            still_writable(file)
     return path

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..conventions import DEFAULT_SIGMA, from_colmap_columns, from_degrees, sigma_from_scale
 from ..errors import InputError
+from ..support.files import read_text
 from ..types import Float32
-from .hdf5 import open_h5
+from .hdf5 import check_array, open_h5, reading
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def read_given(source: Path, name: str) -> GivenKeypoints:
 def _from_text(path: Path) -> GivenKeypoints:
     if not path.is_file():
         raise InputError(f"{path} is missing; each image needs a file NAME.txt of keypoints")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path, "a COLMAP keypoint file").splitlines()
     try:
         count = int(lines[0].split()[0])
         rows = [[float(number) for number in line.split()[:4]] for line in lines[1 : count + 1]]
@@ -62,16 +63,15 @@ def _from_text(path: Path) -> GivenKeypoints:
 
 
 def _from_hdf5(path: Path, name: str) -> GivenKeypoints:
-    try:
-        with open_h5(path) as file:
-            if name not in file or "keypoints" not in file[name]:
-                raise InputError(f"{path} holds no keypoints for image {name}")
-            arrays = {
-                key: np.asarray(item, np.float32) for key, item in file[name].items() if len(item.shape) <= 2
-            }
-            ours = str(file.attrs.get("format", "")).startswith("desdis_match")
-    except OSError as error:
-        raise InputError(f"{path}: the keypoints of {name} are damaged: {error}") from error
+    with open_h5(path) as file, reading(path, f"what it holds of {name}"):
+        if name not in file or "keypoints" not in file[name]:
+            raise InputError(f"{path} holds no keypoints for image {name}")
+        ours = str(file.attrs.get("format", "")).startswith("desdis_match")
+        arrays = {}
+        for key in ("keypoints", "scales", "oris"):
+            if key in file[name] or ours:
+                check_array(file[name][key], path)
+                arrays[key] = np.asarray(file[name][key], np.float32)
     xy = arrays["keypoints"]
     if xy.ndim != 2 or xy.shape[1] < 2 or not np.isfinite(xy).all():
         raise InputError(f"{path}: the keypoints of {name} are not finite numbers of shape (N, 2)")
@@ -82,6 +82,8 @@ def _from_hdf5(path: Path, name: str) -> GivenKeypoints:
         sigmas = sigma_from_scale(sigmas)  # this package stores the patch's radius
     if angles is not None:
         angles = from_degrees(angles)
+    if angles is not None and not np.isfinite(angles).all():
+        raise InputError(f"{path}: an orientation of {name} is not a finite number")
     if len(sigmas) != len(xy) or (angles is not None and len(angles) != len(xy)):
         raise InputError(f"{path}: {name} has {len(xy)} keypoints, but not as many scales and orientations")
     return GivenKeypoints(np.ascontiguousarray(xy[:, :2]), _positive(sigmas, path), angles)

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..support.files import Config
 from ..types import Matches
-from .hdf5 import MATCHES_FORMAT, H5Reader, groups_with, merge_h5, new_h5
+from .hdf5 import (
+    MATCHES_FORMAT,
+    H5Reader,
+    groups_with,
+    merge_h5,
+    new_h5,
+    reading,
+    still_writable,
+    write_array,
+)
 
 
 def merge_matches(path: Path, sources: Sequence[MatchFile], config: Config) -> Path:
@@ -84,9 +93,9 @@ def write_matches(
             scores0[indices[:, 0]] = matches.scores
             group = file.create_group(pair_group(name0, name1))
             # Mostly -1 and 0: deflate makes them a few per cent, and every HDF5 reads it.
-            packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if num else {}
-            group.create_dataset("matches0", data=matches0, **packed)
-            group.create_dataset("matching_scores0", data=scores0, **packed)
+            write_array(group, "matches0", matches0, pack=True)
+            write_array(group, "matching_scores0", scores0, pack=True)
+            still_writable(file)
     return path
 
 
@@ -147,8 +156,9 @@ class MatchFile(H5Reader):
             (f"{a}_{b}", False),
             (f"{b}_{a}", True),
         ):
-            if f"{key}/matches0" in file:
-                return file[key], reverse
+            with reading(self.path, key):
+                if f"{key}/matches0" in file:
+                    return file[key], reverse
         return None, False
 
     def __contains__(self, pair: tuple[str, str]) -> bool:
@@ -165,6 +175,10 @@ class MatchFile(H5Reader):
         if group is None:
             raise InputError(f"{self.path} has no pair '{name0}', '{name1}'; match it first")
         matches0 = np.ravel(self._array(group, "matches0"))
+        if matches0.dtype.kind not in "iu":
+            raise InputError(
+                f"{self.path}: {group.name}/matches0 is {matches0.dtype}, expected whole numbers"
+            )
         found = np.flatnonzero(matches0 != -1)
         partners = matches0[found].astype(np.int64)
         if matches0.dtype == np.int16:
@@ -174,7 +188,7 @@ class MatchFile(H5Reader):
                 f"{self.path}: {group.name}/matches0 holds {partners.min()}, which is no keypoint"
             )
         scores = np.ones(len(found), np.float32)
-        if "matching_scores0" in group:
+        if "matching_scores0" in group or self.is_ours:
             scores0 = np.ravel(self._array(group, "matching_scores0"))
             if len(scores0) != len(matches0):
                 raise InputError(
@@ -182,6 +196,8 @@ class MatchFile(H5Reader):
                     f"{len(matches0)} keypoints"
                 )
             scores = scores0[found].astype(np.float32)
+            if not np.isfinite(scores).all():
+                raise InputError(f"{self.path}: {group.name}/matching_scores0 holds NaN or infinity")
         indices = np.stack([found, partners], axis=1)
         if reverse:
             order = np.argsort(partners, kind="stable")

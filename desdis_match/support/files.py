@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ..errors import InputError
 
 Config = Mapping[str, Any]
 """What made a file: JSON values, paths and NumPy scalars by field name."""
@@ -51,14 +55,113 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A hidden name beside `path` to write to; it takes the place of `path` when the block ends well.
 
-    The name is fixed, so what a killed run left is overwritten by the next. One writer per file.
+    The name is fixed, so what a killed run left is overwritten by the next. One writer per file. The file is
+    on the disk, not only in the system's memory, before it takes its place. Raises InputError, and leaves
+    `path` as it was, when the disk is full or the place must not be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        sync(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        _remove(temporary)
+        raise file_error(error, path, "written") from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file lies on the disk; raises OSError where a delayed write fails."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Work on `path` that is not one file's: an OSError inside becomes an InputError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise file_error(error, Path(path), "written") from error
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk, the user's share of it, or the largest size of a file is used up."""
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def file_error(error: OSError, path: Path | None = None, done: str = "used") -> InputError:
+    """What a user can do about an error of the file system, as one sentence; it names the file.
+
+    path: what was being written or read, where the error itself does not say. done: "written", "read".
+    """
+    named = path or error.filename or "a file"
+    if error.filename and path is not None and _is_other(Path(os.fsdecode(error.filename)), path):
+        named = os.fsdecode(error.filename)
+    if error.errno in FULL:
+        return InputError(f"{named} cannot be written: the disk is full; free some space and run again")
+    if error.errno in FORBIDDEN:
+        return InputError(
+            f"{named} cannot be {done} ({error.strerror}); change its rights or give another path"
+        )
+    return InputError(f"{named} cannot be {done} ({error.strerror or error}); give another path")
+
+
+def _is_other(named: Path, path: Path) -> bool:
+    """Whether an error is about another file than `path`, the temporary one beside it or its folders."""
+    return named not in (path, path.with_name(f".{path.name}.tmp")) and named not in path.parents
+
+
+def read_text(path: Path, what: str = "a text file") -> str:
+    """A UTF-8 text. Raises InputError where it cannot be read or is something else."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not {what}: it is not UTF-8 ({error.reason} at {error.start})"
+        ) from error
+    except OSError as error:
+        raise file_error(error, Path(path), "read") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises InputError where it cannot be read or is something else."""
+    try:
+        content = json.loads(read_text(path, "JSON"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not readable JSON (damaged?): {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object; is it another program's file?")
+    return content
+
+
+@contextmanager
+def new_files(folder: Path) -> Iterator[Path]:
+    """A hidden folder for files that take their places in `folder`, beside others, at the end."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / ".new"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            for file in sorted(temporary.iterdir()):
+                os.replace(file, folder / file.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """A whole UTF-8 text file or none."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)

@@ -10,7 +10,7 @@ import pycolmap
 import pytest
 from pointcloud import make_point_cloud, pose_errors
 
-from desdis_match.colmap.mapping import build_database, read_model, run_mapping, verify
+from desdis_match.colmap.mapping import build_database, read_model, run_mapping, verify, write_models
 from desdis_match.commands.cli import main
 from desdis_match.errors import InputError
 from desdis_match.exchange.models import export_model
@@ -40,7 +40,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 point.xy = image.project_point(model.point3D(point.point3D_id).xyz)
     for i, point in enumerate(model.points3D.values()):
         point.color = [i % 256, 100, 200]
-    model.write_binary(folder / "sparse" / "0")
+    write_models([model], folder / "sparse")
     return folder / "sparse" / "0"
 
 

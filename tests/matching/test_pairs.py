@@ -131,7 +131,7 @@ def test_a_missing_file_and_a_line_break_in_a_name(tmp_path):
         write_pairs(tmp_path / "pairs.txt", [("a\nb", "c")])
     for place in (tmp_path, tmp_path / "file" / "pairs.txt"):
         (tmp_path / "file").touch()
-        with pytest.raises(InputError, match=r"cannot be written \(.+\); give another with --output"):
+        with pytest.raises(InputError, match=r"cannot be written \(.+\); give another path"):
             write_pairs(place, [("a", "b")])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...errors import InputError
-from ...support.files import atomic_path
+from ...support.files import read_text, write_text
 from .base import Pair, PairsConfig, PhotoSet
 
 log = logging.getLogger(__name__)
@@ -43,10 +43,7 @@ def pairs_from_file(path: str | Path, names: Iterable[str] | None = None) -> lis
     name, a line that can be split in two ways, an image paired with itself, and a line that is no pair.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"pairs file {path} cannot be read: {error}") from error
+    text = read_text(path, "a list of pairs")
     known = None if names is None else set(names)
     found: dict[frozenset[str], Pair] = {}
     for number, line in enumerate(text.split("\n"), start=1):
@@ -69,14 +66,7 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> Path:
         if any(c in name for name in (name0, name1) for c in "\r\n"):
             raise InputError(f"the pair {name0!r}, {name1!r} has a line break in a name; rename the image")
         lines.append(f"{name0} {name1}\n")
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror or error}); give another with --output"
-        ) from error
-    return path
+    return write_text(path, "".join(lines))
 
 
 def _splits(line: str, known: set[str]) -> list[Pair]:
