@@ -5,15 +5,17 @@ A run that was stopped goes on where it was, and scoring again with another thre
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import json
 import logging
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -102,17 +104,55 @@ def combined_hash(parts: list[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-@lru_cache(maxsize=8)
-def code_hash(*patterns: str) -> str:
-    """SHA-256 of this package's source files that match the patterns: predictions change with the code."""
-    files = sorted({path for pattern in patterns for path in PACKAGE.glob(pattern)})
-    return combined_hash([f"{path.relative_to(PACKAGE).as_posix()} {file_hash(path)}" for path in files])
+def code_hash(*modules: ModuleType | str, root: Path = PACKAGE.parent) -> str:
+    """SHA-256 of modules and of all that they import of their own package, directly or not.
 
-
-DETECTING = ("devices", "detectors", "extract", "images", "orientation", "patches", "scalespace")
-"""How the modules begin that decide what a detection or a described patch is, besides descriptors/."""
+    modules: the modules themselves or their dotted names; a package means all its files, data too.
+    root: where the packages lie. Raises `ValueError` for a module that has no file.
+    """
+    return _code_hash(tuple(m if isinstance(m, str) else m.__name__ for m in modules), root)
 
 
 def describing_code() -> str:
-    """SHA-256 of the source that detects, cuts patches and describes."""
-    return code_hash(*(f"{name}*.py" for name in DETECTING), "descriptors/*.py", "weights/*")
+    """SHA-256 of what detects, cuts patches and describes: the source, and the weights of the package."""
+    package = PACKAGE.name
+    return code_hash(f"{package}.evaluate.shared", f"{package}.descriptors", f"{package}.weights")
+
+
+@lru_cache(maxsize=16)
+def _code_hash(names: tuple[str, ...], root: Path) -> str:
+    waiting = [path for name in names for path in _files_of(name, root)]
+    seen: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting += _imported(path, root) if path.suffix == ".py" else []
+    return combined_hash([f"{path.relative_to(root).as_posix()} {file_hash(path)}" for path in sorted(seen)])
+
+
+def _files_of(name: str, root: Path) -> list[Path]:
+    """The files of a module, or all below a package."""
+    place = root.joinpath(*name.split("."))
+    below = (path for path in place.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    found = sorted(below) if place.is_dir() else [place.with_suffix(".py")]
+    if not found or not found[0].is_file():
+        raise ValueError(f"there is no module {name} below {root}, so what it does cannot be told by a hash")
+    return found
+
+
+def _imported(path: Path, root: Path) -> Iterator[Path]:
+    """Files of the own package that a file imports, inside functions too; not the package's front door."""
+    folder = list(path.relative_to(root).parent.parts)
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = folder[: len(folder) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            names.update([source, *(f"{source}.{alias.name}" for alias in node.names)])
+    for name in sorted(names):
+        place = root.joinpath(*name.split("."))
+        if name.startswith(f"{folder[0]}."):
+            yield from (file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file())

@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ... import descriptors
 from ...errors import InputError
 from ...support.progress import track
 from ..cache import Arrays, code_hash, combined_hash, file_hash
 from ..contenders import Contender, RunConfig, check_names, load_contenders
 from ..results import Chart, Column, Series, Table, TaskResult, Worst
 from . import hpatches_lists as lists
+from . import hpatches_scores
 from .hpatches_scores import (
     POOL_SIZES,
     TIER_NAMES,
@@ -111,7 +113,7 @@ def describe_all(contender: Contender, root: Path, patches: Patches, config: Run
             "weights": contender.fingerprint,
             "device": config.device,
             "engine": config.engine,
-            "code": code_hash("descriptors/*.py", "evaluate/hpatches_scores.py"),
+            "code": code_hash(descriptors, hpatches_scores),
         }
 
         def compute(name: str = name) -> Arrays:

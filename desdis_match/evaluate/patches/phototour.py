@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import descriptors
 from ...errors import InputError
 from ...patchsets.patchset import PatchSet, resize
 from ...patchsets.phototour import LabelledPairs, read_labelled_pairs, read_phototour
@@ -124,7 +125,7 @@ def evaluate_phototour(config: PhotoTourConfig) -> TaskResult:
             "data": content.hexdigest(),
             "device": config.run.device,
             "engine": config.run.engine,
-            "code": code_hash("descriptors/*.py", "evaluate/phototour.py"),
+            "code": code_hash(descriptors, __name__),
         }
         data_of[name] = {
             "patches": len(data),

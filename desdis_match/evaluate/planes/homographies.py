@@ -99,7 +99,7 @@ def neighbours_by(
 ) -> tuple[dict[int, planar.Nearest], Arrays]:
     """A descriptor on the shared detections of a sequence, or a local feature at the same size and budget."""
     key: dict[str, Any] = {"weights": rival.fingerprint, "numbers": list(photos)}
-    key |= {"search": code_hash("evaluate/planar.py")}
+    key |= {"search": code_hash(planar)}
     if isinstance(rival, Contender):
         key |= {"task": "neighbours", "engine": config.run.engine, "frame_scale": config.frame_scale}
         key |= {"orientation": config.detection.orientation}
@@ -110,7 +110,7 @@ def neighbours_by(
     budget = config.detection.max_keypoints
     key |= {"task": "local-features", "label": rival.label, "budget": budget, "max_size": config.max_size}
     key |= {"images": [photo.hash for photo in photos.values()], "kornia": kornia.__version__}
-    key |= {"code": code_hash("evaluate/baselines.py", "images*.py")}
+    key |= {"code": code_hash(Baseline.__module__), "device": config.run.device}
 
     def describe(photo: SharedPhoto) -> Described:
         image = photo.image

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...features.detectors import DetectorConfig
+from ...matching import match as matching
 from ...matching.match import MatchConfig, match_descriptors
 from ...matching.pairs import exhaustive_pairs, pairs_from_file
 from ...photos.formats import EXTENSIONS
@@ -172,7 +173,7 @@ class Photos:
             "weights": contender.fingerprint,
             "match": asdict(self.config.match),
             "engine": self.config.run.engine,
-            "code": code_hash("match*.py", "nearest*.py"),
+            "code": code_hash(matching),
         }
 
         def compute() -> Arrays:

@@ -1,0 +1,97 @@
+"""A prediction's key changes with the code that makes it, wherever that code lies, and with nothing else."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import desdis_match
+from desdis_match.evaluate import cache
+from desdis_match.evaluate.patches import hpatches_scores
+from desdis_match.evaluate.planes import baselines, scores
+from desdis_match.matching import match
+
+PACKAGE = Path(desdis_match.__file__).parent
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """A folder with a copy of the package, which a test may change."""
+    shutil.copytree(PACKAGE, tmp_path / "desdis_match", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def fresh_hash(root: Path, *modules) -> str:
+    cache._code_hash.cache_clear()  # as in the next run, which reads the files anew
+    return cache.code_hash(*modules, root=root)
+
+
+DESCRIBING = ("desdis_match.evaluate.shared", "desdis_match.descriptors", "desdis_match.weights")
+
+
+@pytest.mark.parametrize(
+    ("modules", "file"),
+    [
+        *(
+            (DESCRIBING, file)
+            for file in (
+                "conventions.py",
+                "descriptors/desdis.py",
+                "descriptors/engine.py",
+                "descriptors/rootsift.py",
+                "evaluate/shared.py",
+                "features/detectors.py",
+                "features/frames.py",
+                "features/orientation.py",
+                "features/orientation_learned.py",
+                "features/orientation_of_set.py",
+                "features/scalespace.py",
+                "photos/images.py",
+                "support/devices.py",
+                "weights/desdis-8.safetensors",
+                "weights/orientation.safetensors",
+            )
+        ),
+        ((match,), "matching/match.py"),
+        ((match,), "matching/nearest.py"),
+        ((scores,), "evaluate/planes/scores.py"),
+        ((baselines,), "evaluate/planes/baselines.py"),
+        ((baselines,), "photos/images.py"),
+        ((hpatches_scores,), "evaluate/patches/hpatches_scores.py"),
+        (("desdis_match.evaluate.patches.phototour",), "patchsets/patchset.py"),
+    ],
+)
+def test_a_change_in_what_a_prediction_depends_on_changes_its_key(copy, modules, file):
+    before = fresh_hash(copy, *modules)
+    with (copy / "desdis_match" / file).open("ab") as stream:
+        stream.write(b"\n")
+    assert fresh_hash(copy, *modules) != before
+
+
+@pytest.mark.parametrize(
+    "file", ["colmap/mapping.py", "pipeline/reconstruct.py", "page/run.py", "__init__.py"]
+)
+def test_a_change_elsewhere_leaves_it(copy, file):
+    before = fresh_hash(copy, *DESCRIBING)
+    with (copy / "desdis_match" / file).open("ab") as stream:
+        stream.write(b"\n")
+    assert fresh_hash(copy, *DESCRIBING) == before
+
+
+def test_predictions_of_descriptors_ask_for_just_that(monkeypatch):
+    asked = []
+    monkeypatch.setattr(cache, "code_hash", lambda *modules: asked.append(modules) or "hash")
+    assert cache.describing_code() == "hash" and asked == [DESCRIBING]
+
+
+@pytest.mark.parametrize("name", ["desdis_match.patches", "desdis_match.nothing.at_all", "match*.py"])
+def test_a_module_that_is_not_there_is_an_error(name):
+    with pytest.raises(ValueError, match="no module"):
+        cache.code_hash(match, name)
+
+
+def test_a_folder_without_files_is_no_package(tmp_path):
+    (tmp_path / "empty" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "empty" / "__pycache__" / "old.pyc").touch()
+    with pytest.raises(ValueError, match="no module empty"):
+        cache.code_hash("empty", root=tmp_path)
