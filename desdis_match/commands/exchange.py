@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..exchange.database import export_database, import_database
+from ..colmap.verification import VerifyConfig
+from ..exchange.database import ColmapVersion, export_database, import_database
 from ..exchange.models import ModelFormat, export_model
 from ..exchange.text import write_text_features
 from ..photos.cameras import CameraConfig
@@ -40,10 +41,13 @@ def main_import_database(argv: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class ExportDatabaseCommand:
-    """features.h5 and matches.h5 -> into an existing COLMAP database, with its cameras and image ids."""
+    """features.h5 and matches.h5 -> into a COLMAP database, an existing one with its cameras and image ids.
+
+    COLMAP's mapper can run on it at once.
+    """
 
     database: Path
-    """COLMAP's database.db; changed as a whole or not at all."""
+    """COLMAP's database.db; changed as a whole or not at all, made where there is none."""
     features: Path = Path("features.h5")
     """Keypoints, in hloc's layout."""
     matches: Path = Path("matches.h5")
@@ -51,6 +55,12 @@ class ExportDatabaseCommand:
     images: Path | None = None
     """Folder of photos, for the cameras of images that are new to the database."""
     cameras: CameraConfig = field(default_factory=CameraConfig)
+    verify: VerifyConfig = field(default_factory=VerifyConfig)
+    raw: bool = False
+    """Leave two-view geometries out; COLMAP's own `geometric_verifier` or `matches_importer` makes them."""
+    colmap: ColmapVersion = "same"
+    """Whose tables to write: 3 for COLMAP 3.8 (and later, which bring them up to date), 4 for COLMAP 4; same:
+    those of the database that is there, 4 where there is none."""
     overwrite: bool = False
     """Replace keypoints and matches of images that have some."""
 
@@ -60,9 +70,20 @@ def main_export_database(argv: Sequence[str]) -> int:
     command = parse(ExportDatabaseCommand, argv, "export-database")
     with FeatureFile(command.features) as features, MatchFile(command.matches) as matches:
         num_new = export_database(
-            features, matches, command.database, command.images, command.cameras, command.overwrite
+            features,
+            matches,
+            command.database,
+            command.images,
+            command.cameras,
+            command.overwrite,
+            None if command.raw else command.verify,
+            command.colmap,
         )
         print(f"{command.database}: features of {len(features.names())} images, {num_new} of them new")
+        if not command.raw:
+            images = command.images or Path("PHOTOS")
+            where = f"--database_path {command.database} --image_path {images}"
+            print(f"map it: colmap mapper {where} --output_path MODELS")
     return 0
 
 

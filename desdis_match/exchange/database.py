@@ -11,11 +11,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..colmap.database import add_images, connect, copy_database, drop_notes, open_database, replaced_database
+from ..colmap.database import (
+    add_images,
+    build_database,
+    connect,
+    copy_database,
+    drop_notes,
+    open_database,
+    replaced_database,
+)
+from ..colmap.verification import VerifyConfig, verify
 from ..conventions import from_colmap_columns, to_colmap
 from ..errors import InputError
 from ..photos.cameras import CameraConfig
@@ -23,6 +33,12 @@ from ..storage.features_file import FeatureFile, write_features
 from ..storage.matches_file import MatchFile, write_matches
 from ..support.native import pycolmap
 from ..types import Features, Matches
+from .colmap3 import is_colmap3, write_colmap3
+
+DEFAULT_VERIFICATION = VerifyConfig()
+
+ColmapVersion = Literal["same", "3", "4"]
+"""Whose tables a database gets: of COLMAP 3.8, of COLMAP 4, or of the COLMAP that it came from."""
 
 
 @dataclass(frozen=True)
@@ -137,17 +153,54 @@ def export_database(
     images_dir: Path | None = None,
     cameras: CameraConfig | None = None,
     overwrite: bool = False,
+    verification: VerifyConfig | None = DEFAULT_VERIFICATION,
+    colmap: ColmapVersion = "same",
 ) -> int:
-    """Put all features and matches into an existing COLMAP database; returns how many images were new to it.
+    """Put all features and matches into a COLMAP database; returns how many images were new to it.
 
+    A database that does not exist is made. verification: of the pairs that have no two-view geometry, so that
+    COLMAP can map at once; None leaves them out. colmap: whose tables are written.
     overwrite: replace keypoints, descriptors and matches of images that have some (their two-view geometries
     go too); without it that is an error. Raises InputError, and leaves the database as it was, when it is
     damaged, has keypoints that would be lost, or gives an image another size than the features do.
     """
+    database_path = Path(database_path)
+    if not database_path.exists():
+        build_database(database_path, images_dir, features, matches, cameras=cameras)
+        num_new, as_3 = len(features.names()), colmap == "3"
+        with replaced_database(database_path) as copy:
+            _finish(copy, verification, as_3)
+        return num_new
+    as_3 = colmap == "3" or (colmap == "same" and is_colmap3(database_path))
+    with replaced_database(database_path) as copy:
+        num_new = _fill(copy, database_path, features, matches, images_dir, cameras, overwrite)
+        _finish(copy, verification, as_3)
+    return num_new
+
+
+def _finish(copy: Path, verification: VerifyConfig | None, as_3: bool) -> None:
+    drop_notes(copy)
+    if verification is not None:
+        verify(copy, verification)
+        drop_notes(copy)
+    if as_3:
+        write_colmap3(copy, copy)
+
+
+def _fill(
+    copy: Path,
+    database_path: Path,
+    features: FeatureFile,
+    matches: MatchFile,
+    images_dir: Path | None,
+    cameras: CameraConfig | None,
+    overwrite: bool,
+) -> int:
+    """Features and matches into `copy` of `database_path`."""
     names = features.names()
     counts = features.counts()
     pairs = matches.pairs(names)
-    with replaced_database(database_path) as copy, open_database(copy) as database:
+    with open_database(copy) as database:
         known = {image.name: image for image in database.read_all_images()}
         sizes = {camera.camera_id: (camera.width, camera.height) for camera in database.read_all_cameras()}
         for name in names:
@@ -174,7 +227,6 @@ def export_database(
         for name0, name1 in sorted(pairs):
             found = matches.get(name0, name1, counts).indices
             database.write_matches(ids[name0], ids[name1], found.astype(np.uint32))
-        drop_notes(copy)
     return len(new)
 
 
