@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from ..conventions import to_colmap
 from ..errors import InputError
-from ..matching.match import MatchConfig, Prepared, match_prepared, prepare
+from ..matching.match import (
+    MatchConfig,
+    Neighbours,
+    Prepared,
+    find_matcher,
+    match_features,
+    match_prepared,
+    prepare,
+)
 from ..photos.cameras import CameraConfig, PhotoInfo, assign_cameras
 from ..storage.features_file import FeatureFile
 from ..support.native import pycolmap
@@ -115,10 +123,11 @@ class Localizer:
 
     def __call__(self, name: str, features: Features, photo: PhotoInfo) -> Localization:
         """Localize one photo. photo: its size and EXIF (cameras.read_photo_info)."""
-        query = prepare(features.descriptors, self.device)
+        nearest = isinstance(find_matcher(self.config.match), Neighbours)
+        query = prepare(features.descriptors, self.device) if nearest else None
         pairs, images = [np.empty((0, 2), np.int64)], {}
         for other in self._choose(features):
-            matches = match_prepared(query, self._prepared(other), self.config.match).indices.astype(np.int64)
+            matches = self._match(features, query, other)
             points = self._points[other][matches[:, 1]]
             seen = points >= 0
             pairs.append(np.stack([matches[seen, 0], points[seen]], axis=1))
@@ -126,6 +135,14 @@ class Localizer:
         lifted = np.unique(np.concatenate(pairs), axis=0)
         images = dict(sorted(((k, n) for k, n in images.items() if n), key=lambda item: (-item[1], item[0])))
         return self._solve(name, features, photo, lifted, images)
+
+    def _match(self, features: Features, query: Prepared | None, other: str) -> NDArray[np.int64]:
+        """(M, 2) keypoints of the query and of a photo of the model; `query` for matchers of descriptors."""
+        if query is None:
+            found = match_features(features, self.features.get(other), self.config.match, self.device)
+        else:
+            found = match_prepared(query, self._prepared(other), self.config.match)
+        return found.indices.astype(np.int64)
 
     def _solve(
         self,
@@ -194,7 +211,10 @@ class Localizer:
             return names
         best = np.argsort(-features.scores, kind="stable")[:NUM_VOTING]
         query = prepare(features.descriptors[best], self.device)
-        votes = {name: len(match_prepared(query, self._voters(name), self.config.match)) for name in names}
+        rule = self.config.match
+        if not isinstance(find_matcher(rule), Neighbours):
+            rule = replace(rule, matcher=MatchConfig.matcher)
+        votes = {name: len(match_prepared(query, self._voters(name), rule)) for name in names}
         return sorted(names, key=lambda name: -votes[name])[: self.config.num_images]
 
     def _voting(self, name: str) -> Prepared:

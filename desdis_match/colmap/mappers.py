@@ -11,17 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from ..photos.cameras import CameraConfig
 from ..support.native import pycolmap
+from ..support.parts import check_part
 from ..support.progress import track
 from .database import copy_database, open_database, remove_database
 from .verification import VerifyConfig
 
 log = logging.getLogger(__name__)
-
-Mapper = Literal["auto", "incremental", "global", "hierarchical"]
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,10 @@ class MapConfig:
 
     cameras: CameraConfig = field(default_factory=CameraConfig)
     verify: VerifyConfig = field(default_factory=VerifyConfig)
-    mapper: Mapper = "auto"
+    mapper: str = "auto"
     """auto: incremental, and where that leaves out photos that verified pairs join, other ways too, up to a
     bound; incremental: one image after the other; global: all at once, fast for many images; hierarchical:
-    clusters of images are mapped apart and joined."""
+    clusters of images are mapped apart and joined. Or another package's, or module:Class of your own."""
     fix_intrinsics: bool = False
     """Keep focal lengths and distortion as given, for calibrated cameras."""
     min_model_size: int = 3
@@ -43,6 +42,9 @@ class MapConfig:
     them (alignment.py); --no-align leaves that out."""
     seed: int = 0
     """The same seed gives the same model."""
+
+    def __post_init__(self) -> None:
+        check_part("mappers", MAPPERS, self.mapper, also=("auto",))
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,9 @@ def map_hierarchical(job: Job) -> list[pycolmap.Reconstruction]:
     )
 
 
-MAPPERS: dict[str, Callable[[Job], list[pycolmap.Reconstruction]]] = {
+Mapper = Callable[[Job], list[pycolmap.Reconstruction]]
+
+MAPPERS: dict[str, Mapper] = {
     "incremental": map_incremental,
     "global": map_global,
     "hierarchical": map_hierarchical,

@@ -16,6 +16,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..support.files import atomic_path, write_text, writing
 from ..support.native import pycolmap
+from ..support.parts import find_part
 from ..types import ModelSummary
 from .colours import colour_black_points
 from .database import build_database, open_database
@@ -93,9 +94,7 @@ def map_database(
         job = Job(Path(database_path), images_dir, raw, config, threads)
         with log_to(log_path):
             try:
-                placing = (
-                    place(job) if config.mapper == "auto" else Placing(ranked(MAPPERS[config.mapper](job)))
-                )
+                placing = _placed(job)
             except (RuntimeError, ValueError) as error:
                 raise InputError(f"COLMAP stopped on {database_path}: {error}") from error
             if images_dir is not None:
@@ -104,6 +103,12 @@ def map_database(
         shutil.rmtree(raw)
         _write_numbered(placing.models, folder)
     return placing
+
+
+def _placed(job: Job) -> Placing:
+    if job.config.mapper == "auto":
+        return place(job)
+    return Placing(ranked(find_part("mappers", MAPPERS, job.config.mapper)(job)))
 
 
 def write_models(

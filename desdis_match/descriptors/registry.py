@@ -11,10 +11,11 @@ from torch import nn
 
 from ..errors import InputError
 from ..support.devices import pick_device
+from ..support.parts import is_import_path, part_names
 from .download import cache_folder, download, sha256_of
 from .engine import Descriptor
 from .rootsift import RootSIFT
-from .teachers import KORNIA_NETWORKS, kornia_network, module_by_import_path
+from .teachers import KORNIA_NETWORKS, kornia_network, network_of_package
 from .weights import fingerprint, read_checkpoint, read_weights
 
 DEFAULT_DESCRIPTOR = "desdis-16"
@@ -66,7 +67,7 @@ def load_descriptor(
     engine: str = "auto",
     threads: int | None = None,
 ) -> Descriptor:
-    """A descriptor by name (NAMES), by weight file, or as `package.module:name` of any torch module.
+    """A descriptor by name (NAMES or another package's), by weight file, or `module:Class` of a torch module.
 
     Files: our .safetensors; .pth, .pt, .params of the authors' DesDis, HardTFeat and Kornia's networks.
     `device`: auto, cpu, cuda, mps. `engine`: auto, torch, onnxruntime. `threads`: of ONNX Runtime, by default
@@ -95,12 +96,13 @@ def load_network(name_or_path: str | Path) -> nn.Module:
         return kornia_network(name)
     elif Path(name).suffix in (".safetensors", *CHECKPOINT_SUFFIXES):
         path = Path(name_or_path)
-    elif ":" in name:
-        return module_by_import_path(name)
+    elif is_import_path(name) or name in part_names("descriptors", ()):
+        return network_of_package(name)
     else:
         raise InputError(
-            f"unknown descriptor '{name}'; take one of {', '.join(NAMES)}, or the path of a weight file "
-            f"(.safetensors, {', '.join(CHECKPOINT_SUFFIXES)})"
+            f"unknown descriptor '{name}'; take one of {', '.join(part_names('descriptors', NAMES))}, "
+            f"the path of a weight file (.safetensors, {', '.join(CHECKPOINT_SUFFIXES)}), "
+            "or module:Class of your own"
         )
     return read_weights(path)[0] if path.suffix == ".safetensors" else read_checkpoint(path)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..support.parts import loaded
 
 KORNIA_NETWORKS = {
     "hardnet": ("HardNet", "liberty_aug"),
@@ -71,20 +72,17 @@ class HardTFeat(nn.Module):
         return F.normalize(features.flatten(1), dim=1)
 
 
-def module_by_import_path(path: str) -> nn.Module:
-    """The module that `package.module:name` is or, called without arguments, builds.
+def network_of_package(name: str) -> nn.Module:
+    """The torch module that another package offers by `name`, or that `module:Class` is or builds.
 
     It must take (N, 1, 32, 32) patches in [0, 1] and give (N, D). InputError when it is not to be had.
     """
-    module_name, _, attribute = path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"cannot import '{path}' (expected package.module:name): {error}") from error
-    try:
-        network = found if isinstance(found, nn.Module) else found()
-    except TypeError as error:
-        raise InputError(f"'{path}' cannot be called without arguments: {error}") from error
-    if not isinstance(network, nn.Module):
-        raise InputError(f"'{path}' gives a {type(network).__name__}, not a torch.nn.Module")
-    return network.eval()
+    found = loaded("descriptors", name)
+    if not isinstance(found, nn.Module) and callable(found):
+        try:
+            found = found()
+        except TypeError as error:
+            raise InputError(f"'{name}' cannot be called without arguments: {error}") from error
+    if not isinstance(found, nn.Module):
+        raise InputError(f"'{name}' gives a {type(found).__name__}, not a torch.nn.Module")
+    return found.eval()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
+from ..support.parts import check_part, find_part
 from .frames import PatchPyramid, keypoints_to_lafs, scaled_lafs
 from .orientation import ORIENTATIONS
 from .scalespace import Extrema, find_extrema
@@ -37,8 +38,9 @@ NEAREST = 64
 class DetectorConfig:
     """Where keypoints are sought and how their frames are laid."""
 
-    detector: Literal["dog", "hessian", "dog+hessian"] = "dog"
-    """Difference of Gaussians, determinant of the Hessian, or both in one budget."""
+    detector: str = "dog"
+    """dog (difference of Gaussians), hessian (its determinant), dog+hessian (both in one budget), another
+    package's, or module:Class of your own."""
 
     max_keypoints: int = 8000
     """Frames kept per photo, those of highest contrast."""
@@ -67,8 +69,7 @@ class DetectorConfig:
         if self.upright:  # one truth: the orientation
             object.__setattr__(self, "orientation", "upright")
             object.__setattr__(self, "upright", False)
-        if self.detector not in DETECTORS:
-            raise InputError(f"there is no detector '{self.detector}'; choose from {', '.join(DETECTORS)}")
+        check_part("detectors", DETECTORS, self.detector)
         if self.orientation not in ORIENTATIONS:
             raise InputError(
                 f"there is no orientation '{self.orientation}'; choose from {', '.join(ORIENTATIONS)}"
@@ -105,7 +106,7 @@ def detect(
     """
     with torch.inference_mode():
         image = torch.as_tensor(pixels, dtype=torch.float32, device=device).contiguous()
-        found = DETECTORS[config.detector](image, config)
+        found = find_part("detectors", DETECTORS, config.detector)(image, config)
         found = _take(found, _outside_mask(found.xy, mask))
         found = strongest(found, config.max_keypoints, config.spread)
         lafs = keypoints_to_lafs(found.xy, found.sigma)
@@ -145,7 +146,10 @@ def _both(image: Tensor, config: DetectorConfig) -> Extrema:
     return without_duplicates(Extrema(*(torch.cat(column) for column in columns)))
 
 
-DETECTORS: dict[str, Callable[[Tensor, DetectorConfig], Extrema]] = {
+Detector = Callable[[Tensor, DetectorConfig], Extrema]
+"""(h, w) float32 in [0, 1] on its device -> all extrema found, in any order."""
+
+DETECTORS: dict[str, Detector] = {
     "dog": _dog,
     "hessian": _hessian,
     "dog+hessian": _both,

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
 from ..support.devices import pick_device
+from ..support.parts import check_part, find_part
 from ..support.workers import available_cores, run_shards
 from ..types import Features, Float32, Matches
 from .nearest import Prepared, candidates, find_nearest, hold, maxima
@@ -36,21 +37,48 @@ NORM_TOLERANCE = 0.05
 class MatchConfig:
     """How descriptors of two images are matched."""
 
-    matcher: Literal["mnn", "ratio", "mnn+ratio"] = "mnn+ratio"
+    matcher: str = "mnn+ratio"
     """mnn: each is the other's nearest neighbour. ratio: the nearest neighbour in image 1 of a keypoint of
-    image 0, if clearly nearer than the second nearest. mnn+ratio: mutual, and the ratio holds both ways."""
+    image 0, if clearly nearer than the second nearest. mnn+ratio: mutual, and the ratio holds both ways.
+    Or another package's, or module:Class of your own."""
     ratio: float = 0.85
     """A match needs d1 < ratio * d2, the distances to the nearest and the second nearest descriptor."""
     max_distance: float | None = None
     """Largest L2 distance of a match (unit vectors: 0 to 2); none by default."""
 
     def __post_init__(self) -> None:
-        if self.matcher not in ("mnn", "ratio", "mnn+ratio"):
-            raise InputError(f"matcher is '{self.matcher}'; it must be mnn, ratio or mnn+ratio")
+        check_part("matchers", MATCHERS, self.matcher)
         if not 0 < self.ratio <= 1:
             raise InputError(f"ratio is {self.ratio}; it must be above 0 and at most 1")
         if self.max_distance is not None and not self.max_distance > 0:
             raise InputError(f"max_distance is {self.max_distance}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """A matcher by nearest neighbours: which tests a match has to pass."""
+
+    mutual: bool
+    ratio: bool
+
+    def __call__(self, features0: Features, features1: Features, config: MatchConfig) -> Matches:
+        """Match two images' descriptors."""
+        return match_prepared(prepare(features0.descriptors), prepare(features1.descriptors), config)
+
+
+Matcher = Callable[[Features, Features, MatchConfig], Matches]
+"""A matcher is given all that is known of two images' keypoints; rows are ordered by image-0 index."""
+
+MATCHERS: dict[str, Matcher] = {
+    "mnn": Neighbours(mutual=True, ratio=False),
+    "ratio": Neighbours(mutual=False, ratio=True),
+    "mnn+ratio": Neighbours(mutual=True, ratio=True),
+}
+
+
+def find_matcher(config: MatchConfig) -> Matcher:
+    """The matcher that a configuration names."""
+    return find_part("matchers", MATCHERS, config.matcher)
 
 
 def prepare(descriptors: Float32 | torch.Tensor, device: str = "auto") -> Prepared:
@@ -102,12 +130,33 @@ def match_descriptors(
 def match_features(
     features0: Features, features1: Features, config: MatchConfig | None = None, device: str = "auto"
 ) -> Matches:
-    """Match the descriptors of two images."""
-    return match_descriptors(features0.descriptors, features1.descriptors, config, device)
+    """Match two images by the matcher of `config`."""
+    config = config or MatchConfig()
+    matcher = find_matcher(config)
+    if isinstance(matcher, Neighbours):
+        return match_descriptors(features0.descriptors, features1.descriptors, config, device)
+    return checked(matcher(features0, features1, config), features0, features1, config)
+
+
+def checked(matches: Matches, features0: Features, features1: Features, config: MatchConfig) -> Matches:
+    """What a matcher from elsewhere gave; InputError where its rows are not rows of these features."""
+    rows = matches.indices
+    if rows.ndim != 2 or rows.shape[1] != 2 or len(rows) != len(matches.scores):
+        raise InputError(f"matcher '{config.matcher}' must give indices (M, 2) and scores (M,)")
+    if len(rows) and (rows.min() < 0 or (rows.max(0) >= (len(features0), len(features1))).any()):
+        raise InputError(f"matcher '{config.matcher}' gave rows of keypoints that are not there")
+    order = np.argsort(rows[:, 0], kind="stable")
+    return Matches(rows[order].astype(np.int32), matches.scores[order].astype(np.float32))
 
 
 def match_prepared(prepared0: Prepared, prepared1: Prepared, config: MatchConfig) -> Matches:
-    """Match two prepared images; scores are (1 + cosine) / 2. A lone descriptor passes the ratio test."""
+    """Match two prepared images; scores are (1 + cosine) / 2. A lone descriptor passes the ratio test.
+
+    Raises InputError for a matcher from elsewhere, which wants whole features: match_features serves it.
+    """
+    rule = MATCHERS.get(config.matcher)
+    if not isinstance(rule, Neighbours):
+        raise InputError(f"matcher '{config.matcher}' takes whole features, not descriptors alone")
     if prepared0.dim != prepared1.dim and prepared0.dim and prepared1.dim:
         raise InputError(
             f"descriptors of {prepared0.dim} and {prepared1.dim} numbers cannot be matched; "
@@ -115,7 +164,7 @@ def match_prepared(prepared0: Prepared, prepared1: Prepared, config: MatchConfig
         )
     if not len(prepared0) or not len(prepared1):
         return Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32))
-    ratio = config.ratio if "ratio" in config.matcher else None
+    ratio = config.ratio if rule.ratio else None
     bounds0, bounds1 = maxima(prepared0, prepared1)
     index0 = candidates(bounds0, ratio, config.max_distance)
     forward = find_nearest(index0, prepared0, prepared1, bounds0, ratio)
@@ -123,7 +172,7 @@ def match_prepared(prepared0: Prepared, prepared1: Prepared, config: MatchConfig
     keep = forward.distinct
     if config.max_distance is not None:
         keep &= squared <= config.max_distance**2
-    if "mnn" in config.matcher:
+    if rule.mutual:
         keep &= 1 - squared / 2 >= bounds1.best.low[index1]
         keep &= np.isin(index1, candidates(bounds1, ratio, config.max_distance))
         wanted, place = np.unique(index1[keep], return_inverse=True)
@@ -147,13 +196,35 @@ def match_pairs(
     than processes here, as almost all the time goes to products outside Python. `load` must allow for that.
     Raises ShardError, which names the pair, where match_descriptors raises InputError.
     """
-    import torch
-
     config = config or MatchConfig()
     cached = lru_cache(maxsize=2 * REUSE)(lambda name: prepare(load(name), device))
+    yield from _each_pair(
+        lambda pair: match_prepared(cached(pair[0]), cached(pair[1]), config), pairs, num_threads
+    )
 
-    def work(pair: Pair) -> Matches:
-        return match_prepared(cached(pair[0]), cached(pair[1]), config)
+
+def match_image_pairs(
+    load: Callable[[str], Features],
+    pairs: Iterable[Pair],
+    config: MatchConfig | None = None,
+    device: str = "auto",
+    num_threads: int | None = None,
+) -> Iterator[tuple[Pair, Matches]]:
+    """`match_pairs` by whatever matcher `config` names; `load(name)` gives an image's features."""
+    config = config or MatchConfig()
+    if isinstance(find_matcher(config), Neighbours):
+        yield from match_pairs(lambda name: load(name).descriptors, pairs, config, device, num_threads)
+        return
+    cached = lru_cache(maxsize=2 * REUSE)(load)
+    yield from _each_pair(
+        lambda pair: match_features(cached(pair[0]), cached(pair[1]), config, device), pairs, num_threads
+    )
+
+
+def _each_pair(
+    work: Callable[[Pair], Matches], pairs: Iterable[Pair], num_threads: int | None
+) -> Iterator[tuple[Pair, Matches]]:
+    import torch
 
     before = torch.get_num_threads()
     try:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..descriptors import load_descriptor
 from ..errors import InputError
+from ..features.detectors import DETECTORS
 from ..features.extract import ExtractConfig, Extractor
 from ..features.extract_set import (
     first_pass,
@@ -32,6 +33,7 @@ from ..storage.features_file import FeatureFile, write_features
 from ..storage.matches_file import check_pair_names
 from ..support.checkpoint import Arrays, ShardFolder, features_from_arrays, features_to_arrays
 from ..support.devices import pick_device
+from ..support.parts import outside_code
 from ..support.progress import track
 from ..support.workers import run_shards, threads_of_a_worker
 from .resume import RunConfig, digest, is_current, num_workers, stamp, unfinished
@@ -73,6 +75,7 @@ def extract(
         "keypoints": None if keypoints is None else keypoints.name,
         "images": digest(stamps),
     }
+    made_by |= outside_code([("detectors", DETECTORS, config.detector)])
     if is_current(output, made_by, overwrite, "features"):
         return output
     with unfinished(output, {k: v for k, v in made_by.items() if k != "images"}) as shards:

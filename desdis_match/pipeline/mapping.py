@@ -11,6 +11,7 @@ from typing import Any
 from ..colmap.alignment import align_model
 from ..colmap.database import build_database, database_config
 from ..colmap.log import log_to
+from ..colmap.mappers import MAPPERS
 from ..colmap.mapping import MapConfig, map_database, read_models, write_models, write_points
 from ..colmap.ranking import ranked
 from ..colmap.verification import verify
@@ -21,6 +22,7 @@ from ..storage.matches_file import MatchFile
 from ..storage.run_folder import RunFolder
 from ..support.files import canonical_json
 from ..support.native import pycolmap
+from ..support.parts import outside_code
 from .resume import fingerprint, is_current, json_file, make_folder
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ def map_models(
     database = folder.database
     sources = {"features": fingerprint(features), "matches": fingerprint(matches)}
     _check_pedigree(features, matches, sources["features"])
-    made_by = {"map": asdict(config), **sources}
+    made_by = {"map": asdict(config), **sources, **_mapper_code(config)}
     settings = {"cameras": asdict(config.cameras), **sources}
     make_folder(output)
     if is_current(folder.stamp, made_by, overwrite, "a model", json_file):
@@ -114,3 +116,7 @@ def _known_config(database: Path) -> dict[str, Any] | None:
     except InputError as error:
         log.warning("%s; it is built again", error)
         return {}
+
+
+def _mapper_code(config: MapConfig) -> dict[str, dict[str, str]]:
+    return {} if config.mapper == "auto" else outside_code([("mappers", MAPPERS, config.mapper)])

@@ -6,11 +6,12 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from ..matching.match import MatchConfig, match_pairs
+from ..matching.match import MATCHERS, MatchConfig, match_image_pairs
 from ..matching.pairs import Pair, pairs_from_file, reuse_order
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import write_matches
 from ..support.checkpoint import matches_from_arrays, matches_to_arrays
+from ..support.parts import outside_code
 from ..support.progress import track
 from .resume import RunConfig, digest, fingerprint, is_current, unfinished
 
@@ -32,6 +33,7 @@ def match(
         counts = file.counts()
         listed = pairs_from_file(pairs, counts)
         made_by = {"match": asdict(config), "features": fingerprint(features), "pairs": digest(listed)}
+        made_by |= outside_code([("matchers", MATCHERS, config.matcher)])
         if is_current(output, made_by, overwrite, "matches"):
             return output
         with unfinished(output, {k: v for k, v in made_by.items() if k != "pairs"}) as shards:
@@ -39,8 +41,8 @@ def match(
             todo = [pair for pair in listed if _pair_key(pair) not in finished]
             if len(todo) < len(listed):
                 log.info("match goes on: %d of %d pairs are done", len(listed) - len(todo), len(listed))
-            found = match_pairs(
-                lambda name: file.get(name).descriptors,
+            found = match_image_pairs(
+                file.get,
                 reuse_order(todo),
                 config,
                 run.device,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..matching.pairs import (
+    PAIRS,
     Pair,
     PairsConfig,
     PhotoSet,
@@ -25,6 +26,7 @@ from ..photos.gps import earth_centred, read_positions
 from ..photos.images import list_images, read_header
 from ..storage.features_file import FeatureFile
 from ..support.files import Config, atomic_path, canonical_json
+from ..support.parts import outside_code
 from ..support.workers import available_cores
 from .resume import digest, fingerprint
 
@@ -78,10 +80,11 @@ def pairs(
             "positions": digest({name: list(place) for name, place in placed.items()}),
             "file": None if config.pairs_file is None else digest(_text(config.pairs_file)),
         }
+        made_by |= outside_code(("pairs", PAIRS, way) for way in config.ways if way != "auto")
         beside = _beside(output)
         if _is_made_by(beside, output, made_by):
             return output
-        photos = PhotoSet(names, file.best_descriptors, placed, file.left_out(), output.parent)
+        photos = PhotoSet(names, file.best_descriptors, placed, file.left_out(), output.parent, file.get)
         by_way = _choose(photos, config)
         beside.unlink(missing_ok=True)
         write_pairs(output, [pair for found in by_way.values() for pair in found])

@@ -219,7 +219,7 @@ def test_descriptors_of_two_kinds_are_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"matcher": "flann"}, "matcher is 'flann'"),
+        ({"matcher": "flann"}, "there is no 'flann' among matchers; choose from mnn, ratio, mnn.ratio"),
         ({"ratio": 0.0}, "ratio is 0.0"),
         ({"ratio": 1.2}, "ratio is 1.2"),
         ({"max_distance": -1.0}, "max_distance is -1.0"),

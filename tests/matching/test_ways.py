@@ -37,7 +37,7 @@ def test_a_pair_of_two_ways_counts_for_the_first():
 
 
 def test_an_unknown_way_is_refused():
-    with pytest.raises(InputError, match=r"pairs is 'spatial\+nearest'; it must be auto, exhaustive, sequen"):
+    with pytest.raises(InputError, match="there is no 'nearest' among pairs; choose from exhaustive, sequen"):
         joined_pairs(PhotoSet("ab"), PairsConfig(pairs="spatial+nearest"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...errors import InputError
+from ...support.parts import check_part, find_part
 from .auto import choose_way
 from .base import REUSE, Pair, PairsConfig, PhotoSet, Way, reuse_order
 from .exhaustive import exhaustive, exhaustive_pairs
@@ -46,7 +46,7 @@ def joined_pairs(photos: PhotoSet, config: PairsConfig) -> dict[str, list[Pair]]
     seen: set[frozenset[str]] = set()
     found = {}
     for way in config.ways:
-        new = [pair for pair in PAIRS[way](photos, config) if frozenset(pair) not in seen]
+        new = [pair for pair in find_part("pairs", PAIRS, way)(photos, config) if frozenset(pair) not in seen]
         seen.update(map(frozenset, new))
         found[way] = new
     return found
@@ -55,7 +55,4 @@ def joined_pairs(photos: PhotoSet, config: PairsConfig) -> dict[str, list[Pair]]
 def check_ways(config: PairsConfig) -> None:
     """Raise InputError for a way that is none."""
     for way in config.ways:
-        if way not in PAIRS and config.ways != ("auto",):
-            raise InputError(
-                f"pairs is '{config.pairs}'; it must be auto, {', '.join(PAIRS)}, or several joined by +"
-            )
+        check_part("pairs", PAIRS, way, also=("auto",) if config.ways == ("auto",) else ())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ...types import Float32
+from ...types import Features, Float32
 
 Pair = tuple[str, str]
 
@@ -25,7 +25,7 @@ class PairsConfig:
     pairs: str = "auto"
     """exhaustive, sequential, retrieval, spatial, file, or several joined: spatial+retrieval. auto: up to 150
     images exhaustive; beyond, spatial+retrieval where most have GPS, sequential+retrieval where they are the
-    numbered frames of one camera, else retrieval."""
+    numbered frames of one camera, else retrieval. Another package's, or module:Class of your own."""
     partners: int = 20
     """Retrieval, spatial: images that an image is matched with, at most or nearly so."""
     radius: float | None = None
@@ -63,6 +63,7 @@ class PhotoSet:
     positions: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # (3,) metres, where known
     left_out: Iterable[str] = ()  # images that could not be used
     scratch: Path | None = None  # folder for temporary files; the system's by default
+    features: Callable[[str], Features] | None = None  # (name) -> all that is known of its keypoints
 
 
 Way = Callable[[PhotoSet, PairsConfig], list[Pair]]
