@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
@@ -19,7 +20,7 @@ from ..support.native import pycolmap
 from ..support.parts import find_part
 from ..types import ModelSummary
 from .colours import colour_black_points
-from .database import build_database, open_database
+from .database import build_database, notes, open_database
 from .log import log_to
 from .mappers import MAPPERS, Job, MapConfig, incremental_options
 from .model_files import check_model_files, write_checksums, write_model, write_ply
@@ -102,7 +103,9 @@ def map_database(
                     colour_black_points(model, images_dir)
         shutil.rmtree(raw)
         _write_numbered(placing.models, folder)
-    return placing
+    said = notes(database_path).get("still matches")
+    record = replace(placing.record, notes=(*((said,) if said else ()), *placing.record.notes))
+    return replace(placing, record=record)
 
 
 def _placed(job: Job) -> Placing:

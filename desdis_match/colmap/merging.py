@@ -19,7 +19,7 @@ from ..support.native import pycolmap
 from .database import open_database
 from .mappers import Job
 from .ranking import MAX_ERROR, ranked
-from .view_graph import VerifiedPair, verified_pairs
+from .view_graph import VerifiedPair, inlier_pairs
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def join_models(
 ) -> pycolmap.Reconstruction | None:
     """`model` with the photos of those models of the same database that fit to it; None where none does."""
     with open_database(job.database) as database:
-        pairs = verified_pairs(database, job.config.verify.min_num_inliers)
+        pairs = inlier_pairs(database, job.config.verify.min_num_inliers)
     joined = None
     for other in others:
         try:

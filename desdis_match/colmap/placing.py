@@ -19,6 +19,7 @@ from ..support.native import pycolmap
 from .mappers import Job, calibrated, grow, map_global, map_incremental
 from .merging import join_models
 from .ranking import Standing, held_images, ranked, standing
+from .untangling import untangled
 from .view_graph import joined_photos
 
 log = logging.getLogger(__name__)
@@ -97,15 +98,30 @@ class _Search:
 def place(job: Job) -> Placing:
     """Map a verified database in as many ways as it takes; see the head of this file.
 
+    Photos that the models lay over each other without their seeing the same are taken apart (untangling.py).
     Everything follows from the database and the seed: time is noted, but decides nothing.
     """
+    attempts: list[Attempt] = []
+
+    def search(job: Job) -> list[pycolmap.Reconstruction]:
+        models, made = _searched(job)
+        again = "without look-alike pairs, " if attempts else ""
+        attempts.extend(replace(attempt, what=again + attempt.what) for attempt in made)
+        return models
+
+    models, notes = untangled(job, search(job), search)
+    return Placing(models, PlacingRecord(tuple(attempts), notes))
+
+
+def _searched(job: Job) -> tuple[list[pycolmap.Reconstruction], list[Attempt]]:
+    """The best models of a number of tries, best first."""
     components = joined_photos(job.database, job.config.verify.min_num_inliers)
     search = _Search(components)
     started = time.monotonic()
     first = map_incremental(job)
     search.consider("incremental", first, time.monotonic() - started)
     if not search.left_out():
-        return Placing(ranked(first), PlacingRecord(tuple(search.attempts)))
+        return ranked(first), search.attempts
     extended = False
     for what, attempt in _further(job.config.seed)[: _num_tries(sum(map(len, components)))]:
         incomplete = search.incomplete()
@@ -116,7 +132,7 @@ def place(job: Job) -> Placing:
             extended = True
         if not search.left_out():
             break
-    return Placing(search.result(), PlacingRecord(tuple(search.attempts)))
+    return search.result(), search.attempts
 
 
 def _num_tries(num_photos: int) -> int:

@@ -21,6 +21,7 @@ from ..support.files import canonical_json
 from ..support.native import pycolmap
 from ..support.progress import track
 from .database import connect, notes, open_database, replaced_database, set_notes
+from .still_matches import StillKeypoints, find_still_keypoints
 
 T = TypeVar("T")
 
@@ -36,6 +37,9 @@ class VerifyConfig:
     """Largest error of an inlier, pixels of the original photos."""
     min_num_inliers: int = 15
     """A pair with fewer inliers is not verified."""
+    drop_still: bool = True
+    """Leave out matches that stay at the same pixels over many photos: captions, dirt, a still background
+    behind a turntable. --no-drop-still keeps them."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,9 @@ def verify(
                 database.clear_two_view_geometries()
         set_notes(database_path, {"verification": setting, "verified": "no"})
     if notes(database_path)["verified"] != "yes":
-        _verify_rest(database_path, config, seed, threads or os.cpu_count() or 1)
+        sentence = _verify_rest(database_path, config, seed, threads or os.cpu_count() or 1)
         with replaced_database(database_path) as packed:
-            set_notes(packed, {"verified": "yes"})
+            set_notes(packed, {"verified": "yes", "still matches": sentence})
     with connect(database_path) as connection:
         rows = [rows for (rows,) in connection.execute("SELECT rows FROM two_view_geometries")]
     verified = [num for num in rows if num >= config.min_num_inliers]
@@ -83,15 +87,24 @@ def verified_pairs(database_path: Path, min_num_inliers: int) -> set[frozenset[s
     return {frozenset((names[image_id0], names[image_id1])) for image_id0, image_id1 in found}
 
 
-def _verify_rest(database_path: Path, config: VerifyConfig, seed: int, workers: int) -> None:
-    """Verify the pairs that have matches and no two-view geometry yet, in the order of their ids."""
+def _verify_rest(database_path: Path, config: VerifyConfig, seed: int, workers: int) -> str:
+    """Verify the pairs that have matches and no two-view geometry yet, in the order of their ids.
+
+    Returns a sentence on matches that were left out, or nothing.
+    """
     with connect(database_path) as connection:
         query = "SELECT pair_id FROM matches EXCEPT SELECT pair_id FROM two_view_geometries ORDER BY pair_id"
         todo = [pycolmap.pair_id_to_image_pair(pair_id) for (pair_id,) in connection.execute(query)]
+        query = "SELECT pair_id FROM matches WHERE rows > 0 ORDER BY pair_id"
+        matched = [pycolmap.pair_id_to_image_pair(pair_id) for (pair_id,) in connection.execute(query)]
     with open_database(database_path) as database, ThreadPoolExecutor(workers) as pool:
         images = {image.image_id: image for image in database.read_all_images()}
         cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
         keypoints = lru_cache(maxsize=2000)(database.read_keypoints)
+        still = StillKeypoints()
+        if config.drop_still:
+            sizes = {i: (cameras[m.camera_id].width, cameras[m.camera_id].height) for i, m in images.items()}
+            still = find_still_keypoints(matched, sizes, keypoints, database.read_matches)
 
         def start(pair: tuple[int, int]) -> tuple[tuple[int, int], Future[pycolmap.TwoViewGeometry]]:
             image0, image1 = images[pair[0]], images[pair[1]]
@@ -101,7 +114,7 @@ def _verify_rest(database_path: Path, config: VerifyConfig, seed: int, workers: 
                 keypoints(pair[0])[:, :2],
                 cameras[image1.camera_id],
                 keypoints(pair[1])[:, :2],
-                database.read_matches(*pair),
+                still.moving(pair, keypoints(pair[0]), keypoints(pair[1]), database.read_matches(*pair)),
                 _options(config, _pair_seed(seed, image0.name, image1.name)),
             )
             return pair, work
@@ -111,6 +124,7 @@ def _verify_rest(database_path: Path, config: VerifyConfig, seed: int, workers: 
         while chunk := [(pair, work.result()) for pair, work in itertools.islice(progress, PAIRS_PER_COMMIT)]:
             for (image_id0, image_id1), geometry in chunk:
                 database.write_two_view_geometry(image_id0, image_id1, geometry)
+    return still.sentence()
 
 
 def _ahead(items: Iterator[T], num: int) -> Iterator[T]:

@@ -35,7 +35,7 @@ class VerifiedPair:
         return min(self.image_id0, self.image_id1), max(self.image_id0, self.image_id1)
 
 
-def verified_pairs(database: pycolmap.Database, min_inliers: int) -> list[VerifiedPair]:
+def inlier_pairs(database: pycolmap.Database, min_inliers: int) -> list[VerifiedPair]:
     """By ids of the pairs."""
     pair_ids, geometries = database.read_two_view_geometries()
     pairs = []
