@@ -64,11 +64,11 @@ def merged(
     """
     if any(rig.num_sensors() > 1 for found in (model, other) for rig in found.rigs.values()):
         raise InputError("models with rigs of several cameras cannot be joined")
-    similarity = _similarity(model, other, pairs)
+    shared = _shared_points(model, other, pairs)
     moved = pycolmap.Reconstruction(other)
-    moved.transform(similarity)
+    moved.transform(_similarity(model, other, shared))
     result = pycolmap.Reconstruction(model)
-    _add(result, moved, _add_photos(result, moved))
+    _unite(result, shared, _add(result, moved, _add_photos(result, moved)), _reach(model))
     _adjust(result, fix_intrinsics)
     return result
 
@@ -94,13 +94,13 @@ def merge_models(
 
 
 def _similarity(
-    model: pycolmap.Reconstruction, other: pycolmap.Reconstruction, pairs: Iterable[VerifiedPair]
+    model: pycolmap.Reconstruction, other: pycolmap.Reconstruction, shared: Sequence[tuple[int, int]]
 ) -> pycolmap.Sim3d:
     """model_from_other."""
-    target, source = _shared_points(model, other, pairs)
+    target = np.array([model.point3D(p).xyz for p, _ in shared]).reshape(-1, 3)
+    source = np.array([other.point3D(q).xyz for _, q in shared]).reshape(-1, 3)
     if len(target) >= MIN_SHARED_POINTS:
-        extent = float(np.linalg.norm(model.compute_bounding_box(0.05, 0.95).diagonal()))
-        options = pycolmap.RANSACOptions(max_error=MAX_SHIFT * extent, random_seed=0)
+        options = pycolmap.RANSACOptions(max_error=_reach(model), random_seed=0)
         # A dict with "tgt_from_src", whatever pycolmap 4.2's signature says.
         found: Any = pycolmap.estimate_sim3d_robust(source, target, options)
         enough = max(MIN_SHARED_POINTS, MIN_SHARED_SHARE * len(target))
@@ -117,10 +117,15 @@ def _similarity(
     )
 
 
+def _reach(model: pycolmap.Reconstruction) -> float:
+    """How far apart the same point may be in two models."""
+    return MAX_SHIFT * float(np.linalg.norm(model.compute_bounding_box(0.05, 0.95).diagonal()))
+
+
 def _shared_points(
     model: pycolmap.Reconstruction, other: pycolmap.Reconstruction, pairs: Iterable[VerifiedPair]
-) -> tuple[Float, Float]:
-    """(N, 3) each: a point in `model` and the same in `other`, each pair of points once."""
+) -> list[tuple[int, int]]:
+    """Ids of a point in `model` and the same in `other`, each two once."""
     found: set[tuple[int, int]] = set()
     ids = {other.image(i).name: i for i in other.reg_image_ids()}
     for image_id in model.reg_image_ids():
@@ -140,11 +145,7 @@ def _shared_points(
                 points, twins = _points_of(model.image(a))[here], _points_of(other.image(b))[there]
                 both = (points >= 0) & (twins >= 0)
                 found |= set(zip(points[both].tolist(), twins[both].tolist(), strict=True))
-    shared = sorted(found)
-    return (
-        np.array([model.point3D(p).xyz for p, _ in shared]).reshape(-1, 3),
-        np.array([other.point3D(q).xyz for _, q in shared]).reshape(-1, 3),
-    )
+    return sorted(found)
 
 
 def _points_of(image: pycolmap.Image) -> NDArray[np.int64]:
@@ -222,13 +223,19 @@ def _add_photo(
     return image_id
 
 
-def _add(result: pycolmap.Reconstruction, moved: pycolmap.Reconstruction, ids: dict[int, int]) -> None:
-    """Points of `moved`, or what of their tracks `result` lacks; `ids` as of _add_photos."""
+def _add(
+    result: pycolmap.Reconstruction, moved: pycolmap.Reconstruction, ids: dict[int, int]
+) -> dict[int, int]:
+    """Points of `moved`, or what of their tracks `result` lacks; `ids` as of _add_photos.
+
+    Returns ids of points of `result` by those of `moved`.
+    """
+    points: dict[int, int] = {}
     same = {
         image_id: _same_keypoints(result.image(new_id), moved.image(image_id))
         for image_id, new_id in ids.items()
     }
-    for _, point in sorted(moved.points3D.items()):
+    for point_id, point in sorted(moved.points3D.items()):
         there, free = [], []
         for element in point.track.elements:
             if same.get(element.image_id):
@@ -239,6 +246,7 @@ def _add(result: pycolmap.Reconstruction, moved: pycolmap.Reconstruction, ids: d
                 else:
                     free.append(new)
         if there:
+            points[point_id] = there[0]
             seen = {element.image_id for element in result.point3D(there[0]).track.elements}
             for element in free:
                 if element.image_id not in seen:
@@ -246,7 +254,38 @@ def _add(result: pycolmap.Reconstruction, moved: pycolmap.Reconstruction, ids: d
         elif len(free) > 1:
             track = pycolmap.Track()
             track.add_elements(free)
-            result.add_point3D(point.xyz, track, point.color)
+            points[point_id] = result.add_point3D(point.xyz, track, point.color)
+    return points
+
+
+def _unite(
+    result: pycolmap.Reconstruction,
+    shared: Sequence[tuple[int, int]],
+    points: dict[int, int],
+    reach: float,
+) -> None:
+    """Make one of the points that are the same, in place: their photos may have none in common.
+
+    shared: of _shared_points; points: of _add.
+    """
+    united: dict[int, int] = {}
+
+    def now(point_id: int) -> int:
+        while point_id in united:
+            point_id = united[point_id]
+        return point_id
+
+    for p, q in shared:
+        if q not in points:
+            continue
+        a, b = now(p), now(points[q])
+        if a == b or not (result.exists_point3D(a) and result.exists_point3D(b)):
+            continue
+        one, two = result.point3D(a), result.point3D(b)
+        photos = {element.image_id for element in one.track.elements}
+        apart = float(np.linalg.norm(one.xyz - two.xyz))
+        if apart <= reach and photos.isdisjoint(element.image_id for element in two.track.elements):
+            united[a] = united[b] = result.merge_points3D(a, b)
 
 
 def _adjust(result: pycolmap.Reconstruction, fix_intrinsics: bool) -> None:

@@ -82,6 +82,8 @@ def test_fragments_of_one_scene_are_joined(tmp_path: Path, monkeypatch: pytest.M
     result = place(job)
     assert [attempt.what for attempt in result.record.attempts][-1] == "models joined"
     (model,) = result.models
+    assert model.num_points3D() == whole.num_points3D()
+    assert model.compute_mean_track_length() == pytest.approx(8, abs=0.1)
     assert max(pose_errors(cloud, poses(model))) < 0.02
 
 
