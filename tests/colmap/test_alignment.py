@@ -5,9 +5,12 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pycolmap
 import pytest
+from smallmodel import make_model, turned_about_view
 
-from desdis_match.colmap.alignment import AlignConfig, Observations, align, align_model
+from desdis_match.colmap import alignment
+from desdis_match.colmap.alignment import AlignConfig, Observations, align, align_model, observations
 from desdis_match.conventions import FRAME_SCALE
 from desdis_match.distill.warps import texture
 
@@ -72,27 +75,222 @@ def test_the_size_at_which_photos_are_read_does_not_shift_places(photos):
     assert np.abs(bias).max() < 0.03
 
 
-def test_a_models_errors_shrink(scene_folder):
-    import pycolmap
+def one_track(shift: float, frame: float = 8.0) -> Observations:
+    """A track of two observations, the second `shift` pixels to the right of where it belongs."""
+    xy = np.array([150.0, 90.0])
+    truth = A[:, :2] @ xy + A[:, 2]
+    frames = np.zeros((2, 2, 3))
+    frames[0, :, :2], frames[1, :, :2] = frame * np.eye(2), frame * A[:, :2]
+    frames[0, :, 2], frames[1, :, 2] = xy, truth + np.array([shift, 0])
+    two = np.array([0, 1])
+    return Observations(two, np.zeros(2, int), np.zeros(2, int), frames, ("first.png", "second.png"))
 
-    path = scene_folder / "ground_truth" / "sparse"
-    errors = []
-    for aligned in (False, True):
-        model = pycolmap.Reconstruction(str(path))
-        rng = np.random.default_rng(3)
-        for image in sorted(model.images.values(), key=lambda one: one.name):
-            for point in image.points2D:
-                point.xy = point.xy + rng.normal(0, 0.4, 2)
-        count = {image.name: len(image.points2D) for image in model.images.values()}
-        scales = {name: np.full(n, 1.5 * FRAME_SCALE, np.float32) for name, n in count.items()}
-        features = SimpleNamespace(get=lambda name, scales=scales: SimpleNamespace(scales=scales[name]))
-        if aligned:
-            found = align_model(model, scene_folder / "images", features)
-            assert 0.4 < found.moved.mean() < 1
-        else:
-            options = pycolmap.BundleAdjustmentOptions()
-            options.print_summary = False
-            pycolmap.bundle_adjustment(model, options)
-            model.update_point_3d_errors()
-        errors.append(np.median([point.error for point in model.points3D.values()]))
-    assert errors[1] < 0.6 * errors[0]
+
+def test_a_move_is_believed_up_to_its_limit(photos):
+    """Three pixels off, but the patch finds its way home: only who allows three pixels gets them."""
+    seen = one_track(shift=3.0, frame=16.0)
+    home = seen.frames[1, :, 2] - [3, 0]
+    far = align(seen, photos, AlignConfig(max_shift=3.5, steps=8))
+    assert far.moved.tolist() == [False, True]
+    np.testing.assert_allclose(far.xy[1], home, atol=0.1)
+    held = align(seen, photos, AlignConfig(max_shift=2.5, steps=8))
+    assert not held.moved.any()
+    np.testing.assert_array_equal(held.xy, seen.frames[:, :, 2])
+
+
+def test_agreement_decides_who_moves(photos):
+    seen = one_track(shift=0.6)
+    found = align(seen, photos, AlignConfig())
+    assert found.moved[1] and found.before[1] < found.after[1] < 1
+    strict = AlignConfig(min_correlation=float(found.after[1]) + 1e-4)
+    assert not align(seen, photos, strict).moved.any()
+    assert align(seen, photos, AlignConfig(min_correlation=float(found.after[1]) - 1e-4)).moved[1]
+
+
+def test_without_steps_nothing_moves(photos):
+    seen = one_track(shift=0.6)
+    found = align(seen, photos, AlignConfig(steps=0))
+    np.testing.assert_allclose(found.xy, seen.frames[:, :, 2], atol=1e-5)
+    assert found.after[1] == found.before[1]
+
+
+def test_gain_and_offset_of_a_photo_do_not_matter(photos, tmp_path):
+    """A darker, flatter copy of the second photo gives the places of the first copy."""
+    seen = one_track(shift=0.7)
+    second = cv2.imread(str(photos / "second.png"), 0).astype(float)
+    cv2.imwrite(str(tmp_path / "second.png"), np.round(second * 0.5 + 3).astype(np.uint8))
+    cv2.imwrite(str(tmp_path / "first.png"), cv2.imread(str(photos / "first.png"), 0))
+    found, dim = align(seen, photos, AlignConfig()), align(seen, tmp_path, AlignConfig())
+    np.testing.assert_allclose(dim.xy, found.xy, atol=0.05)  # a grey level is coarser there
+
+
+GRID = np.array([[x, y, 0.0] for x in np.linspace(-1, 1, 5) for y in np.linspace(-1, 1, 5)])
+
+
+def facing_plane(degrees: float, ratio: float) -> tuple[pycolmap.Reconstruction, dict[str, np.ndarray]]:
+    """The plane z = 0 from straight above, and `ratio` times as far and turned about the view."""
+    model = make_model(
+        {
+            "near.png": turned_about_view(0, (0, 0, 4)),
+            "far.png": turned_about_view(degrees, (0, 0, 4 * ratio)),
+        },
+        GRID,
+    )
+    return model, {name: np.full(len(GRID), 2.0, np.float32) for name in ("near.png", "far.png")}
+
+
+@pytest.mark.parametrize(("degrees", "ratio"), [(0, 1.0), (0, 2.0), (90, 1.0), (30, 1.5)])
+def test_frames_map_the_tangent_plane_from_photo_to_photo(degrees, ratio):
+    model, sigmas = facing_plane(degrees, ratio)
+    seen = observations(model, sigmas, AlignConfig(window=4.0))
+    assert seen.names == ("far.png", "near.png") and len(seen.photo) == 2 * len(GRID)
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = {"near.png": np.eye(2), "far.png": np.array([[c, -s], [s, c]]) / ratio}  # of a step in the plane
+    for row, reference in enumerate(seen.reference):
+        assert seen.keypoint[row] == seen.keypoint[reference]  # here keypoint i is of point i
+        mine, theirs = (turn[seen.names[seen.photo[k]]] for k in (row, reference))
+        expected = 8.0 * mine @ np.linalg.inv(theirs)  # four sigmas of two pixels
+        np.testing.assert_allclose(seen.frames[row, :, :2], expected, atol=0.05)
+
+
+def test_places_are_in_our_pixels_and_radii_within_their_limits():
+    model, sigmas = facing_plane(0, 1.0)
+    by_name = {image.name: image for image in model.images.values()}
+    for sigma, radius in ((0.5, 5.0), (2.0, 8.0), (50.0, 24.0)):
+        sigmas = {name: np.full(len(GRID), sigma, np.float32) for name in sigmas}
+        seen = observations(model, sigmas, AlignConfig())
+        for row in range(len(seen.photo)):
+            stored = by_name[seen.names[seen.photo[row]]].points2D[int(seen.keypoint[row])].xy
+            # COLMAP's frame has the centre of the first pixel at (0.5, 0.5), ours at (0, 0).
+            np.testing.assert_allclose(seen.frames[row, :, 2], stored - 0.5, atol=1e-9)
+        own = seen.frames[seen.reference == np.arange(len(seen.photo))]
+        np.testing.assert_allclose(own[:, :, :2], np.broadcast_to(radius * np.eye(2), own[:, :, :2].shape))
+
+
+def test_the_radius_is_that_of_the_reference():
+    model, _ = facing_plane(0, 2.0)
+    sigmas = {"near.png": np.full(25, 3.0, np.float32), "far.png": np.full(25, 1.5, np.float32)}
+    seen = observations(model, sigmas, AlignConfig())
+    sizes = np.sqrt(np.abs(np.linalg.det(seen.frames[:, :, :2])))
+    for row, reference in enumerate(seen.reference):
+        if row == reference:
+            wanted = {"near.png": 12.0, "far.png": 6.0}[seen.names[seen.photo[row]]]
+            assert sizes[row] == pytest.approx(wanted)
+
+
+def test_the_reference_sees_the_point_most_from_the_middle():
+    # Point 0 is seen by rows 0, 3, 4, point 1 by rows 1, 2; of equals the first is taken.
+    point_of = np.array([0, 1, 1, 0, 0])
+    facing = np.array([0.90, 0.80, 0.99, 0.95, 0.95])
+    assert alignment._references(point_of, facing, 2).tolist() == [3, 2, 2, 3, 3]
+
+
+def test_normals_are_the_surfaces_and_face_the_cameras():
+    plane = np.array([[x, y, 0.3 * x] for x in range(6) for y in range(6)], float)
+    steep = np.array([-0.3, 0, 1]) / np.hypot(0.3, 1)
+    above = np.broadcast_to([0.0, 0.0, 1.0], plane.shape)
+    for towards, normal in ((above, steep), (-above, -steep)):
+        np.testing.assert_allclose(alignment._normals(plane, towards), np.tile(normal, (36, 1)), atol=1e-9)
+    # Seen from the side, no surface at all, too few to say: the direction of view.
+    aside = np.broadcast_to([0.0, 1.0, 0.0], plane.shape)
+    np.testing.assert_array_equal(alignment._normals(plane, aside), aside)
+    cloud = np.random.default_rng(0).normal(size=(200, 3))
+    view = np.broadcast_to([0.0, 0.0, 1.0], cloud.shape)
+    followed = (alignment._normals(cloud, view) == view).all(axis=1)
+    assert followed.mean() > 0.7
+    np.testing.assert_array_equal(alignment._normals(plane[:12], above[:12]), above[:12])
+
+
+def test_tangents_span_the_plane():
+    normals = np.random.default_rng(1).normal(size=(50, 3))
+    normals = np.vstack([normals / np.linalg.norm(normals, axis=1, keepdims=True), np.eye(3)])
+    across, down = alignment._tangents(normals)
+    frames = np.stack([across, down, normals], axis=1)
+    np.testing.assert_allclose(frames @ frames.transpose(0, 2, 1), np.tile(np.eye(3), (53, 1, 1)), atol=1e-12)
+
+
+def test_a_singular_shape_has_no_inverse():
+    matrices = np.array([[[2.0, 1], [0.5, 3]], [[1, 2], [2, 4]], [[0, -1], [1, 0]]])
+    found = alignment._inverse(matrices)
+    np.testing.assert_allclose(found[[0, 2]], np.linalg.inv(matrices[[0, 2]]))
+    np.testing.assert_array_equal(found[1], np.eye(2))
+
+
+def noisy_scene(scene_folder: Path):
+    """The rendered scene's true model with keypoints off by 0.4 pixels, and their features."""
+    model = pycolmap.Reconstruction(str(scene_folder / "ground_truth" / "sparse"))
+    rng = np.random.default_rng(3)
+    for image in sorted(model.images.values(), key=lambda one: one.name):
+        for point in image.points2D:
+            point.xy = point.xy + rng.normal(0, 0.4, 2)
+    scales = {
+        image.name: np.full(len(image.points2D), 1.5 * FRAME_SCALE, np.float32)
+        for image in model.images.values()
+    }
+    return model, SimpleNamespace(get=lambda name: SimpleNamespace(scales=scales[name]))
+
+
+def places_of(model) -> dict[str, np.ndarray]:
+    return {image.name: np.array([point.xy for point in image.points2D]) for image in model.images.values()}
+
+
+@pytest.fixture(scope="module")
+def aligned(scene_folder):
+    """(places before, the model after, what was found) of the noisy scene."""
+    model, features = noisy_scene(scene_folder)
+    before = places_of(model)
+    return before, model, align_model(model, scene_folder / "images", features, fix_intrinsics=True)
+
+
+def test_moved_places_are_written_in_colmaps_frame_and_the_others_stay(aligned):
+    before, model, found = aligned
+    images = sorted((image for image in model.images.values()), key=lambda one: one.name)
+    seen = observations(
+        model, {name: np.ones(len(xy), np.float32) for name, xy in before.items()}, AlignConfig()
+    )
+    old = np.array([before[images[p].name][k] for p, k in zip(seen.photo, seen.keypoint, strict=True)])
+    new = np.array([images[p].points2D[k].xy for p, k in zip(seen.photo, seen.keypoint, strict=True)])
+    np.testing.assert_allclose(new, found.xy + 0.5, atol=1e-9)
+    np.testing.assert_allclose(new[~found.moved], old[~found.moved], atol=1e-9)
+    # Nothing drifts: alignment and the writing of it have one frame.
+    assert np.abs(np.mean(new[found.moved] - old[found.moved], axis=0)).max() < 0.1
+
+
+def test_given_intrinsics_stay_and_others_are_adjusted(aligned, scene_folder):
+    _, model, _ = aligned
+    fresh, features = noisy_scene(scene_folder)
+    given = {number: camera.params.tolist() for number, camera in fresh.cameras.items()}
+    assert {number: camera.params.tolist() for number, camera in model.cameras.items()} == given
+    align_model(fresh, scene_folder / "images", features, fix_intrinsics=False)
+    assert {number: camera.params.tolist() for number, camera in fresh.cameras.items()} != given
+
+
+def test_the_errors_of_points_are_those_of_the_new_places(aligned):
+    _, model, _ = aligned
+    errors = np.array([point.error for point in model.points3D.values()])
+    model.update_point_3d_errors()
+    np.testing.assert_allclose(errors, [point.error for point in model.points3D.values()])
+
+
+def test_a_models_errors_shrink(aligned, scene_folder):
+    plain, _ = noisy_scene(scene_folder)
+    options = pycolmap.BundleAdjustmentOptions()
+    options.print_summary = False
+    options.refine_focal_length = options.refine_extra_params = False
+    pycolmap.bundle_adjustment(plain, options)
+    plain.update_point_3d_errors()
+    _, model, found = aligned
+    assert 0.4 < found.moved.mean() < 1
+    before, after = (np.median([point.error for point in one.points3D.values()]) for one in (plain, model))
+    assert after < 0.6 * before
+
+
+def test_the_same_model_gives_the_same_places(aligned, scene_folder):
+    _, model, found = aligned
+    again, features = noisy_scene(scene_folder)
+    twice = align_model(again, scene_folder / "images", features, fix_intrinsics=True)
+    np.testing.assert_array_equal(twice.xy, found.xy)
+    for number, image in model.images.items():
+        np.testing.assert_array_equal(
+            image.cam_from_world().matrix(), again.images[number].cam_from_world().matrix()
+        )

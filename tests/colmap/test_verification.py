@@ -48,6 +48,28 @@ def test_the_result_depends_on_the_seed_and_not_on_threads(tmp_path: Path) -> No
     assert result("3", seed=1, threads=1) != result("1", seed=0, threads=1)
 
 
+def test_a_pairs_seed_is_of_its_own_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair draws other samples, and the same ones whatever else is in the database."""
+    real = verification.pycolmap.estimate_two_view_geometry
+
+    def seeds(folder: str, **kwargs) -> list[int]:
+        path, given = database(tmp_path / folder, **kwargs), []
+
+        def noting(*args):
+            given.append(args[-1].ransac.random_seed)
+            return real(*args)
+
+        monkeypatch.setattr(verification.pycolmap, "estimate_two_view_geometry", noting)
+        verify(path, threads=1)
+        return given
+
+    four = seeds("four", names=["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    assert len(set(four)) == 6 and min(four) >= 0
+    assert seeds("others", names=["b.jpg", "c.jpg", "d.jpg", "e.jpg"])[:1] == [four[3]]  # b with c
+    assert verification._pair_seed(0, "a", "b") != verification._pair_seed(0, "b", "a")
+    assert verification._pair_seed(0, "a", "b") != verification._pair_seed(1, "a", "b")
+
+
 def test_a_killed_verification_goes_on_and_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

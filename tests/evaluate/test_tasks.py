@@ -178,6 +178,19 @@ def test_a_pair_without_matches_is_a_failure_not_a_zero():
     assert score.error < 0.05 and score.num_inliers == 60 and score.precision == 1
 
 
+def test_a_match_agrees_with_the_true_pose_within_half_a_thousandth():
+    from desdis_match.evaluate.poses.geometry import Pose
+    from desdis_match.evaluate.poses.ground_truth import TrueCamera
+
+    k = np.array([[1000.0, 0, 320], [0, 1000, 240], [0, 0, 1]])
+    cameras = tuple(TrueCamera(Pose(np.eye(3), np.array([x, 0, 0])), k, (640, 480)) for x in (0.0, 1.0))
+    case = two_view.Case("g", "a b", (None, None), cameras)
+    # Beside each other: epipolar lines are rows, and a pixel is a thousandth of the focal length.
+    xy0 = np.full((4, 2), 200, np.float32)
+    xy1 = xy0 + np.float32([[-50, 0], [-50, 0.4], [-50, 0.6], [-50, 4.0]])
+    assert two_view.score_posed(case, xy0, xy1, 1.0).precision == 0.5
+
+
 def test_sfm_reconstructs_with_every_contender_and_scores_models(scene_folder, tmp_path):
     work = tmp_path / "work"
     options = (

@@ -1,6 +1,7 @@
 """Photos to Features: pixels of the photo, given keypoints, masks, empty results, devices."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import h5py
@@ -11,7 +12,11 @@ import torch
 from desdis_match.conventions import FRAME_SCALE
 from desdis_match.descriptors import DesDis, save_weights
 from desdis_match.errors import InputError
+from desdis_match.features.detectors import detect
 from desdis_match.features.extract import ExtractConfig, Extractor, describe_keypoints, extract_image
+from desdis_match.features.extract_set import probe_image, turn_features
+from desdis_match.features.orientation import multi
+from desdis_match.features.orientation_of_set import Turn
 from desdis_match.photos.images import GrayImage, read_gray
 from desdis_match.pipeline import RunConfig, extract, unusable_images
 from desdis_match.storage.features_file import FeatureFile
@@ -107,6 +112,49 @@ def test_given_keypoints_without_angles_are_oriented_once(folder, orientation):
     features = describe_keypoints(image, given, extractor.config, extractor.descriptor)
     assert np.array_equal(features.keypoints, given.xy)
     assert (features.angles == 0).all() == (orientation == "upright")
+
+
+@pytest.mark.parametrize("max_size", [0, 150])
+def test_given_sigmas_are_of_the_photo_whatever_size_it_is_worked_on(folder, max_size):
+    """The patch covers the same part of the photo, so that it looks the same."""
+    extractor = Extractor(config(max_size=max_size), "cpu")
+    given = GivenKeypoints(
+        np.float32([[141.2, 87.6], [200, 100]]), np.float32([5, 3]), np.zeros(2, np.float32)
+    )
+    features = describe_keypoints(folder / "blob ö.png", given, extractor.config, extractor.descriptor)
+    np.testing.assert_allclose(features.scales, [5 * FRAME_SCALE, 3 * FRAME_SCALE], rtol=1e-5)
+    # The frame that is described, in pixels of the photo, has that radius too.
+    seen = []
+    describe_keypoints(
+        folder / "blob ö.png",
+        given,
+        extractor.config,
+        lambda patches: seen.append(patches) or patches[:, 0, 0],
+    )
+    blob = seen[0][0, 0].numpy()
+    # A blob of sigma 6 within a patch of radius 60: at half the way to the side exp(-30^2 / 72) is nothing.
+    assert blob[16, 16] - blob[0, 0] > 0.3 and abs(blob[16, 24] - blob[0, 0]) < 0.02
+    assert blob[16, 18] - blob[0, 0] > 0.1  # 9.4 pixels away: exp(-9.4^2 / 72) = 0.29
+
+
+@pytest.mark.parametrize("budget", [40, 300])
+def test_several_frames_of_a_keypoint_stay_within_the_budget(folder, budget):
+    options = config(max_keypoints=budget, max_size=0, contrast_threshold=0.0)
+    gray = read_gray(folder / "noise ö.png")
+    upright = detect(gray.pixels, replace(options, orientation="upright"))
+    assert len(upright) == budget
+    frames, rows = multi(upright.pyramid, upright.lafs)
+    assert len(frames) > 1.1 * budget, "some keypoints have several directions"
+    found = detect(gray.pixels, replace(options, orientation="multi"))
+    assert len(found) == budget and len(found.scores) == budget
+    np.testing.assert_array_equal(found.lafs, frames[:budget])
+    np.testing.assert_array_equal(found.scores, upright.scores[rows[:budget]])
+    # The same where orientation `auto` lets the frames of a photo turn one by one.
+    extractor = Extractor(replace(options, orientation="auto"), "cpu")
+    first = probe_image(gray, extractor.config, extractor.descriptor)
+    turned = turn_features(gray, first, Turn(per_keypoint=True), extractor.config, extractor.descriptor)
+    assert len(turned) == budget
+    np.testing.assert_allclose(turned.keypoints, frames[:budget, :, 2], atol=1e-4)
 
 
 def test_no_given_keypoints_give_empty_features(folder):

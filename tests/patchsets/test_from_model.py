@@ -1,11 +1,14 @@
 """build-patches on a rendered scene, where the true correspondences are known, and on wrong input."""
 
+import contextlib
 import dataclasses
 import shutil
 
 import numpy as np
 import pycolmap
 import pytest
+from pointcloud import FOCAL, SIZE, make_point_cloud
+from smallmodel import make_model
 
 from desdis_match.commands.build_patches import main
 from desdis_match.commands.cli import run
@@ -22,8 +25,10 @@ from desdis_match.patchsets.from_model import (
 )
 from desdis_match.patchsets.patchfile import read_patch_file
 from desdis_match.pipeline.reconstruct import ReconstructConfig, reconstruct
+from desdis_match.storage.features_file import write_features
 from desdis_match.synthetic.courtyard import read_scene
 from desdis_match.synthetic.geometry import cast, project
+from desdis_match.types import Features
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +86,52 @@ def test_the_file_holds_what_was_built(built):
     assert made.patches.shape[1:] == (64, 64) and set(made.context) == {1.5}
     _, counts = np.unique(made.points, return_counts=True)
     assert counts.min() >= 2 and counts.max() <= config.max_views
+
+
+def exact_model(folder):
+    """A 4-camera point cloud as a model whose keypoints are exact, and features of the same keypoints."""
+    cloud = make_point_cloud(folder, num_cameras=4, num_points=60)
+    poses = {name: pycolmap.Rigid3d(pose) for name, pose in cloud.cam_from_world.items()}
+    model = make_model(poses, cloud.points, FOCAL, SIZE)
+    model.update_point_3d_errors()
+    # Keypoint i of every photo is point i there, so features are written in that order too.
+    frames = {
+        name: Features(
+            cloud.keypoints[name][np.argsort(cloud.order[name])].astype(np.float32),
+            np.zeros((60, 4), np.float32),
+            *(np.full(60, value, np.float32) for value in (1.0, 12.0, 0.0)),
+            SIZE,
+        )
+        for name in cloud.names
+    }
+    write_features(folder / "features.h5", frames.items(), {})
+    return model, frames
+
+
+def test_keypoints_of_model_and_file_are_in_one_frame(tmp_path):
+    """Half a pixel lost between COLMAP's frame and ours would be an error of 0.7 pixels everywhere."""
+    model, frames = exact_model(tmp_path)
+    config = BuildPatchesConfig(images=tmp_path, output=tmp_path / "p.h5", min_angle=1.0)
+    seen = observe(model, tmp_path / "features.h5", config)
+    assert len(seen) == 4 * 60
+    assert seen.errors.max() < 1e-3
+    names = {number: image.name for number, image in model.images.items()}
+    for point, image, frame in zip(seen.points, seen.images, seen.frames, strict=True):
+        np.testing.assert_array_equal(frame[:2], frames[names[image]].keypoints[point - 1])
+
+
+@pytest.mark.parametrize(("off", "refused"), [(2.0, False), (2.1, True)])
+def test_keypoints_may_have_moved_as_far_as_alignment_moves_them(tmp_path, off, refused):
+    model, frames = exact_model(tmp_path)
+    for sign in (1, -1):  # either way: a frame half a pixel off would allow more on one side
+        moved = {
+            name: dataclasses.replace(one, keypoints=one.keypoints + np.float32([sign * off, 0]))
+            for name, one in frames.items()
+        }
+        write_features(tmp_path / "features.h5", moved.items(), {})
+        config = BuildPatchesConfig(images=tmp_path, output=tmp_path / "p.h5", min_angle=1.0)
+        with pytest.raises(InputError, match="is not what") if refused else contextlib.nullcontext():
+            observe(model, tmp_path / "features.h5", config)
 
 
 def test_points_at_one_place_are_one_group(built, model):

@@ -103,6 +103,21 @@ def test_auto_does_not_share_among_photos_from_everywhere() -> None:
     assert len(assign_cameras(turned, CameraConfig())[0]) == 2
 
 
+def test_photos_that_repeat_few_sizes_are_one_lens_a_size() -> None:
+    """A size for every four photos is the most that one person's lenses and crops make."""
+
+    def cameras(*sizes: tuple[int, int]) -> int:
+        photos = {str(i): PhotoInfo(size) for i, size in enumerate(sizes)}
+        return len(assign_cameras(photos, CameraConfig())[0])
+
+    wide, narrow = (1000, 700), (900, 700)
+    assert cameras(*[wide] * 6, *[narrow] * 2) == 2
+    assert cameras(*[wide] * 5, *[narrow] * 2) == 7
+    # Upright and lying photos are of one size, though not of one camera.
+    assert cameras(*[wide] * 3, (700, 1000), *[narrow] * 4) == 3
+    assert cameras(wide) == 1 and cameras(wide, wide) == 1 and cameras(wide, narrow) == 2
+
+
 def test_the_other_modes() -> None:
     photos = {name: PhotoInfo((60, 40)) for name in ("x/1", "x/2", "y/1", "top")}
 

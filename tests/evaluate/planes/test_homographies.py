@@ -54,6 +54,18 @@ def test_ranked_average_precision_counts_only_keypoints_that_are_repeated():
     assert np.isnan(planar.ranked_average_precision(far, xy1 + 40, near, 3))
 
 
+def test_neighbours_are_ranked_by_ratio_not_by_distance():
+    xy0 = np.array([[10.0, 50], [40, 50]])
+    xy1 = np.array([[20.0, 50], [90, 90]])  # the first is repeated, the second is not
+    geometry = planar.relate(SHIFT, xy0, xy1, (100, 100), (100, 100))
+    # The right one is further away, but clearer: 0.8 / 1.6 against 0.4 / 0.5.
+    near = planar.Nearest(np.array([0, 1]), np.array([0.8, 0.4]), np.array([1.6, 0.5]), np.array([0, 1]))
+    assert planar.ranked_average_precision(geometry, xy1, near, 3) == 1
+    # And behind a wrong one that is clearer still, though further: precision 1/2 when it is found.
+    late = planar.Nearest(np.array([0, 1]), np.array([0.8, 0.9]), np.array([1.6, 3.6]), np.array([0, 1]))
+    assert planar.ranked_average_precision(geometry, xy1, late, 3) < 0.6
+
+
 def test_nearest_neighbours_equal_a_plain_search():
     rng = np.random.default_rng(0)
     a, b = (rng.normal(size=(n, 8)).astype(np.float32) for n in (40, 30))

@@ -1,13 +1,16 @@
 import json
 
 import numpy as np
+import pycolmap
 import pytest
 from scipy.spatial.transform import Rotation
+from smallmodel import make_model
 
 from desdis_match.errors import InputError
 from desdis_match.evaluate.poses import geometry, ground_truth
 from desdis_match.evaluate.poses.geometry import Pose
 from desdis_match.evaluate.poses.sfm_runs import given_intrinsics
+from desdis_match.evaluate.poses.sfm_scores import focal_errors
 
 
 def turn(axis, degrees):
@@ -209,3 +212,20 @@ def test_published_cameras_of_fountain_see_the_scene_together(shared_data):
     assert 5 < np.linalg.norm(centers.max(axis=0) - centers.min(axis=0)) < 30
     ahead = np.array([c.pose.rotation[2] for c in truth.cameras.values()])
     assert (ahead @ ahead.mean(axis=0) > 0).all()
+
+
+@pytest.mark.parametrize(("published", "focal"), [((640, 480), 500.0), ((1280, 960), 1000.0), (None, 500.0)])
+def test_focal_errors_are_shares_of_the_published_length_at_the_photos_size(published, focal):
+    """The same lens, whatever size of photo its numbers were published for."""
+    identity = Pose(np.eye(3), np.zeros(3))
+    model = make_model(
+        {"a.jpg": pycolmap.Rigid3d(), "b.jpg": pycolmap.Rigid3d()}, np.array([[0, 0, 4.0]]), 510
+    )
+    k = np.diag([focal, focal, 1.0])
+    unknown = ground_truth.TrueCamera(identity, None, published)
+    cameras = {"a.jpg": ground_truth.TrueCamera(identity, k, published), "b.jpg": unknown}
+    truth = ground_truth.Truth(cameras, "here", "unknown")
+    assert focal_errors(model, truth) == pytest.approx([0.02])
+    wide = np.diag([focal * 0.8, focal * 1.2, 1.0])  # the mean of both axes counts
+    truth = ground_truth.Truth({"a.jpg": ground_truth.TrueCamera(identity, wide, published)}, "here", "")
+    assert focal_errors(model, truth) == pytest.approx([0.02])
