@@ -31,6 +31,7 @@ from ..matching.match import (
 )
 from ..photos.cameras import CameraConfig, PhotoInfo, assign_cameras
 from ..storage.features_file import FeatureFile
+from ..support.checks import ABOVE_ZERO, check_options
 from ..support.native import pycolmap
 from ..types import Features
 from .alignment import AlignConfig
@@ -72,12 +73,9 @@ class LocalizeConfig:
     match: MatchConfig = field(default_factory=MatchConfig)
 
     def __post_init__(self) -> None:
-        if self.num_images < 0:
-            raise InputError(f"num_images is {self.num_images}; it must be 0 (all) or more")
-        if self.min_inliers < 4:
-            raise InputError(f"min_inliers is {self.min_inliers}; a pose takes at least 4")
-        if not self.max_error > 0:
-            raise InputError(f"max_error is {self.max_error}; it must be above 0 pixels")
+        check_options(
+            self, num_images=(0, 1_000_000), min_inliers=(4, 1_000_000), max_error=ABOVE_ZERO, seed=(0, None)
+        )
 
 
 @dataclass(frozen=True)

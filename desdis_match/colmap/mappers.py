@@ -14,6 +14,7 @@ from tempfile import mkdtemp
 from typing import Any, cast
 
 from ..photos.cameras import CameraConfig
+from ..support.checks import check_options
 from ..support.native import pycolmap
 from ..support.parts import check_part
 from ..support.progress import track
@@ -44,6 +45,7 @@ class MapConfig:
     """The same seed gives the same model."""
 
     def __post_init__(self) -> None:
+        check_options(self, min_model_size=(2, 1_000_000), seed=(0, None))
         check_part("mappers", MAPPERS, self.mapper, also=("auto",))
 
 

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from ..support.checks import ABOVE_ZERO, check_options
 from ..support.files import canonical_json
 from ..support.native import pycolmap
 from ..support.progress import track
@@ -40,6 +41,9 @@ class VerifyConfig:
     drop_still: bool = True
     """Leave out matches that stay at the same pixels over many photos: captions, dirt, a still background
     behind a turntable. --no-drop-still keeps them."""
+
+    def __post_init__(self) -> None:
+        check_options(self, max_epipolar_error=ABOVE_ZERO, min_num_inliers=(1, 1_000_000))
 
 
 @dataclass(frozen=True)

@@ -101,18 +101,31 @@ def run(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
 
         return _fail(str(file_error(error)), 2)
     except MemoryError:
-        return _fail("there is not enough memory; take fewer --workers or a smaller --max-size", 2)
+        return _fail(f"there is not enough memory; {SMALLER}", 2)
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            return _unexpected(error)
+        return _fail(f"there is not enough memory ({_one_line(error)}); {SMALLER}", 2)
     except KeyboardInterrupt as stop:
         code = 143 if isinstance(stop, Terminated) else 130
         return _fail("stopped; run the same command again to go on", code, prefix="")
     except Exception as error:
-        if os.environ.get("DESDIS_MATCH_TRACEBACK"):
-            raise
-        return _fail(
-            f"{type(error).__name__}: {_one_line(error)}; this is a fault of desdis-match, please report it "
-            "(DESDIS_MATCH_TRACEBACK=1 shows where it happened)",
-            70,
-        )
+        return _unexpected(error)
+
+
+SMALLER = "take fewer --workers, a smaller --max-size or --batch"
+UNEXPECTED = 70
+"""Exit code of a fault of this program (EX_SOFTWARE of sysexits.h)."""
+
+
+def _unexpected(error: Exception) -> int:
+    if os.environ.get("DESDIS_MATCH_TRACEBACK"):
+        raise error
+    return _fail(
+        f"{type(error).__name__}: {_one_line(error)}; this is a fault of desdis-match, please report it "
+        "(DESDIS_MATCH_TRACEBACK=1 shows where it happened)",
+        UNEXPECTED,
+    )
 
 
 class Terminated(KeyboardInterrupt):

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import tyro
 
+from ..support.checks import check_tree
+
 Config = TypeVar("Config")
 
 
@@ -15,10 +17,12 @@ def parse(config: type[Config], argv: Sequence[str], command: str) -> Config:
 
     A wrong option prints one short box and exits with 2, `--help` prints the options and exits with 0.
     """
-    return tyro.cli(
+    found = tyro.cli(
         config,
         args=list(argv),
         prog=f"desdis-match {command}",
         description=config.__doc__,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
+    check_tree(found)
+    return found

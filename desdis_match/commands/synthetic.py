@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from ..support.checks import check_tree
 from ..synthetic.courtyard import SyntheticConfig, render_scene
 
 
@@ -24,6 +25,7 @@ class Arguments:
 def main(argv: Sequence[str]) -> int:
     """`desdis-match synthetic --output DIR`."""
     arguments = tyro.cli(Arguments, args=list(argv), prog="desdis-match synthetic")
+    check_tree(arguments)
     output = render_scene(arguments.output, arguments.config)
     print(
         f"{arguments.config.views} photos in {output / 'images'}, true cameras in {output / 'ground_truth'}"

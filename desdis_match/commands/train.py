@@ -13,6 +13,7 @@ import tyro
 from ..distill.config import TrainConfig
 from ..distill.presets import PRESETS
 from ..errors import InputError
+from ..support.checks import check_tree
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
         default=TrainCommand(output=Path("out") / f"train-{argv[0]}", config=preset),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    check_tree(command)
     from ..distill.train import train
 
     result = train(command.config, command.output, command.restart)

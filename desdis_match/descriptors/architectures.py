@@ -17,6 +17,9 @@ from .teachers import HardTFeat, kornia_network
 
 Architecture = dict[str, Any]
 
+MAX_SIZE = 4096
+"""Channels or numbers of a descriptor; more is damage."""
+
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     **LAYOUTS,
     "hardtfeat": HardTFeat,
@@ -32,10 +35,14 @@ def build_network(architecture: Architecture) -> nn.Module:
     """A network of that architecture with fresh weights, in eval mode. InputError if the kind is unknown."""
     options = dict(architecture)
     kind = options.pop("kind", None)
-    if kind not in BUILDERS:
+    if not isinstance(kind, str) or kind not in BUILDERS:
         raise InputError(
             f"unknown descriptor architecture {kind!r}; this version knows {', '.join(BUILDERS)}"
         )
+    for name in ("width", "dim"):
+        size = options.get(name, 1)
+        if not isinstance(size, int) or not 1 <= size <= MAX_SIZE:
+            raise InputError(f"the architecture {architecture} has a {name} that no network here has")
     try:
         return BUILDERS[kind](**options).eval()
     except TypeError as error:

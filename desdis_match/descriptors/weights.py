@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..support.files import atomic_path
+from ..support.files import atomic_path, file_error
 from .architectures import Architecture, architecture_of, build_network, recognise
 
 HEADER = "desdis_match"
@@ -31,11 +31,8 @@ def save_weights(path: str | Path, network: nn.Module, metadata: Mapping[str, An
     path = Path(path)
     header = {**metadata, "architecture": architecture_of(network)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    try:
-        with atomic_path(path) as partial:
-            partial.write_bytes(save(tensors, metadata={HEADER: json.dumps(header, sort_keys=True)}))
-    except OSError as error:
-        raise InputError(f"cannot write the weights {path}: {error.strerror or error}") from error
+    with atomic_path(path) as partial:
+        partial.write_bytes(save(tensors, metadata={HEADER: json.dumps(header, sort_keys=True)}))
 
 
 def read_weights(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -51,8 +48,14 @@ def read_weights(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
             header = (file.metadata() or {}).get(HEADER)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         metadata = json.loads(header) if header is not None else {"architecture": recognise(state)}
-    except (SafetensorError, ValueError) as error:
+    except OSError as error:
+        raise file_error(error, path, "read") from error
+    except (SafetensorError, ValueError, RuntimeError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is not a readable safetensors file: {error}") from error
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("architecture", {}), dict):
+        raise InputError(f"{path} has a header that is not desdis-match's; train or download it again")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+        raise InputError(f"{path} holds weights that are NaN or infinite; train or download it again")
     return _load(path, metadata.get("architecture", {}), state), metadata
 
 
@@ -64,7 +67,19 @@ def read_checkpoint(path: str | Path) -> nn.Module:
     path = _existing(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        ImportError,
+        AssertionError,
+        pickle.UnpicklingError,
+    ) as error:
         raise InputError(f"{path} is not a readable torch checkpoint ({type(error).__name__})") from error
     if isinstance(state, dict):
         state = state.get("state_dict", state)
@@ -96,9 +111,9 @@ def _existing(path: str | Path) -> Path:
 
 
 def _load(path: Path, architecture: Architecture, state: Mapping[str, Tensor]) -> nn.Module:
-    network = build_network(architecture)
     try:
+        network = build_network(architecture)
         network.load_state_dict(dict(state), strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise InputError(f"the weights in {path} do not fit the architecture {architecture}") from error
     return network.eval()

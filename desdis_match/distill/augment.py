@@ -26,6 +26,7 @@ from ..features.orientation import (
     histogram_peaks,
     patch_histograms,
 )
+from ..support.checks import check_options
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,28 @@ class AugmentConfig:
     """Worst and best JPEG quality."""
     jpeg_share: float = 0.1
     """Share of the patches compressed."""
+
+    def __post_init__(self) -> None:
+        check_options(
+            self,
+            rotation=(0, None),
+            zoom=(0, 1),
+            shift=(0, 1),
+            shear=(0, 1),
+            tilt=(0, None),
+            dominant=(0, None),
+            gamma=(0, 10),
+            light=(0, 10),
+            light_share=(0, 1),
+            clip=(0, 1),
+            clip_share=(0, 1),
+            blur=(0, 16),
+            blur_share=(0, 1),
+            noise=(0, 1),
+            noise_share=(0, 1),
+            jpeg_quality=(1, 100),
+            jpeg_share=(0, 1),
+        )
 
 
 NO_AUGMENTATION = AugmentConfig(

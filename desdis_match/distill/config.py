@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..support.checks import ABOVE_ZERO, check_options
 from .augment import AugmentConfig
 from .objective import LossConfig
 
@@ -30,6 +31,11 @@ class DataConfig:
     gallery_size: int = 1000
     """Pairs in each: a patch's match is sought among so many."""
 
+    def __post_init__(self) -> None:
+        check_options(
+            self, held_back=(0, 0.9), stretch=(0, None), galleries=(1, 10_000), gallery_size=(2, 1_000_000)
+        )
+
 
 @dataclass(frozen=True)
 class StudentConfig:
@@ -46,6 +52,9 @@ class StudentConfig:
     start: str = "scratch"
     """scratch, teacher (its architecture and weights, whatever the options above) or a weight file."""
 
+    def __post_init__(self) -> None:
+        check_options(self, width=(1, 1024), dim=(1, 4096), dropout=(0, 0.95))
+
 
 @dataclass(frozen=True)
 class TeacherConfig:
@@ -57,6 +66,9 @@ class TeacherConfig:
     """What the teacher describes: the student's own patches, or the unaugmented ones, once, kept on disk."""
     cache: Path | None = None
     """Folder for the descriptors of unaugmented patches; the output folder when missing."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,17 @@ class OptimConfig:
     """Largest norm of the gradient; 0 leaves it."""
     ema: float = 0.0
     """Decay of a moving average of the weights, which is then what is scored and kept; 0: none."""
+
+    def __post_init__(self) -> None:
+        check_options(
+            self,
+            lr=ABOVE_ZERO,
+            weight_decay=(0, None),
+            momentum=(0, 0.9999),
+            warm_up=(0, 1),
+            clip=(0, None),
+            ema=(0, 0.999999),
+        )
 
 
 @dataclass(frozen=True)
@@ -112,6 +135,20 @@ class TrainConfig:
     """Threads on a CPU; 0 leaves torch's choice."""
     tensorboard: bool = True
     """Write TensorBoard scalars beside the log; --no-tensorboard does not."""
+
+    def __post_init__(self) -> None:
+        check_options(
+            self,
+            batch=(2, 1 << 20),
+            steps=(1, None),
+            minutes=(0, None),
+            seed=(0, None),
+            validate_every=(0, None),
+            log_every=(0, None),
+            checkpoint_minutes=(0, None),
+            devices=(1, 4096),
+            threads=(0, 4096),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..support.checks import check_options
 from . import losses
 from .mining import hardest_negatives
 
@@ -38,6 +39,15 @@ class LossConfig:
     """How a difference counts."""
     negatives: Literal["hardest", "all"] = "hardest"
     """Which negatives the regularizer sees: the hardest of each pair or every one of the batch."""
+
+    def __post_init__(self) -> None:
+        check_options(
+            self,
+            weight=(0, None),
+            margin=(0, None),
+            second_order_weight=(0, None),
+            regularizer_weight=(0, None),
+        )
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from ..descriptors.desdis import DesDis
 from ..descriptors.weights import save_weights
 from ..errors import InputError
 from ..patchsets.patchset import PatchSet, draw_pairs, make_patch_set
+from ..support.checks import ABOVE_ZERO, check_options
 from ..support.progress import track
 from .augment import resample
 from .warps import WarpConfig, warped_patches
@@ -55,6 +56,19 @@ class OrientationConfig:
     """Its floor: pairs that cannot be brought to agree pull no more than that."""
     seed: int = 0
     """Of weights, batches and angles."""
+
+    def __post_init__(self) -> None:
+        check_options(
+            self,
+            steps=(1, None),
+            batch=(2, 1 << 20),
+            width=(1, 1024),
+            learning_rate=ABOVE_ZERO,
+            descriptor_share=(0, 1),
+            sharpness=ABOVE_ZERO,
+            outliers=(0, 1),
+            seed=(0, None),
+        )
 
 
 ZOOM, STRETCH, SHIFT, NOISE = 0.12, 0.1, 0.04, 0.02

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..support.checks import check_options
 from .cache import PredictionCache, default_folder
 
 
@@ -29,6 +30,9 @@ class RunConfig:
     """Folder of predictions; by default below the user's cache folder."""
     no_cache: bool = False
     """Keep no predictions and use none."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def predictions(self) -> PredictionCache:
         """The cache that these options ask for."""

@@ -147,8 +147,5 @@ def from_json(record: dict[str, Any], source: str) -> TaskResult:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a whole file or none."""
-    try:
-        with atomic_path(path) as partial:
-            partial.write_bytes(data)
-    except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror}); choose another place") from error
+    with atomic_path(path) as partial:
+        partial.write_bytes(data)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..features.detectors import DetectorConfig, detect
 from ..photos.images import list_images, read_gray
+from ..support.checks import check_options
 from ..support.progress import track
 from .results import Cell, Chart, Column, Series, Table
 
@@ -49,6 +50,9 @@ class SpeedConfig:
     """Long side of the photos."""
     device: str = "auto"
     detection: DetectorConfig = field(default_factory=DetectorConfig)
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
+from ..support.checks import check_options
 from ..support.parts import check_part, find_part
 from .frames import PatchPyramid, keypoints_to_lafs, scaled_lafs
 from .orientation import ORIENTATIONS
@@ -66,6 +67,7 @@ class DetectorConfig:
     """When there are more keypoints than the budget, keep those far from stronger ones, not the strongest."""
 
     def __post_init__(self) -> None:
+        check_options(self, max_keypoints=(1, 10_000_000), contrast_threshold=(0, 1), edge_threshold=(0, 1e6))
         if self.upright:  # one truth: the orientation
             object.__setattr__(self, "orientation", "upright")
             object.__setattr__(self, "upright", False)
@@ -73,12 +75,6 @@ class DetectorConfig:
         if self.orientation not in ORIENTATIONS:
             raise InputError(
                 f"there is no orientation '{self.orientation}'; choose from {', '.join(ORIENTATIONS)}"
-            )
-        if self.max_keypoints < 1:
-            raise InputError(f"max_keypoints is {self.max_keypoints}; at least 1 is needed")
-        if self.contrast_threshold < 0 or self.edge_threshold < 0:
-            raise InputError(
-                "contrast_threshold and edge_threshold cannot be negative; 0 switches a test off"
             )
 
 

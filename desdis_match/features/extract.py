@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..photos.images import GrayImage, read_gray, to_original, to_resized
 from ..photos.masks import read_mask
 from ..storage.keypoint_files import GivenKeypoints, read_given
+from ..support.checks import check_options
 from ..support.devices import pick_device
 from ..types import Features
 from .detectors import DetectorConfig, detect, oriented
@@ -39,6 +40,7 @@ class ExtractConfig(DetectorConfig):
     """Name of a descriptor, or the path of its weights."""
 
     def __post_init__(self) -> None:
+        check_options(self, max_size=(0, 1 << 20))
         super().__post_init__()
         if self.max_size < 0:
             raise InputError(

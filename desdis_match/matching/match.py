@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..support.checks import ABOVE_ZERO, check_options
 from ..support.devices import pick_device
 from ..support.parts import check_part, find_part
 from ..support.workers import available_cores, run_shards
@@ -47,6 +48,7 @@ class MatchConfig:
     """Largest L2 distance of a match (unit vectors: 0 to 2); none by default."""
 
     def __post_init__(self) -> None:
+        check_options(self, max_distance=ABOVE_ZERO)
         check_part("matchers", MATCHERS, self.matcher)
         if not 0 < self.ratio <= 1:
             raise InputError(f"ratio is {self.ratio}; it must be above 0 and at most 1")

@@ -21,6 +21,7 @@ from ..conventions import from_colmap, from_colmap_columns, inside
 from ..errors import InputError, NoModelError
 from ..features.extract import ExtractConfig
 from ..storage.run_folder import RunFolder
+from ..support.checks import ABOVE_ZERO, check_options
 from ..support.progress import track
 from .patchfile import write_patch_file
 from .patchset import PatchSet, make_patch_set
@@ -63,6 +64,18 @@ class BuildPatchesConfig:
     """Recorded in the file and in the header of weights trained on it."""
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     """Keypoints, where the photos are reconstructed here."""
+
+    def __post_init__(self) -> None:
+        check_options(
+            self,
+            side=(32, 1024),
+            context=(1, 8),
+            max_views=(2, 100_000),
+            max_error=ABOVE_ZERO,
+            min_angle=(0, 180),
+            scale_tolerance=(0, 100),
+            angle_tolerance=(0, 180),
+        )
 
 
 @dataclass(frozen=True)

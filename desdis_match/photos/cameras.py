@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from ..errors import InputError
+from ..support.checks import check_options
 from ..support.native import pycolmap
 from .images import header_focal, read_header
 
@@ -32,6 +33,9 @@ class CameraConfig:
     """COLMAP's name of the camera model."""
     camera_params: str | None = None
     """Known parameters, comma-separated in COLMAP's order (SIMPLE_RADIAL: f,cx,cy,k), for every camera."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..photos.masks import mask_path
 from ..storage.hdf5 import file_config
 from ..support.checkpoint import ShardFolder
+from ..support.checks import check_options
 from ..support.devices import pick_device
 from ..support.files import FULL, Config, canonical_json, config_differences, file_error, read_json
 from ..support.workers import available_cores
@@ -34,6 +35,7 @@ class RunConfig:
     """Photos or pairs worked on at a time, each by one thread; 0: one a core (one in all on a GPU)."""
 
     def __post_init__(self) -> None:
+        check_options(self, workers=(0, 4096))
         if self.workers < 0:
             raise InputError(f"workers is {self.workers}; give a number above 0, or 0 for one a core")
 

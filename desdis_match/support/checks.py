@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..errors import InputError
@@ -34,6 +34,14 @@ def check_options(config: Any, **ranges: tuple[float | None, float | None] | str
             _check(field.name, number, ranges.get(field.name, (None, None)))
 
 
+def check_tree(config: Any) -> None:
+    """check_options of a configuration and all that are nested in it, without ranges of their own."""
+    check_options(config)
+    for field in fields(config):
+        if is_dataclass(value := getattr(config, field.name)):
+            check_tree(value)
+
+
 def _check(name: str, value: Any, allowed: tuple[float | None, float | None] | str) -> None:
     if isinstance(value, str) and "\0" in value:
         raise InputError(f"{name} holds a zero byte")
@@ -54,6 +62,7 @@ def _check(name: str, value: Any, allowed: tuple[float | None, float | None] | s
 
 
 def _described(least: float | None, largest: float | None) -> str:
+    low, high = (f"{bound:,}" for bound in (least or 0, largest or 0))
     if largest is None:
-        return f"{least:g} or more"
-    return f"{largest:g} or less" if least is None else f"from {least:g} to {largest:g}"
+        return f"{low} or more"
+    return f"{high} or less" if least is None else f"from {low} to {high}"

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
+from ..support.checks import check_options
 from ..support.progress import track
 from .geometry import Float64, Surface, View, project, render, visible
 
@@ -60,6 +61,7 @@ class SyntheticConfig:
 
     def check(self) -> None:
         """Raise InputError for a value that makes no photos."""
+        check_options(self, views=(2, 100_000), seed=(0, None), noise=(0, 255), points=(1, 100_000_000))
         if self.views < 2:
             raise InputError(f"--views {self.views}: a scene needs at least 2 photos")
         if min(self.size) < 64 or max(self.size) > 8000:

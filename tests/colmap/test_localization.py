@@ -219,7 +219,7 @@ def test_features_of_another_run_are_refused(scene, tmp_path):
     ("options", "message"),
     [
         ({"num_images": -1}, "num_images"),
-        ({"min_inliers": 3}, "at least 4"),
+        ({"min_inliers": 3}, "min_inliers is 3; it must be from 4"),
         ({"max_error": 0.0}, "max_error"),
     ],
 )

@@ -64,7 +64,7 @@ def test_what_is_no_stored_result_is_refused(tmp_path):
     (tmp_path / "x.json").write_text('{"task": "t"}')
     with pytest.raises(InputError, match="not a result stored by"):
         main(["report", str(tmp_path / "x.json")])
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match="cannot be written"):
         emit(a_result(), OutputConfig(tmp_path / "x.json" / "below.json"), COMMAND)
 
 

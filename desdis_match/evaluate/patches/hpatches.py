@@ -11,6 +11,7 @@ import numpy as np
 
 from ... import descriptors
 from ...errors import InputError
+from ...support.checks import check_options
 from ...support.progress import track
 from ..cache import Arrays, code_hash, combined_hash, file_hash
 from ..contenders import Contender, RunConfig, check_names, load_contenders
@@ -62,6 +63,9 @@ class HPatchesConfig:
     num_distractors: int = lists.NUM_DISTRACTORS
     """Distractors to draw when there are no retrieval lists."""
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        check_options(self, num_pairs=(1, None), num_queries=(1, None), num_distractors=(1, None))
 
 
 @dataclass

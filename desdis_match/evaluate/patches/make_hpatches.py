@@ -21,6 +21,7 @@ from ...conventions import inside
 from ...errors import InputError
 from ...features.detectors import DetectorConfig, detect
 from ...photos.images import read_gray
+from ...support.checks import ABOVE_ZERO, check_options
 from ...support.progress import track
 from ..planes.scores import project
 from ..planes.sequences import PlanarSequence, find_sequences
@@ -64,6 +65,20 @@ class MakeHPatchesConfig:
     """Levels of easy, hard and tough; these give median overlaps of 0.85, 0.72 and 0.56 of the regions."""
     seed: int = 1
     detection: DetectorConfig = field(default_factory=lambda: DetectorConfig(max_keypoints=8000))
+
+    def __post_init__(self) -> None:
+        check_options(
+            self,
+            patches=(1, 10_000_000),
+            half_side=ABOVE_ZERO,
+            min_sigma=ABOVE_ZERO,
+            rotation=(0, 180),
+            scale=(0, 1),
+            stretch=(0, 1),
+            shift=(0, 1),
+            levels=(0, 100),
+            seed=(0, None),
+        )
 
 
 def jitters(count: int, level: float, config: MakeHPatchesConfig, rng: np.random.Generator) -> Float:

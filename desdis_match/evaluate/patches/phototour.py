@@ -18,6 +18,7 @@ from ...errors import InputError
 from ...patchsets.patchset import PatchSet, resize
 from ...patchsets.phototour import LabelledPairs, read_labelled_pairs, read_phototour
 from ...support import metrics
+from ...support.checks import check_options
 from ...support.progress import track
 from ..cache import Arrays, PredictionCache, code_hash
 from ..contenders import Contender, RunConfig, check_names, load_contenders
@@ -44,6 +45,9 @@ class PhotoTourConfig:
     seed: int = 0
     """Of the drawn pairs."""
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        check_options(self, num_pairs=(1, None), doubt=(0, None), seed=(0, None))
 
 
 def draw(data: PatchSet, count: int, seed: int) -> LabelledPairs:

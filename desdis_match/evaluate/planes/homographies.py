@@ -20,6 +20,7 @@ from ...conventions import FRAME_SCALE
 from ...errors import InputError
 from ...features.detectors import DetectorConfig
 from ...photos.images import UnreadableImage, to_original
+from ...support.checks import ABOVE_ZERO, check_options
 from ...support.progress import track
 from ..cache import Arrays, PredictionCache, code_hash, combined_hash
 from ..contenders import Contender, RunConfig, check_names, load_contenders
@@ -64,6 +65,17 @@ class HomographyConfig:
     """How many of them."""
     detection: DetectorConfig = field(default_factory=_detector)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        check_options(
+            self,
+            max_size=(0, 1 << 20),
+            frame_scale=ABOVE_ZERO,
+            pixels=ABOVE_ZERO,
+            ratio=(0.01, 1),
+            fit_pixels=ABOVE_ZERO,
+            num_pictures=(0, 100_000),
+        )
 
 
 Photos = dict[int, SharedPhoto]

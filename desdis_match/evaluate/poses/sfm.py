@@ -16,6 +16,7 @@ from ...features.extract import ExtractConfig
 from ...matching.match import MatchConfig
 from ...photos.images import list_images
 from ...pipeline import RunConfig as StageConfig
+from ...support.checks import check_options
 from ...support.metrics import recall_at
 from ..cache import combined_hash, default_folder, file_hash
 from ..contenders import Contender, load_contenders
@@ -56,6 +57,9 @@ class SfmConfig:
     match: MatchConfig = field(default_factory=MatchConfig)
     map: MapConfig = field(default_factory=MapConfig)
     run: StageConfig = field(default_factory=StageConfig)
+
+    def __post_init__(self) -> None:
+        check_options(self, sift_keypoints=(1, 10_000_000), max_size=(0, 1 << 20))
 
 
 @dataclass(frozen=True)

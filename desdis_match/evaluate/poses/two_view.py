@@ -23,6 +23,7 @@ from ...matching.match import MatchConfig, match_descriptors
 from ...matching.pairs import exhaustive_pairs, pairs_from_file
 from ...photos.formats import EXTENSIONS
 from ...photos.images import list_images
+from ...support.checks import ABOVE_ZERO, check_options
 from ...support.metrics import area_under_recall
 from ...support.progress import track
 from ..cache import Arrays, code_hash, combined_hash, file_hash
@@ -62,6 +63,9 @@ class PairsConfig:
     detection: DetectorConfig = field(default_factory=lambda: DetectorConfig(max_keypoints=2048))
     match: MatchConfig = field(default_factory=MatchConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        check_options(self, inlier_pixels=ABOVE_ZERO, max_size=(0, 1 << 20))
 
 
 @dataclass(frozen=True)

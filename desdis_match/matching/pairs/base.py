@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...support.checks import ABOVE_ZERO, check_options
 from ...types import Features, Float32
 
 Pair = tuple[str, str]
@@ -41,10 +41,9 @@ class PairsConfig:
     """Retrieval: the same seed gives the same pairs."""
 
     def __post_init__(self) -> None:
-        if self.partners < 1:
-            raise InputError(f"partners is {self.partners}; it must be at least 1")
-        if self.radius is not None and not self.radius > 0:
-            raise InputError(f"radius is {self.radius}; it must be above 0 metres")
+        check_options(
+            self, partners=(1, 1_000_000), radius=ABOVE_ZERO, overlap=(1, 1_000_000), pairs_seed=(0, None)
+        )
 
     @property
     def ways(self) -> tuple[str, ...]:
