@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..support.checks import check_options
 from ..support.native import pycolmap
 from .images import header_focal, read_header
+from .known_cameras import KnownCamera, camera_of_params, known_camera, read_known_cameras
 
 CameraMode = Literal["auto", "single", "per-folder", "per-image"]
 
@@ -32,7 +33,11 @@ class CameraConfig:
     camera_model: str = "SIMPLE_RADIAL"
     """COLMAP's name of the camera model."""
     camera_params: str | None = None
-    """Known parameters, comma-separated in COLMAP's order (SIMPLE_RADIAL: f,cx,cy,k), for every camera."""
+    """Known parameters, comma-separated in COLMAP's order (SIMPLE_RADIAL: f,cx,cy,k), of one size of photo;
+    for photos of other sizes, or stored sideways, they are scaled and turned."""
+    camera_file: Path | None = None
+    """Known parameters by photo, by folder (`sub/`) or for all (`*`): a table with lines NAME MODEL WIDTH
+    HEIGHT PARAMS..., COLMAP's cameras.txt, a model's folder or a database; the rest is as without."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -102,12 +107,14 @@ def assign_cameras(
     to share a camera.
     """
     keys = _group_keys(photos, config.camera_mode)
+    known = _known_cameras(photos, config)
+    keys |= {name: (camera, photos[name].size, keys[name]) for name, camera in known.items()}
     cameras: dict[object, pycolmap.Camera] = {}
     first: dict[object, str] = {}
     for name, photo in photos.items():
         key = keys[name]
         if key not in cameras:
-            cameras[key], first[key] = _camera(len(cameras) + 1, photo, config), name
+            cameras[key], first[key] = _camera(len(cameras) + 1, name, photo, config, known.get(name)), name
         size = (cameras[key].width, cameras[key].height)
         if photo.size != size:
             raise InputError(
@@ -149,22 +156,45 @@ def _look_like_one_camera(sizes: Sequence[tuple[int, int]]) -> bool:
     return len(distinct) <= 1 or 4 * len(distinct) <= len(sizes)
 
 
-def _camera(camera_id: int, photo: PhotoInfo, config: CameraConfig) -> pycolmap.Camera:
-    width, height = photo.size
-    if min(width, height) < 1:
-        raise InputError("the features do not say how large their photos are; give the image folder")
+def _known_cameras(photos: Mapping[str, PhotoInfo], config: CameraConfig) -> dict[str, KnownCamera]:
+    """Cameras that are given, by photo; one from the file comes before those for all."""
+    known = {}
+    if config.camera_params is not None and photos:
+        sizes = [photo.size for photo in photos.values() if min(photo.size) > 0]
+        known = dict.fromkeys(
+            photos, camera_of_params(_model(config), config.camera_params, sizes or [(1, 1)])
+        )
+    if config.camera_file is not None:
+        given = read_known_cameras(config.camera_file)
+        own = {name: known_camera(given, name) for name in photos}
+        if not any(own.values()):
+            raise InputError(
+                f"{config.camera_file} has a camera for none of the photos; names are as below --images"
+            )
+        known |= {name: camera for name, camera in own.items() if camera is not None}
+    return known
+
+
+def _model(config: CameraConfig) -> str:
     model = config.camera_model.upper()
     if model not in pycolmap.CameraModelId.__members__ or model == "INVALID":
         names = ", ".join(name for name in pycolmap.CameraModelId.__members__ if name != "INVALID")
         raise InputError(f"camera model '{config.camera_model}' is unknown; COLMAP has {names}")
-    focal = photo.exif_focal or FOCAL_FACTOR * max(width, height)
-    camera = pycolmap.Camera.create_from_model_name(camera_id, model, focal, width, height)
-    camera.has_prior_focal_length = photo.exif_focal is not None
-    if config.camera_params is not None:
-        if not camera.set_params_from_string(config.camera_params):
-            raise InputError(
-                f"camera parameters '{config.camera_params}' do not fit {model}, which takes "
-                f"{camera.params_info}"
-            )
+    return model
+
+
+def _camera(
+    camera_id: int, name: str, photo: PhotoInfo, config: CameraConfig, known: KnownCamera | None
+) -> pycolmap.Camera:
+    width, height = photo.size
+    if min(width, height) < 1:
+        raise InputError("the features do not say how large their photos are; give the image folder")
+    if known is not None:
+        camera = known.for_size(photo.size, f"'{name}'")
+        camera.camera_id = camera_id
         camera.has_prior_focal_length = True
+        return camera
+    focal = photo.exif_focal or FOCAL_FACTOR * max(width, height)
+    camera = pycolmap.Camera.create_from_model_name(camera_id, _model(config), focal, width, height)
+    camera.has_prior_focal_length = photo.exif_focal is not None
     return camera
