@@ -22,6 +22,7 @@ import numpy as np
 from ..conventions import to_colmap
 from ..errors import InputError
 from ..photos.cameras import CameraConfig, PhotoInfo, assign_cameras, read_photo_info
+from ..photos.gps import read_positions, same_heights
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import MatchFile
 from ..support.files import Config, atomic_path, canonical_json, file_error
@@ -60,6 +61,7 @@ def build_database(
         for name, image_id in ids.items():
             write_image(database, image_id, name, camera_of[name], rig_id=camera_of[name])
             database.write_keypoints(image_id, to_colmap(features.keypoints(name)))
+        write_positions(database, images_dir, {name: (ids[name], camera_of[name]) for name in names})
         for name0, name1 in pairs:
             found = matches.get(name0, name1, counts).indices
             database.write_matches(ids[name0], ids[name1], found.astype(np.uint32))
@@ -84,6 +86,22 @@ def write_image(database: pycolmap.Database, image_id: int, name: str, camera_id
     frame = pycolmap.Frame(rig_id=rig_id)
     frame.add_data_id(image.data_id)
     database.write_frame(frame)
+
+
+def write_positions(
+    database: pycolmap.Database, images_dir: Path | None, ids: Mapping[str, tuple[int, int]]
+) -> None:
+    """GPS positions of photos as pose priors: `ids` are their image and camera ids by name."""
+    positions = {} if images_dir is None else read_positions(images_dir, list(ids))
+    for name, position in zip(positions, same_heights(list(positions.values())), strict=True):
+        image_id, camera_id = ids[name]
+        sensor = pycolmap.sensor_t(type=pycolmap.SensorType.CAMERA, id=camera_id)
+        prior = pycolmap.PosePrior(
+            corr_data_id=pycolmap.data_t(sensor_id=sensor, id=image_id),
+            position=np.array([position.latitude, position.longitude, position.altitude]),
+            coordinate_system=pycolmap.PosePriorCoordinateSystem.WGS84,
+        )
+        database.write_pose_prior(prior)
 
 
 def add_images(
@@ -137,6 +155,7 @@ def add_images(
             next_camera += 1
         write_image(database, image_id, name, *rigs[group])
         ids[name] = image_id
+    write_positions(database, images_dir, {name: (ids[name], rigs[group_of[name]][0]) for name in sizes})
     return ids
 
 

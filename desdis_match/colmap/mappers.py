@@ -41,6 +41,13 @@ class MapConfig:
     align: bool = True
     """Align the observations of the models to a fraction of a pixel on the photos, and adjust the models to
     them (alignment.py); --no-align leaves that out."""
+    georeference: bool = False
+    """Fail where a model cannot be brought into metres, east-north-up. Without this it is tried wherever
+    three photos have a GPS position."""
+    no_georeference: bool = False
+    """Leave the models in their own units even where photos have GPS."""
+    control: Path | None = None
+    """Known positions or distances by file instead of GPS (docs/georeferencing.md has its rows)."""
     seed: int = 0
     """The same seed gives the same model."""
 

@@ -119,7 +119,7 @@ def write_models(
 ) -> list[pycolmap.Reconstruction]:
     """Replace `output` by a folder of the models, numbered best first; returns them in that order.
 
-    notes: text files that lie beside the models, by name.
+    notes: text files that lie beside or in the models (0/NAME), by name.
     """
     models = ranked(models)
     with new_folder(Path(output)) as folder:
@@ -131,7 +131,7 @@ def write_models(
 
 def _write_numbered(models: Sequence[pycolmap.Reconstruction], folder: Path) -> None:
     for number, model in enumerate(models):
-        (folder / str(number)).mkdir()
+        (folder / str(number)).mkdir(exist_ok=True)
         write_model(model, folder / str(number))
     write_checksums(folder)
 

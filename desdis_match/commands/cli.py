@@ -33,6 +33,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "add": ("Reconstruct", "desdis_match.commands.add:main", "new photos into the model of an earlier run"),
     "localize": ("Reconstruct", "desdis_match.commands.localize:main", "poses of new photos against a model"),
+    "align": (
+        "Reconstruct",
+        "desdis_match.commands.align:main",
+        "a model into metres: GPS, ground control, known distances",
+    ),
     "synthetic": (
         "Reconstruct",
         "desdis_match.commands.synthetic:main",

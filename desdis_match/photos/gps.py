@@ -71,6 +71,13 @@ def read_positions(images: Path, names: Sequence[str], threads: int = 4) -> dict
         return {name: position for name, position in zip(names, found, strict=True) if position is not None}
 
 
+def same_heights(positions: Sequence[Position]) -> list[Position]:
+    """The same with heights where all have one, else all at 0: some would tilt the others."""
+    if all(position.altitude is not None for position in positions):
+        return list(positions)
+    return [Position(position.latitude, position.longitude, 0.0) for position in positions]
+
+
 def earth_centred(positions: Iterable[Position]) -> NDArray[np.float64]:
     """(N, 3) metres from the earth's centre (ECEF: x to 0 N 0 E, z to the pole); no altitude counts as 0."""
     rows = [(p.latitude, p.longitude, p.altitude or 0.0) for p in positions]

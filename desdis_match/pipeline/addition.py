@@ -49,6 +49,7 @@ from ..page.write import write_report_page
 from ..photos.cameras import CameraConfig
 from ..photos.images import list_images
 from ..storage.features_file import FeatureFile, merge_features, write_features
+from ..storage.georeference import FILE, load_georeference
 from ..storage.hdf5 import file_config
 from ..storage.matches_file import MatchFile, check_pair_names, merge_matches
 from ..storage.report_file import Report
@@ -270,7 +271,8 @@ def _map(folder: RunFolder, images: Path, new: Sequence[str], settings: _Setting
         verify(database_path, config.verify, config.seed)
     first, *others = read_models(folder.sparse)
     grown = extend_model(database_path, images, first, config, new, fix_poses=fix_poses, log_path=folder.log)
-    write_models([grown, *others], work.sparse)
+    known = {f"{n}/{FILE}": load_georeference(folder.model(n)) for n in range(1 + len(others))}
+    write_models([grown, *others], work.sparse, {n: where.to_json() for n, where in known.items() if where})
     stamp = json.loads(folder.stamp.read_text(encoding="utf-8"))
     work.stamp.write_text(canonical_json({**stamp, **sources}), encoding="utf-8")
 

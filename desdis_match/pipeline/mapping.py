@@ -17,13 +17,15 @@ from ..colmap.ranking import ranked
 from ..colmap.verification import verify
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
+from ..storage.georeference import FILE
 from ..storage.hdf5 import file_config
 from ..storage.matches_file import MatchFile
 from ..storage.run_folder import RunFolder
 from ..support.files import canonical_json
 from ..support.native import pycolmap
 from ..support.parts import outside_code
-from .resume import fingerprint, is_current, json_file, make_folder
+from .georeferencing import georeference_models, targets_of
+from .resume import digest, fingerprint, is_current, json_file, make_folder
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,10 @@ def map_models(
     database = folder.database
     sources = {"features": fingerprint(features), "matches": fingerprint(matches)}
     _check_pedigree(features, matches, sources["features"])
-    made_by = {"map": asdict(config), **sources, **_mapper_code(config)}
+    with FeatureFile(features) as feature_file:
+        targets = targets_of(config, images, feature_file.names())
+    positions = {"positions": digest(asdict(targets))} if targets else {}
+    made_by = {"map": asdict(config), **sources, **_mapper_code(config), **positions}
     settings = {"cameras": asdict(config.cameras), **sources}
     make_folder(output)
     if is_current(folder.stamp, made_by, overwrite, "a model", json_file):
@@ -93,11 +98,13 @@ def map_models(
             for model in models:
                 align_model(model, images, feature_file, fix_intrinsics=config.fix_intrinsics)
     models = ranked(models)
+    found = georeference_models(models, targets, images, config.georeference)
     if models:
         write_points(models[0], folder.points)
     else:
         folder.points.unlink(missing_ok=True)
-    write_models(models, folder.sparse, {folder.stamp.name: canonical_json(made_by)})
+    notes = {f"{number}/{FILE}": where.to_json() for number, where in found.items()}
+    write_models(models, folder.sparse, {folder.stamp.name: canonical_json(made_by), **notes})
     shutil.rmtree(unfinished, ignore_errors=True)
     return models
 

@@ -22,6 +22,7 @@ from ..colmap.ranking import weak_photos
 from ..colmap.verification import verified_pairs
 from ..matching.pairs import pairs_from_file
 from ..storage.features_file import FeatureFile
+from ..storage.georeference import load_georeference
 from ..storage.placing_file import Attempt, PlacingRecord
 from ..storage.report_file import CameraReport, Counts, ImageReport, Report, StageReport, WayReport
 from ..storage.run_folder import RunFolder
@@ -105,6 +106,8 @@ def print_report(report: Report, output: Path, console: Console) -> None:
         table.add_row("observations", f"{model.num_observations:,}")
         table.add_row("mean track length", f"{model.mean_track_length:.2f} images")
         table.add_row("mean reprojection error", f"{model.mean_reprojection_error:.3f} px")
+    if report.georeference is not None:
+        table.add_row("georeferenced", report.georeference.sentence())
     if len(report.models) > 1:
         others = ", ".join(str(model.num_registered) for model in report.models[1:])
         table.add_row("further models", f"{len(report.models) - 1}, of {others} images")
@@ -200,6 +203,7 @@ def make_report(
         images=dict(sorted(images.items())),
         diagnosis=diagnosis.explanation or None,
         attempts=placing.attempts,
+        georeference=load_georeference(folder.model()) if models else None,
         notes=(*placing.notes, *(weak_photos(models[0]) if models else ())),
     )
 

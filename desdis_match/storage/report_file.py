@@ -11,6 +11,7 @@ from typing import Any
 from ..support.files import atomic_path
 from ..support.records import read_record
 from ..types import ModelSummary
+from .georeference import Georeference
 from .placing_file import Attempt
 
 REPORT_FORMAT = "desdis_match report 2"
@@ -86,6 +87,7 @@ class Report:
     diagnosis: str | None = None  # why no model formed, or why photos are left out
     attempts: tuple[Attempt, ...] = ()  # ways of mapping that were tried
     notes: tuple[str, ...] = ()  # sentences on the photos and the models
+    georeference: Georeference | None = None  # of the largest model
     added_folders: tuple[str, ...] = ()  # of photos that `add` brought in from elsewhere
     format: str = REPORT_FORMAT
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import os
@@ -122,9 +123,19 @@ def _is_other(named: Path, path: Path) -> bool:
 
 
 def read_text(path: Path, what: str = "a text file") -> str:
-    """A UTF-8 text. Raises InputError where it cannot be read or is something else."""
+    """A text in UTF-8, with a byte order mark or without, or in UTF-16, as Windows programs write it.
+
+    Raises InputError where it cannot be read or is something else.
+    """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        data = Path(path).read_bytes()
+        if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            text = data.decode("utf-16")
+        elif data[1:2] == b"\0" and data[:1] != b"\0":  # no mark, but a letter and a zero
+            text = data.decode("utf-16-le")
+        else:
+            text = data.decode("utf-8-sig")
+        return text.replace("\r\n", "\n").replace("\r", "\n")  # as a text file is read
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path} is not {what}: it is not UTF-8 ({error.reason} at {error.start})"
