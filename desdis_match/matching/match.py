@@ -22,6 +22,7 @@ from ..support.devices import pick_device
 from ..support.parts import check_part, find_part
 from ..support.workers import available_cores, run_shards
 from ..types import Features, Float32, Matches
+from .guided import Located, epipolar_lines, locate, match_along_lines, worthwhile
 from .nearest import Prepared, candidates, find_nearest, hold, maxima
 from .pairs import REUSE, Pair
 
@@ -46,6 +47,9 @@ class MatchConfig:
     """A match needs d1 < ratio * d2, the distances to the nearest and the second nearest descriptor."""
     max_distance: float | None = None
     """Largest L2 distance of a match (unit vectors: 0 to 2); none by default."""
+    search: Literal[guided, full] = "guided"
+    """guided: pairs whose best keypoints tell their epipolar geometry are matched along its lines alone,
+    which is much quicker and finds more; all others in full. full: every keypoint with every other."""
 
     def __post_init__(self) -> None:
         check_options(self, max_distance=ABOVE_ZERO)
@@ -54,6 +58,8 @@ class MatchConfig:
             raise InputError(f"ratio is {self.ratio}; it must be above 0 and at most 1")
         if self.max_distance is not None and not self.max_distance > 0:
             raise InputError(f"max_distance is {self.max_distance}; it must be above 0")
+        if self.search not in ("guided", "full"):
+            raise InputError(f"search is '{self.search}'; it must be guided or full")
 
 
 @dataclass(frozen=True)
@@ -136,8 +142,28 @@ def match_features(
     config = config or MatchConfig()
     matcher = find_matcher(config)
     if isinstance(matcher, Neighbours):
-        return match_descriptors(features0.descriptors, features1.descriptors, config, device)
+        image0, image1 = (prepare_image(features, device) for features in (features0, features1))
+        return match_images(image0, image1, config)
     return checked(matcher(features0, features1, config), features0, features1, config)
+
+
+def prepare_image(features: Features, device: str = "auto") -> Located:
+    """An image as `match_images` wants it."""
+    prepared = prepare(features.descriptors, device)
+    return locate(prepared, features.keypoints, features.scores, features.image_size)
+
+
+def match_images(image0: Located, image1: Located, config: MatchConfig) -> Matches:
+    """Match two images: along epipolar lines where `config` wants it and they can be had, else in full."""
+    rule = MATCHERS[config.matcher]
+    mutual = isinstance(rule, Neighbours) and rule.mutual  # bands know no other search
+    if config.search == "guided" and mutual and worthwhile(image0, image1):
+        best = match_prepared(image0.best, image1.best, config)
+        fundamental = epipolar_lines(image0, image1, best)
+        if fundamental is not None:
+            ratio = config.ratio if isinstance(rule, Neighbours) and rule.ratio else None
+            return match_along_lines(image0, image1, fundamental, ratio, config.max_distance)
+    return match_prepared(image0.prepared, image1.prepared, config)
 
 
 def checked(matches: Matches, features0: Features, features1: Features, config: MatchConfig) -> Matches:
@@ -191,7 +217,7 @@ def match_pairs(
     device: str = "auto",
     num_threads: int | None = None,
 ) -> Iterator[tuple[Pair, Matches]]:
-    """Match many pairs of images, in their order; `load(name)` gives an image's (N, D) descriptors.
+    """Match many pairs of images in full, in their order; `load(name)` gives an image's (N, D) descriptors.
 
     An image stays prepared for the pairs that follow closely: `pairs.reuse_order` brings them together.
     num_threads (default: one a core) pairs are matched at a time, each by one thread; threads serve better
@@ -215,7 +241,10 @@ def match_image_pairs(
     """`match_pairs` by whatever matcher `config` names; `load(name)` gives an image's features."""
     config = config or MatchConfig()
     if isinstance(find_matcher(config), Neighbours):
-        yield from match_pairs(lambda name: load(name).descriptors, pairs, config, device, num_threads)
+        ready = lru_cache(maxsize=2 * REUSE)(lambda name: prepare_image(load(name), device))
+        yield from _each_pair(
+            lambda pair: match_images(ready(pair[0]), ready(pair[1]), config), pairs, num_threads
+        )
         return
     cached = lru_cache(maxsize=2 * REUSE)(load)
     yield from _each_pair(

@@ -1,0 +1,188 @@
+"""Two images matched in two steps: their best keypoints, then all along the epipolar lines that these tell.
+
+The full product of two images' descriptors is what matching costs. Where the best keypoints alone already
+tell the epipolar geometry, the partner of any other keypoint must lie on its line: keypoints sorted by the
+angle of their line about the epipole form bands of neighbours, and only products within a band are made, some
+two per cent of all. Among so few rivals the ratio test also keeps matches that it must drop among all. A pair
+whose geometry the best keypoints do not tell, or that a homography explains as well (a plane, a panorama,
+where the epipolar lines mean nothing), is matched in full.
+
+Products are made in float64, where those of `match.prepare`'s vectors are exact: block sizes do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..types import Float32, Matches
+from .nearest import Prepared, hold
+
+BEST_KEYPOINTS = 1500
+"""Keypoints an image, best scores first, that are matched in the first step: 3.5 % of the product at 8000."""
+MIN_INLIERS = 40
+"""Of the best keypoints' matches that must agree; below, bands would be drawn along doubtful lines."""
+MIN_INLIER_SHARE = 0.5
+"""Of the best keypoints' matches; chance agreements have no such majority."""
+MAX_PLANE_SHARE = 0.8
+"""COLMAP's `max_H_inlier_ratio`: with more of the inliers on one homography the lines are not trusted."""
+FIT_PIXELS = 3.0
+"""Distance from the epipolar line of a match that agrees, pixels of the photo at MEASURED_SIDE."""
+BAND_PIXELS = 6.0
+"""Largest distance of a candidate from the epipolar line: more than verification's 4 pixels, since the lines
+are those of few keypoints and bend where the lens distorts."""
+MEASURED_SIDE = 1600
+"""Long side of a photo for which these distances are meant; they grow with larger ones."""
+ROWS = 128
+"""Keypoints of one band."""
+ANGLE_ERROR = 1e-10
+"""Of an angle about the epipole, radians; where the epipole is so far that this is wide, bands are too."""
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Located:
+    """An image ready to be matched in two steps."""
+
+    prepared: Prepared
+    best: Prepared  # its best keypoints alone
+    xy: Float32  # (N, 2) of all its keypoints, pixels
+    side: float  # long side of the photo, pixels
+
+
+def locate(prepared: Prepared, xy: Float32, scores: Float32, image_size: tuple[int, int]) -> Located:
+    """xy (N, 2) and scores (N,) are of all keypoints of the image, those without a descriptor too."""
+    order = np.argsort(-scores[prepared.rows], kind="stable")[:BEST_KEYPOINTS]
+    order.sort()
+    best = hold(prepared.exact[order], prepared.rows[order], prepared.vectors.device)
+    side = max(image_size) or float(np.ptp(xy, axis=0).max(initial=0))
+    return Located(prepared, best, xy, side)
+
+
+def worthwhile(located0: Located, located1: Located) -> bool:
+    """Whether the bands can be cheaper than the full product."""
+    return min(len(located0.prepared), len(located1.prepared)) > 2 * BEST_KEYPOINTS
+
+
+def epipolar_lines(located0: Located, located1: Located, matches: Matches) -> Float | None:
+    """The fundamental matrix (3, 3) that the best keypoints' matches agree on; None when they do not."""
+    if len(matches) < MIN_INLIERS:
+        return None
+    xy0 = located0.xy[matches.indices[:, 0]].astype(np.float64)
+    xy1 = located1.xy[matches.indices[:, 1]].astype(np.float64)
+    distance = FIT_PIXELS * max(1.0, max(located0.side, located1.side) / MEASURED_SIDE)
+    # OpenCV's USAC starts from the same random numbers in every call.
+    fundamental, agree = cv2.findFundamentalMat(xy0, xy1, cv2.USAC_MAGSAC, distance, 0.9999, 2000)
+    if fundamental is None or fundamental.shape != (3, 3):
+        return None
+    num = int(np.count_nonzero(agree))
+    if num < max(MIN_INLIERS, MIN_INLIER_SHARE * len(matches)):
+        return None
+    inliers = np.flatnonzero(agree)
+    _, flat = cv2.findHomography(xy0[inliers], xy1[inliers], cv2.USAC_MAGSAC, distance, None, 2000, 0.9999)
+    if flat is not None and np.count_nonzero(flat) > MAX_PLANE_SHARE * num:
+        return None
+    return np.asarray(fundamental, np.float64)
+
+
+def match_along_lines(
+    located0: Located, located1: Located, fundamental: Float, ratio: float | None, max_distance: float | None
+) -> Matches:
+    """Mutual nearest neighbours near each other's epipolar lines; with `ratio`, that stand out both ways.
+
+    fundamental: x1^T F x0 = 0 for the pixels x0, x1 of a match.
+    """
+    prepared0, prepared1 = located0.prepared, located1.prepared
+    bands = _Bands(located0, located1, fundamental)
+    best0, best1 = _Best.of(len(prepared0)), _Best.of(len(prepared1))
+    vectors0, vectors1 = prepared0.exact.astype(np.float64), prepared1.exact.astype(np.float64)
+    for rows, columns in bands:
+        similar = vectors0[rows] @ vectors1[columns].T
+        similar[bands.off_line(rows, columns)] = -np.inf
+        best1.see(columns, rows, similar.T)
+        best0.see(rows, columns, similar)
+    index0 = np.flatnonzero(best0.index >= 0)
+    index1 = best0.index[index0]
+    keep = best1.index[index1] == index0
+    for best, index in ((best0, index0), (best1, index1)):
+        squared, others = best.squared(best.first[index]), best.squared(best.second[index])
+        if ratio is not None:
+            keep &= squared < ratio**2 * others
+        if max_distance is not None:
+            keep &= squared <= max_distance**2
+    index0, index1 = index0[keep], index1[keep]
+    indices = np.stack([prepared0.rows[index0], prepared1.rows[index1]], axis=1)
+    scores = 1 - best0.squared(best0.first[index0]) / 4
+    return Matches(indices.astype(np.int32), scores.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The greatest and second greatest similarity seen so far of each of N vectors."""
+
+    first: Float  # (N,)
+    second: Float  # (N,)
+    index: NDArray[np.int64]  # (N,) where the greatest was; -1: nowhere
+
+    @classmethod
+    def of(cls, num: int) -> _Best:
+        return cls(np.full(num, -np.inf), np.full(num, -np.inf), np.full(num, -1, np.int64))
+
+    def see(self, rows: NDArray[np.int64], others: NDArray[np.int64], similar: Float) -> None:
+        """similar (R, C) of `rows` with `others`; of equal ones the lowest index wins."""
+        place = similar.argmax(1)
+        each = np.arange(len(rows))
+        top = similar[each, place]
+        similar = similar.copy()
+        similar[each, place] = -np.inf
+        runner_up = similar.max(1, initial=-np.inf)
+        before, index = self.first[rows], others[place]
+        wins = (top > before) | ((top == before) & (index < self.index[rows]) & np.isfinite(top))
+        self.second[rows] = np.maximum(self.second[rows], np.where(wins, np.maximum(before, runner_up), top))
+        self.index[rows] = np.where(wins, index, self.index[rows])
+        self.first[rows] = np.where(wins, top, before)
+
+    @staticmethod
+    def squared(similarity: Float) -> Float:
+        """Squared distances; of vectors that have no rival, infinitely far."""
+        return np.maximum(2 - 2 * similarity, 0)
+
+
+class _Bands:
+    """Rows of image 0 whose epipolar lines lie together, with the rows of image 1 that are near them."""
+
+    def __init__(self, located0: Located, located1: Located, fundamental: Float) -> None:
+        self.xy1 = located1.xy[located1.prepared.rows].astype(np.float64)
+        xy0 = located0.xy[located0.prepared.rows].astype(np.float64)
+        self.lines = np.column_stack([xy0, np.ones(len(xy0))]) @ fundamental.T
+        self.lines /= np.maximum(np.hypot(self.lines[:, 0], self.lines[:, 1]), 1e-300)[:, None]
+        self.width = BAND_PIXELS * max(1.0, located1.side / MEASURED_SIDE)
+
+        # All lines meet in the epipole; their angle about it orders them, and so it does the keypoints.
+        epipole = np.linalg.svd(fundamental.T)[2][2]
+        from_epipole = self.xy1 * epipole[2] - epipole[:2]
+        radius = np.hypot(*from_epipole.T) / max(abs(epipole[2]), 1e-300)
+        self.line_angle = np.mod(np.arctan2(-self.lines[:, 0], self.lines[:, 1]), np.pi)
+        self.angle = np.mod(np.arctan2(from_epipole[:, 1], from_epipole[:, 0]), np.pi)
+        self.reach = np.arcsin(np.minimum(1.0, self.width / np.maximum(radius, 1e-300))) + ANGLE_ERROR
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        order = np.argsort(self.line_angle, kind="stable")
+        for start in range(0, len(order), ROWS):
+            rows = order[start : start + ROWS]
+            low, high = self.line_angle[rows[0]], self.line_angle[rows[-1]]
+            # Angles are of lines without a direction: they go round at pi.
+            apart = np.abs(np.mod(self.angle - (low + high) / 2 + np.pi / 2, np.pi) - np.pi / 2)
+            columns = np.flatnonzero(apart <= (high - low) / 2 + self.reach)
+            if len(columns):
+                yield rows, columns
+
+    def off_line(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(R, C) which keypoints of image 1 are too far from the lines of image 0's."""
+        lines = self.lines[rows]
+        return np.abs(lines[:, :2] @ self.xy1[columns].T + lines[:, 2:]) > self.width

@@ -1,0 +1,166 @@
+"""Matching along epipolar lines against a plain search that looks at every pair of keypoints."""
+
+import numpy as np
+import pytest
+
+from desdis_match.matching import guided
+from desdis_match.matching.guided import epipolar_lines, locate, match_along_lines
+from desdis_match.matching.match import MatchConfig, match_features, prepare
+from desdis_match.types import Features, Matches
+
+SIZE = (1600, 1200)
+CAMERA = np.array([[1400.0, 0, 799.5], [0, 1400.0, 599.5], [0, 0, 1]])
+MOTIONS = {
+    "sideways": (0.0, (1.0, 0.0, 0.0)),  # the epipole at infinity, lines parallel
+    "forwards": (0.02, (0.05, 0.02, 1.0)),  # the epipole in the photo, lines in all directions
+    "upwards and turned": (0.1, (0.2, -1.0, 0.3)),
+}
+
+
+def two_views(motion: str, num: int = 600, seed: int = 0, flat: bool = False):
+    """Two photos of points in space, their descriptors alike but for noise, a third without a partner.
+
+    Returns features of both, keypoint i of one being that of the other for i < 2/3 num, and the true F.
+    """
+    rng = np.random.default_rng(seed)
+    turn, move = MOTIONS[motion]
+    rotation = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+    points = np.column_stack([rng.uniform(-2, 2, (num, 2)), rng.uniform(5, 9, num)])
+    if flat:
+        points[:, 2] = 7 + 0.3 * points[:, 0]
+    xy0 = points @ CAMERA.T
+    xy1 = (points @ rotation.T + move) @ CAMERA.T
+    xy0, xy1 = xy0[:, :2] / xy0[:, 2:], xy1[:, :2] / xy1[:, 2:]
+    lone = np.arange(num) >= 2 * num // 3
+    xy1[lone] = rng.uniform((0, 0), SIZE, (lone.sum(), 2))
+    vectors = rng.normal(size=(num, 32))
+    noisy = vectors + rng.normal(scale=0.35, size=vectors.shape)
+    noisy[lone] = rng.normal(size=(lone.sum(), 32))
+    scores = rng.random(num).astype(np.float32)
+    cross = np.array([[0, -move[2], move[1]], [move[2], 0, -move[0]], [-move[1], move[0], 0]])
+    inverse = np.linalg.inv(CAMERA)
+    ones = np.ones(num, np.float32)
+    features = [
+        Features(
+            xy.astype(np.float32),
+            (v / np.linalg.norm(v, axis=1, keepdims=True)).astype(np.float32),
+            scores,
+            ones,
+            0 * ones,
+            SIZE,
+        )
+        for xy, v in ((xy0, vectors), (xy1, noisy))
+    ]
+    return *features, inverse.T @ cross @ rotation @ inverse
+
+
+def located(features: Features):
+    prepared = prepare(features.descriptors, "cpu")
+    return locate(prepared, features.keypoints, features.scores, features.image_size)
+
+
+def plain_search(features0, features1, fundamental, ratio, max_distance=None):
+    """Every pair of keypoints, one at a time in spirit: the set of matches."""
+    prepared = [prepare(f.descriptors, "cpu").exact.astype(np.float64) for f in (features0, features1)]
+    similar = prepared[0] @ prepared[1].T
+    lines = np.column_stack([features0.keypoints.astype(float), np.ones(len(features0))]) @ fundamental.T
+    lines /= np.linalg.norm(lines[:, :2], axis=1, keepdims=True)
+    distance = np.abs(lines[:, :2] @ features1.keypoints.astype(float).T + lines[:, 2:])
+    squared = np.where(distance <= guided.BAND_PIXELS, 2 - 2 * similar, np.inf)
+    found = set()
+    for i in range(len(squared)):
+        j = int(squared[i].argmin())
+        if not np.isfinite(squared[i, j]) or squared[:, j].argmin() != i:
+            continue
+        others = min(np.delete(squared[i], j).min(), np.delete(squared[:, j], i).min())
+        stands_out = ratio is None or squared[i, j] < ratio**2 * others
+        if stands_out and (max_distance is None or squared[i, j] <= max_distance**2):
+            found.add((i, j))
+    return found
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize(("ratio", "max_distance"), [(0.8, None), (None, None), (None, 0.6)])
+@pytest.mark.parametrize("rows", [1, 40, 1000])
+def test_bands_find_what_a_search_of_all_pairs_finds(monkeypatch, motion, ratio, max_distance, rows):
+    features0, features1, fundamental = two_views(motion)
+    monkeypatch.setattr(guided, "ROWS", rows)
+    matches = match_along_lines(located(features0), located(features1), fundamental, ratio, max_distance)
+    found = {tuple(pair) for pair in matches.indices.tolist()}
+    assert found == plain_search(features0, features1, fundamental, ratio, max_distance)
+    if ratio:
+        right = sum(a == b for a, b in found)
+        assert right > 350 and right > 0.95 * len(found)
+
+
+def test_scores_are_those_of_the_full_search_and_rows_are_ordered():
+    features0, features1, fundamental = two_views("sideways")
+    along = match_along_lines(located(features0), located(features1), fundamental, 0.8, None)
+    full = match_features(features0, features1, MatchConfig(ratio=0.8, search="full"))
+    scores = {tuple(pair): score for pair, score in zip(full.indices.tolist(), full.scores, strict=True)}
+    assert (np.diff(along.indices[:, 0]) > 0).all()
+    common = 0
+    for pair, score in zip(along.indices.tolist(), along.scores, strict=True):
+        if tuple(pair) in scores:
+            common += 1
+            assert score == pytest.approx(scores[tuple(pair)], abs=1e-6)
+    assert common > 300
+
+
+def test_the_lines_are_found_from_the_best_keypoints_matches():
+    features0, features1, _ = two_views("upwards and turned")
+    indices = np.repeat(np.arange(400)[:, None], 2, axis=1).astype(np.int32)
+    matches = Matches(indices, np.ones(400, np.float32))
+    found = epipolar_lines(located(features0), located(features1), matches)
+    lines = np.column_stack([features0.keypoints[:400], np.ones(400)]) @ found.T
+    lines /= np.linalg.norm(lines[:, :2], axis=1, keepdims=True)
+    off = np.abs((lines[:, :2] * features1.keypoints[:400]).sum(1) + lines[:, 2])
+    assert off.max() < 0.5
+
+
+@pytest.mark.parametrize("wrong", ["flat", "few", "chance"])
+def test_where_the_lines_are_not_sure_there_are_none(wrong):
+    features0, features1, _ = two_views("sideways", flat=wrong == "flat")
+    num = guided.MIN_INLIERS - 1 if wrong == "few" else 400
+    indices = np.repeat(np.arange(num)[:, None], 2, axis=1).astype(np.int32)
+    if wrong == "chance":
+        indices[:, 1] = np.random.default_rng(1).permutation(num)
+    matches = Matches(indices, np.ones(num, np.float32))
+    assert epipolar_lines(located(features0), located(features1), matches) is None
+
+
+def test_the_best_keypoints_are_those_of_the_highest_scores(monkeypatch):
+    monkeypatch.setattr(guided, "BEST_KEYPOINTS", 100)
+    features0, _, _ = two_views("sideways")
+    best = located(features0).best
+    assert set(best.rows) == set(np.argsort(-features0.scores)[:100])
+
+
+def test_a_pair_goes_along_lines_only_where_it_is_asked_and_worth_it(monkeypatch):
+    features0, features1, _ = two_views("sideways")
+    full = match_features(features0, features1, MatchConfig(search="full"))
+    assert (match_features(features0, features1).indices == full.indices).all()  # too few keypoints
+    monkeypatch.setattr(guided, "BEST_KEYPOINTS", 150)
+    along = match_features(features0, features1)
+    assert len(along) > len(full)
+    again = match_features(features0, features1, MatchConfig(search="full"))
+    assert (again.indices == full.indices).all()
+    ratio = MatchConfig(matcher="ratio")  # not mutual: bands know no such search
+    plain = MatchConfig(matcher="ratio", search="full")
+    assert (
+        match_features(features0, features1, ratio).indices
+        == match_features(features0, features1, plain).indices
+    ).all()
+
+
+def test_distances_are_of_the_photo_s_size():
+    features0, features1, fundamental = two_views("sideways")
+    half = np.diag([2.0, 2.0, 1.0])
+    double = [
+        Features(f.keypoints * 2, f.descriptors, f.scores, f.scales, f.angles, (2 * SIZE[0], 2 * SIZE[1]))
+        for f in (features0, features1)
+    ]
+    grown = np.linalg.inv(half).T @ fundamental @ np.linalg.inv(half)
+    small = match_along_lines(located(features0), located(features1), fundamental, 0.8, None)
+    large = match_along_lines(*map(located, double), grown, 0.8, None)
+    assert (small.indices == large.indices).all()
