@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class MatchConfig:
     """A match needs d1 < ratio * d2, the distances to the nearest and the second nearest descriptor."""
     max_distance: float | None = None
     """Largest L2 distance of a match (unit vectors: 0 to 2); none by default."""
-    search: Literal[guided, full] = "guided"
+    search: Literal["guided", "full"] = "guided"
     """guided: pairs whose best keypoints tell their epipolar geometry are matched along its lines alone,
     which is much quicker and finds more; all others in full. full: every keypoint with every other."""
 
