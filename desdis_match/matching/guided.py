@@ -32,9 +32,10 @@ MAX_PLANE_SHARE = 0.8
 """COLMAP's `max_H_inlier_ratio`: with more of the inliers on one homography the lines are not trusted."""
 FIT_PIXELS = 3.0
 """Distance from the epipolar line of a match that agrees, pixels of the photo at MEASURED_SIDE."""
-BAND_PIXELS = 6.0
-"""Largest distance of a candidate from the epipolar line: more than verification's 4 pixels, since the lines
-are those of few keypoints and bend where the lens distorts."""
+BAND_PIXELS = 3.0
+"""Largest distance of a candidate from the epipolar line. With 6, entry-P10's poses are half as exact."""
+RATIO_ALONG_LINES = 0.94
+"""Factor on the ratio test's limit: among fifty times fewer rivals the runner-up lies further off."""
 MEASURED_SIDE = 1600
 """Long side of a photo for which these distances are meant; they grow with larger ones."""
 ROWS = 128
@@ -95,7 +96,7 @@ def match_along_lines(
 ) -> Matches:
     """Mutual nearest neighbours near each other's epipolar lines; with `ratio`, that stand out both ways.
 
-    fundamental: x1^T F x0 = 0 for the pixels x0, x1 of a match.
+    fundamental: x1^T F x0 = 0 for the pixels x0, x1 of a match. ratio: of a search among all keypoints.
     """
     prepared0, prepared1 = located0.prepared, located1.prepared
     bands = _Bands(located0, located1, fundamental)
@@ -112,7 +113,7 @@ def match_along_lines(
     for best, index in ((best0, index0), (best1, index1)):
         squared, others = best.squared(best.first[index]), best.squared(best.second[index])
         if ratio is not None:
-            keep &= squared < ratio**2 * others
+            keep &= squared < (RATIO_ALONG_LINES * ratio) ** 2 * others
         if max_distance is not None:
             keep &= squared <= max_distance**2
     index0, index1 = index0[keep], index1[keep]

@@ -73,7 +73,7 @@ def plain_search(features0, features1, fundamental, ratio, max_distance=None):
         if not np.isfinite(squared[i, j]) or squared[:, j].argmin() != i:
             continue
         others = min(np.delete(squared[i], j).min(), np.delete(squared[:, j], i).min())
-        stands_out = ratio is None or squared[i, j] < ratio**2 * others
+        stands_out = ratio is None or squared[i, j] < (guided.RATIO_ALONG_LINES * ratio) ** 2 * others
         if stands_out and (max_distance is None or squared[i, j] <= max_distance**2):
             found.add((i, j))
     return found
