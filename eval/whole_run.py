@@ -3,9 +3,9 @@
     python eval/whole_run.py    # from the project's root, with the development data in ../shared/data
 
 Both sides run in turns, --rounds times, each run in a process and a folder of its own, with all cores;
-medians count. pycolmap runs as a user would call it: SIFT on the CPU, exhaustive matching with verification, then
-incremental mapping, one camera. Ours is `desdis-match reconstruct`, its page and its start-up included. Models
-are scored against the true cameras. Run it on a quiet machine; written to eval/results/whole_run.json and .md.
+medians count. pycolmap runs as a user would call it: SIFT on the CPU, exhaustive matching with verification,
+then incremental mapping, one camera. Ours is `desdis-match reconstruct`, page and start-up included. Models
+are scored against the true cameras. Run it on a quiet machine; it writes eval/results/whole_run.json and .md.
 """
 
 import json
