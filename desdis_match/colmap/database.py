@@ -29,6 +29,7 @@ from ..support.files import Config, atomic_path, canonical_json, file_error
 from ..support.names import check_names
 from ..support.native import pycolmap
 from .log import log_to
+from .rigs import apply_rigs
 
 
 def build_database(
@@ -65,6 +66,8 @@ def build_database(
         for name0, name1 in pairs:
             found = matches.get(name0, name1, counts).indices
             database.write_matches(ids[name0], ids[name1], found.astype(np.uint32))
+        if cameras is not None and cameras.rig_config is not None:
+            apply_rigs(database, Path(cameras.rig_config))
     return Path(path)
 
 

@@ -48,6 +48,11 @@ class MapConfig:
     """Leave the models in their own units even where photos have GPS."""
     control: Path | None = None
     """Known positions or distances by file instead of GPS (docs/georeferencing.md has its rows)."""
+    poses: Path | None = None
+    """Known poses, which are triangulated instead of mapped: a COLMAP model, nerfstudio's transforms.json, or
+    a table with lines NAME QW QX QY QZ TX TY TZ (camera from world)."""
+    refine_poses: bool = False
+    """Adjust the known poses to the points; else they stay exactly as given."""
     seed: int = 0
     """The same seed gives the same model."""
 

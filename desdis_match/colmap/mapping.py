@@ -25,6 +25,7 @@ from .log import log_to
 from .mappers import MAPPERS, Job, MapConfig, incremental_options
 from .model_files import check_model_files, write_checksums, write_model, write_ply
 from .placing import Placing, place
+from .poses import read_poses, triangulated
 from .ranking import ranked
 from .verification import verify
 
@@ -109,6 +110,11 @@ def map_database(
 
 
 def _placed(job: Job) -> Placing:
+    if job.config.poses is not None:
+        with open_database(job.database) as database:
+            names = sorted(image.name for image in database.read_all_images())
+        given = read_poses(Path(job.config.poses), names)
+        return Placing([triangulated(job, given, job.config.refine_poses)])
     if job.config.mapper == "auto":
         return place(job)
     return Placing(ranked(find_part("mappers", MAPPERS, job.config.mapper)(job)))

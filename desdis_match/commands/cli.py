@@ -32,6 +32,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "features.h5 and matches.h5 -> a COLMAP model",
     ),
     "add": ("Reconstruct", "desdis_match.commands.add:main", "new photos into the model of an earlier run"),
+    "merge": (
+        "Reconstruct",
+        "desdis_match.commands.merge:main",
+        "models of overlapping photos -> one model",
+    ),
     "localize": ("Reconstruct", "desdis_match.commands.localize:main", "poses of new photos against a model"),
     "align": (
         "Reconstruct",

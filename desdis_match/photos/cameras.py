@@ -38,6 +38,8 @@ class CameraConfig:
     camera_file: Path | None = None
     """Known parameters by photo, by folder (`sub/`) or for all (`*`): a table with lines NAME MODEL WIDTH
     HEIGHT PARAMS..., COLMAP's cameras.txt, a model's folder or a database; the rest is as without."""
+    rig_config: Path | None = None
+    """Cameras fixed to each other: COLMAP's rig_config.json, whose image prefixes are folders here."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -165,7 +167,7 @@ def _known_cameras(photos: Mapping[str, PhotoInfo], config: CameraConfig) -> dic
             photos, camera_of_params(_model(config), config.camera_params, sizes or [(1, 1)])
         )
     if config.camera_file is not None:
-        given = read_known_cameras(config.camera_file)
+        given = read_known_cameras(Path(config.camera_file))
         own = {name: known_camera(given, name) for name in photos}
         if not any(own.values()):
             raise InputError(

@@ -93,12 +93,15 @@ def map_models(
     placing = map_database(database, images, unfinished, config, log_path=folder.log)
     placing.record.save(folder.placing)
     models = placing.models
-    if config.align and models:
+    fixed = config.poses is not None and not config.refine_poses  # alignment would adjust them
+    if config.align and models and not fixed:
         with FeatureFile(features) as feature_file, log_to(folder.log):
             for model in models:
                 align_model(model, images, feature_file, fix_intrinsics=config.fix_intrinsics)
     models = ranked(models)
-    found = georeference_models(models, targets, images, config.georeference)
+    # Known poses have coordinates of their own, which stay unless others are asked for.
+    keep = config.poses is not None and not (config.georeference or config.control)
+    found = {} if keep else georeference_models(models, targets, images, config.georeference)
     if models:
         write_points(models[0], folder.points)
     else:

@@ -1,0 +1,99 @@
+"""Known poses from every kind of file, and points triangulated with them; the poses stay as given."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pointcloud import PointCloud, make_point_cloud
+from pointcloud_models import make_job, poses
+
+from desdis_match.colmap.mappers import map_incremental
+from desdis_match.colmap.poses import read_poses, triangulated
+from desdis_match.errors import InputError
+from desdis_match.support.native import pycolmap
+
+
+def true_poses(cloud: PointCloud) -> dict[str, pycolmap.Rigid3d]:
+    return {name: pycolmap.Rigid3d(pose) for name, pose in cloud.cam_from_world.items()}
+
+
+def written(cloud: PointCloud, folder: Path, kind: str) -> Path:
+    if kind == "table":
+        lines = ["# name qw qx qy qz tx ty tz"]
+        for name, pose in true_poses(cloud).items():
+            x, y, z, w = pose.rotation.quat
+            lines.append(" ".join(map(str, (name, w, x, y, z, *pose.translation))))
+        (folder / "poses.txt").write_text("\n".join(lines), encoding="utf-8")
+        return folder / "poses.txt"
+    frames = []
+    for name, pose in true_poses(cloud).items():
+        matrix = np.eye(4)
+        matrix[:3] = pose.inverse().matrix()
+        matrix[:3, 1:3] *= -1  # OpenGL: y up, looking along -z
+        frames.append({"file_path": f"./images/{name}", "transform_matrix": matrix.tolist()})
+    (folder / "transforms.json").write_text(json.dumps({"frames": frames}), encoding="utf-8")
+    return folder / "transforms.json"
+
+
+@pytest.mark.parametrize("kind", ["table", "transforms"])
+def test_poses_come_from_files(tmp_path: Path, kind: str) -> None:
+    cloud = make_point_cloud(tmp_path)
+    found = read_poses(written(cloud, tmp_path, kind), cloud.names)
+    assert found.keys() == set(cloud.names)
+    for name, pose in found.items():
+        assert pose.matrix() == pytest.approx(cloud.cam_from_world[name], abs=1e-9)
+
+
+def test_poses_come_from_a_model(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path)
+    (model,) = map_incremental(make_job(cloud, tmp_path))
+    (tmp_path / "model").mkdir()
+    model.write_binary(tmp_path / "model")
+    found = read_poses(tmp_path / "model", cloud.names[:4])
+    assert found.keys() == set(cloud.names[:4])
+
+
+def test_given_poses_stay_and_all_points_are_found(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path)
+    model = triangulated(make_job(cloud, tmp_path), true_poses(cloud), refine=False)
+    assert model.num_points3D() == 300 and model.compute_mean_reprojection_error() < 1e-3
+    for name, pose in poses(model).items():
+        assert pose == pytest.approx(cloud.cam_from_world[name], abs=1e-12)
+
+
+def test_a_photo_without_a_pose_is_registered_to_the_others(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path)
+    given = true_poses(cloud)
+    last = cloud.names[-1]
+    del given[last]
+    found = poses(triangulated(make_job(cloud, tmp_path), given, refine=False))
+    assert found[last] == pytest.approx(cloud.cam_from_world[last], abs=1e-3)
+    assert found[cloud.names[0]] == pytest.approx(cloud.cam_from_world[cloud.names[0]], abs=1e-12)
+
+
+def test_poses_a_little_off_are_refined_where_they_are(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path)
+    rng = np.random.default_rng(0)
+    off = {
+        name: pycolmap.Rigid3d(pose.rotation, pose.translation + rng.normal(0, 0.004, 3))
+        for name, pose in true_poses(cloud).items()
+    }
+    model = triangulated(make_job(cloud, tmp_path), off, refine=True)
+    assert model.compute_mean_reprojection_error() < 0.01
+    centres = {model.image(i).name: model.image(i).projection_center() for i in model.reg_image_ids()}
+    for name, pose in true_poses(cloud).items():
+        assert centres[name] == pytest.approx(pose.inverse().translation, abs=0.02)
+
+
+def test_wrong_poses_are_refused(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path)
+    (tmp_path / "bad.txt").write_text("a.jpg 1 0 0 0 1 2")
+    with pytest.raises(InputError, match="line 1"):
+        read_poses(tmp_path / "bad.txt", cloud.names)
+    (tmp_path / "other.txt").write_text("other.jpg 1 0 0 0 1 2 3")
+    with pytest.raises(InputError, match="none is of a photo here"):
+        read_poses(tmp_path / "other.txt", cloud.names)
+    turned = {name: pose.inverse() for name, pose in true_poses(cloud).items()}
+    with pytest.raises(InputError, match="another convention"):
+        triangulated(make_job(cloud, tmp_path), turned, refine=False)
