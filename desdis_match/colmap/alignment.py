@@ -194,7 +194,7 @@ def _photos(
     for row, name in enumerate(track(seen.names, what, unit="photos")):
         rows = np.flatnonzero(chosen & (seen.photo == row))
         if len(rows):
-            gray = read_gray(images / name, config.max_size or None)
+            gray = read_gray(images / name, config.max_size or None, keep_damaged=True)
             yield PatchPyramid(gray.pixels), gray.scale_xy, rows
 
 

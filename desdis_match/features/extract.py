@@ -14,7 +14,9 @@ from torch import Tensor
 from ..conventions import FRAME_SCALE
 from ..descriptors import DEFAULT_DESCRIPTOR, load_descriptor
 from ..errors import InputError
-from ..photos.images import GrayImage, read_gray, to_original, to_resized
+from ..photos.damage import DETECT_BYTES, too_large
+from ..photos.formats import UnreadableImage
+from ..photos.images import GrayImage, read_gray, read_header, to_original, to_resized
 from ..photos.masks import read_mask
 from ..storage.keypoint_files import GivenKeypoints, read_given
 from ..support.checks import check_options
@@ -39,6 +41,9 @@ class ExtractConfig(DetectorConfig):
     descriptor: str = DEFAULT_DESCRIPTOR
     """Name of a descriptor, or the path of its weights."""
 
+    keep_damaged: bool = False
+    """Use photos of which the decoder could make out a part only, instead of leaving them out."""
+
     def __post_init__(self) -> None:
         check_options(self, max_size=(0, 1 << 20))
         super().__post_init__()
@@ -46,6 +51,17 @@ class ExtractConfig(DetectorConfig):
             raise InputError(
                 f"max_size is {self.max_size}; give a number of pixels, or 0 to keep the photos' size"
             )
+
+
+def read_photo(path: Path, config: ExtractConfig) -> GrayImage:
+    """A photo as it is extracted. Raises UnreadableImage, also where it would fill the memory."""
+    header = read_header(path)
+    if header is not None:
+        shrink = min(1.0, (config.max_size or 1 << 30) / max(header.size))
+        size = (round(header.size[0] * shrink), round(header.size[1] * shrink))
+        if why := too_large(size, DETECT_BYTES):
+            raise UnreadableImage(path, f"{why}; give a --max-size")
+    return read_gray(path, config.max_size or None, config.keep_damaged)
 
 
 def extract_image(
@@ -59,7 +75,7 @@ def extract_image(
 
     Raises UnreadableImage where `image` is a path to none. An image without keypoints gives empty Features.
     """
-    gray = image if isinstance(image, GrayImage) else read_gray(image, config.max_size or None)
+    gray = image if isinstance(image, GrayImage) else read_photo(image, config)
     found = detect(gray.pixels, config, mask, device)
     return describe_frames(found.lafs, found.scores, found.pyramid, gray, descriptor)
 
@@ -75,7 +91,7 @@ def describe_keypoints(
 
     Where they come without angles, `config` orients them: a rule that gives several frames gives its first.
     """
-    gray = image if isinstance(image, GrayImage) else read_gray(image, config.max_size or None)
+    gray = image if isinstance(image, GrayImage) else read_photo(image, config)
     with torch.inference_mode():
         pyramid = PatchPyramid(torch.as_tensor(gray.pixels, device=device))
         shrink = float(np.sqrt(gray.scale_xy[0] * gray.scale_xy[1]))
@@ -116,7 +132,7 @@ class Extractor:
         masks: a folder in COLMAP's convention (see masks.py). keypoints: a file or folder of those to
         describe as they are (see given.read_given); masks do not touch them. Raises UnreadableImage.
         """
-        gray = read_gray(Path(images) / name, self.config.max_size or None)
+        gray = read_photo(Path(images) / name, self.config)
         if keypoints is not None:
             given = read_given(keypoints, name)
             return describe_keypoints(gray, given, self.config, self.descriptor, self.device)

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..photos.images import GrayImage, read_gray
+from ..photos.images import GrayImage
 from ..photos.masks import read_mask
 from ..support.checkpoint import Arrays, features_from_arrays, features_to_arrays
 from ..types import Features
 from .detectors import detect
-from .extract import Descriptor, ExtractConfig, Extractor, describe_frames
+from .extract import Descriptor, ExtractConfig, Extractor, describe_frames, read_photo
 from .frames import PatchPyramid
 from .orientation_of_set import Probe, Turn, auto_angles, probe, turned
 
@@ -46,7 +46,7 @@ def probe_image(
     device: str | torch.device = "cpu",
 ) -> FirstPass:
     """Detect, describe upright and probe; arguments and errors are those of extract_image."""
-    gray = image if isinstance(image, GrayImage) else read_gray(image, config.max_size or None)
+    gray = image if isinstance(image, GrayImage) else read_photo(image, config)
     found = detect(gray.pixels, replace(config, orientation="upright"), mask, device)
     features = describe_frames(found.lafs, found.scores, found.pyramid, gray, descriptor)
     seen = probe(found.pyramid, found.lafs, descriptor)
@@ -55,7 +55,7 @@ def probe_image(
 
 def first_pass(extractor: Extractor, images: Path, name: str, masks: Path | None = None) -> FirstPass:
     """The same for photo `name` below the folder `images`, with what an extractor holds ready."""
-    gray = read_gray(images / name, extractor.config.max_size or None)
+    gray = read_photo(images / name, extractor.config)
     mask = None if masks is None else read_mask(masks, name, gray, Path(images) / name)
     return probe_image(gray, extractor.config, extractor.descriptor, mask, extractor.device)
 
@@ -71,7 +71,7 @@ def turn_features(
     """The photo's features with its frames turned; the image is read only if they are not upright."""
     if turn.upright:
         return first.features
-    gray = image if isinstance(image, GrayImage) else read_gray(image, config.max_size or None)
+    gray = image if isinstance(image, GrayImage) else read_photo(image, config)
     with torch.inference_mode():
         pyramid = PatchPyramid(torch.as_tensor(gray.pixels, device=device))
         frames, rows = turned(pyramid, torch.from_numpy(first.frames).to(device), turn)
@@ -87,7 +87,7 @@ def extract_together(
     device: str | torch.device = "cpu",
 ) -> list[Features]:
     """Features of a few photos that belong together, a pair for example, with orientation `auto`."""
-    grays = [one if isinstance(one, GrayImage) else read_gray(one, config.max_size or None) for one in images]
+    grays = [one if isinstance(one, GrayImage) else read_photo(one, config) for one in images]
     passes = [probe_image(gray, config, descriptor, None, device) for gray in grays]
     turns = auto_angles([first.probe for first in passes])
     return [

@@ -7,6 +7,7 @@ except that of HEIC's own transformations, which are part of its decoding.
 from __future__ import annotations
 
 import io
+import logging
 import struct
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .damage import decoder_words
+
+log = logging.getLogger(__name__)
 
 JPEG = frozenset([".jpg", ".jpeg", ".jpe", ".jfif"])
 PILLOW = frozenset([".jp2", ".j2k", ".jpf", ".jpx", ".avif"])
@@ -75,10 +79,11 @@ def why_not_read(suffix: str) -> Unread | None:
     return None
 
 
-def read_stored(path: Path) -> NDArray:
+def read_stored(path: Path, keep_damaged: bool = False) -> NDArray:
     """Grey (h, w) or blue, green, red (h, w, 3), perhaps with alpha, of the file's own depth.
 
-    A JPEG is read as grey: its luma. Raises UnreadableImage.
+    A JPEG is read as grey: its luma. Raises UnreadableImage, unless `keep_damaged` also for a photo of which
+    the decoder could make out a part only.
     """
     suffix = path.suffix.lower()
     if suffix in RAW:
@@ -89,7 +94,14 @@ def read_stored(path: Path) -> NDArray:
     # A JPEG's luma is its grey picture. Other decoders weight the colours each in its own way: do it here.
     is_jpeg = data[:2].tobytes() == b"\xff\xd8"
     colour = cv2.IMREAD_GRAYSCALE if is_jpeg else cv2.IMREAD_ANYCOLOR
-    return _decoded(path, data, colour | cv2.IMREAD_ANYDEPTH)
+    with decoder_words() as words:
+        stored = _decoded(path, data, colour | cv2.IMREAD_ANYDEPTH)
+    if words:
+        why = f"is damaged, some of its pixels are wrong ({words[0][:100]})"
+        if not keep_damaged:
+            raise UnreadableImage(path, f"{why}; --keep-damaged uses it nevertheless")
+        log.warning("%s %s", path, why)
+    return stored
 
 
 def read_stored_colour(path: Path) -> NDArray:
@@ -128,7 +140,7 @@ def _decoded(path: Path, data: NDArray[np.uint8], flags: int) -> NDArray:
 def _imdecode(data: NDArray[np.uint8], flags: int) -> NDArray | None:
     """OpenCV's decoding of an image as stored, silent; None for what it cannot read."""
     data = _without_tiff_orientation(data)
-    log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     try:
         image = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:

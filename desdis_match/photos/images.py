@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import conventions
+from .damage import DECODE_BYTES, too_large
 from .depth import to_unit_range
 from .formats import (
     RAW,
@@ -59,15 +60,19 @@ def list_images(folder: Path) -> list[str]:
     return list(look_through(folder).names)
 
 
-def read_gray(path: Path, max_size: int | None = 1600) -> GrayImage:
+def read_gray(path: Path, max_size: int | None = 1600, keep_damaged: bool = False) -> GrayImage:
     """Read a photo of 8 or 16 bits, grey, colour or with alpha, and shrink its long side to `max_size`
     pixels.
 
     It is never enlarged. Raises UnreadableImage for what is not a usable picture: missing, empty, truncated,
-    in no known format, smaller than MIN_SIDE, or of one flat colour.
+    in no known format, smaller than MIN_SIDE, of one flat colour, too large for the memory, or (unless
+    `keep_damaged`) damaged so that only a part of it could be decoded.
     """
     path = Path(path)
-    stored = read_stored_grey(path)
+    header = read_header(path)  # a few bytes may claim gigabytes of pixels
+    if header is not None and (why := too_large(header.size, DECODE_BYTES)):
+        raise UnreadableImage(path, f"{why}; make a smaller copy of it")
+    stored = read_stored_grey(path, keep_damaged)
     height, width = stored.shape
     if min(width, height) < MIN_SIDE:
         raise UnreadableImage(
@@ -227,9 +232,9 @@ def _positive(value) -> float | None:
     return number if math.isfinite(number) and number > 0 else None
 
 
-def read_stored_grey(path: Path) -> NDArray:
-    """Grey pixels (h, w) as stored, of the file's own depth. Raises UnreadableImage."""
-    stored = read_stored(path)
+def read_stored_grey(path: Path, keep_damaged: bool = False) -> NDArray:
+    """Grey pixels (h, w) as stored, of the file's own depth. Raises UnreadableImage as read_gray."""
+    stored = read_stored(path, keep_damaged)
     if stored.ndim == 2:
         return stored
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -43,6 +44,16 @@ class measured:
                 self.usage.peak_bytes = max(now, self.usage.peak_bytes or 0)
             if self._stop.wait(SAMPLE_SECONDS):
                 return
+
+
+def available_memory() -> int | None:
+    """Bytes that a process may still take without swapping, as Linux says; None elsewhere."""
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found.group(1)) * 1024 if found else None
 
 
 def tree_memory(pid: int) -> int | None:
