@@ -7,12 +7,13 @@ folder of its own and put in place at the end; killed at any moment, the same co
 
 from __future__ import annotations
 
+import filecmp
 import json
 import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ from ..storage.hdf5 import file_config
 from ..storage.matches_file import MatchFile, check_pair_names, merge_matches
 from ..storage.report_file import Report
 from ..storage.run_folder import RunFolder
-from ..support.files import canonical_json
+from ..support.files import canonical_json, read_json, write_text
 from ..support.native import pycolmap
 from ..support.progress import track
 from .extraction import extract
@@ -90,12 +91,30 @@ def add_photos(
     Raises InputError when `output` holds no model of ours, `images` no new photo, or another run is at work.
     """
     folder, images = RunFolder(Path(output)), Path(images).resolve()
-    ready = _ready(folder).is_file()  # a killed run's: while it is put in place, a model may be missing
-    settings = None if ready else _read_settings(folder)
+    if not _ready(folder).is_file():  # a killed run's: while it is put in place, a model may be missing
+        _read_settings(folder)
     with alone_in(folder.path):
-        if settings is None:
-            return _put_in_place(folder)
-        return _add(folder, images, settings, masks, run, fix_poses)
+        finished = _put_in_place(folder) if _ready(folder).is_file() else None
+        if finished is not None:
+            said = {*finished.registered, *finished.left_out}
+            if said.issuperset(_new_names(folder, images)):
+                return finished
+            log.warning("an earlier `add` that was stopped is finished first, then %s is added", images)
+        return _add(folder, images, _read_settings(folder), masks, run, fix_poses)
+
+
+def _new_names(folder: RunFolder, images: Path) -> list[str]:
+    """Photos below `images` that the run does not have; a warning for another photo of a known name."""
+    with FeatureFile(folder.features) as features:
+        known = set(features.names())
+    names, places = list_images(images), _old_folders(folder)
+    for name in known.intersection(names):
+        others = [place / name for place in places if (place / name).is_file()]
+        if others and not any(filecmp.cmp(images / name, other, shallow=False) for other in others):
+            log.warning(
+                "%s is left out: %s has another photo of this name; rename it", images / name, folder.path
+            )
+    return [name for name in names if name not in known]
 
 
 def _ready(folder: RunFolder) -> Path:
@@ -119,11 +138,10 @@ def _add(
     run: RunConfig | None,
     fix_poses: bool,
 ) -> AddResult:
-    names, work = list_images(images), folder.addition
+    new, work = _new_names(folder, images), folder.addition
     with FeatureFile(folder.features) as features:
         old = features.names()
         _check_describable(folder.path, features, settings.extract)
-    new = [name for name in names if name not in set(old)]
     check_pair_names([*old, *new])
     if not new:
         raise InputError(
@@ -154,7 +172,8 @@ def _add(
         merge_matches(work.matches, [matches, new_matches], config)
     write_pairs(work.pairs, [*pairs_from_file(folder.pairs, old), *pairs])
     _map(folder, images, usable, settings, fix_poses)
-    _ready(folder).write_text(json.dumps({"new": new, "images": str(images)}), encoding="utf-8")
+    before = asdict(model_summary(read_models(folder.sparse)[0]))
+    write_text(_ready(folder), json.dumps({"new": new, "images": str(images), "before": before}))
     return _put_in_place(folder)
 
 
@@ -271,16 +290,21 @@ def _map(folder: RunFolder, images: Path, new: Sequence[str], settings: _Setting
         verify(database_path, config.verify, config.seed)
     first, *others = read_models(folder.sparse)
     grown = extend_model(database_path, images, first, config, new, fix_poses=fix_poses, log_path=folder.log)
+<<<<<<< HEAD
     known = {f"{n}/{FILE}": load_georeference(folder.model(n)) for n in range(1 + len(others))}
     write_models([grown, *others], work.sparse, {n: where.to_json() for n, where in known.items() if where})
     stamp = json.loads(folder.stamp.read_text(encoding="utf-8"))
     work.stamp.write_text(canonical_json({**stamp, **sources}), encoding="utf-8")
+=======
+    write_models([grown, *others], work.sparse)
+    write_text(work.stamp, canonical_json({**read_json(folder.stamp), **sources}))
+>>>>>>> 62ebcfa (add finishes a stopped addition before another, whose result is its own; ready is written whole and goes last; another photo of a known name is said)
 
 
 def _put_in_place(folder: RunFolder) -> AddResult:
     """Move what is ready to where it belongs; goes on where a kill stopped it."""
     work, old_sparse = folder.addition, folder.addition.path / "old_sparse"
-    ready = json.loads(_ready(folder).read_text(encoding="utf-8"))
+    ready = read_json(_ready(folder))
     for prepared, place in (
         (work.features, folder.features),
         (work.matches, folder.matches),
@@ -296,7 +320,7 @@ def _put_in_place(folder: RunFolder) -> AddResult:
             shutil.rmtree(old_sparse, ignore_errors=True)
             os.replace(folder.sparse, old_sparse)
         os.replace(work.sparse, folder.sparse)
-    before = model_summary(read_models(old_sparse)[0])
+    before = ModelSummary(**ready["before"])
     models = read_models(folder.sparse)
     write_points(models[0], folder.points)
     diagnosis = starvation(folder.database, models)
@@ -316,8 +340,12 @@ def _put_in_place(folder: RunFolder) -> AddResult:
         after=model_summary(models[0]),
     )
     _refresh_report(folder, Path(ready["images"]), models)
+    # `ready` goes last: killed before, the same command says once more what it did.
+    for path in work.path.iterdir():
+        if path != _ready(folder):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     _ready(folder).unlink()
-    shutil.rmtree(work.path)
+    work.path.rmdir()
     return result
 
 

@@ -218,3 +218,29 @@ def test_nothing_new_and_nothing_there_are_errors(first_run: Path, tmp_path: Pat
     with pytest.raises(InputError, match="holds no model; run desdis-match reconstruct"):
         add_photos(tmp_path, first_run / "photos", run=ONE)
     assert isinstance(read_model(first_run / "out/sparse/0"), pycolmap.Reconstruction)
+
+
+def test_an_addition_that_was_stopped_is_finished_before_another(
+    grown: Path, tmp_path: Path, scene_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped while A was put in place, then B is added: both are there, and B's result is B's."""
+    with monkeypatch.context() as patch:
+        patch.setattr(add, "write_points", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            add_photos(grown / "out", grown / "photos", run=ONE)
+    (tmp_path / "B").mkdir()
+    shutil.copy(sorted((scene_folder / "images").iterdir())[2], tmp_path / "B" / "b.jpg")
+    result = add_photos(grown / "out", tmp_path / "B", run=ONE)
+    assert (*result.registered, *result.left_out) == ("b.jpg",)
+    with FeatureFile(grown / "out" / "features.h5") as features:
+        assert {"later on/ü 1.jpg", "b.jpg"} <= set(features.names())
+    assert not (grown / "out" / ".add").exists()
+
+
+def test_another_photo_of_a_known_name_is_said(grown: Path, tmp_path: Path, caplog) -> None:
+    name = min(path.name for path in (grown / "photos").glob("*.jpg"))
+    (tmp_path / "more").mkdir()
+    cv2.imwrite(str(tmp_path / "more" / name), np.zeros((100, 100), np.uint8))
+    with pytest.raises(InputError, match="no photo that"):
+        add_photos(grown / "out", tmp_path / "more", run=ONE)
+    assert name in caplog.text and "another photo of this name" in caplog.text
