@@ -290,15 +290,9 @@ def _map(folder: RunFolder, images: Path, new: Sequence[str], settings: _Setting
         verify(database_path, config.verify, config.seed)
     first, *others = read_models(folder.sparse)
     grown = extend_model(database_path, images, first, config, new, fix_poses=fix_poses, log_path=folder.log)
-<<<<<<< HEAD
     known = {f"{n}/{FILE}": load_georeference(folder.model(n)) for n in range(1 + len(others))}
     write_models([grown, *others], work.sparse, {n: where.to_json() for n, where in known.items() if where})
-    stamp = json.loads(folder.stamp.read_text(encoding="utf-8"))
-    work.stamp.write_text(canonical_json({**stamp, **sources}), encoding="utf-8")
-=======
-    write_models([grown, *others], work.sparse)
     write_text(work.stamp, canonical_json({**read_json(folder.stamp), **sources}))
->>>>>>> 62ebcfa (add finishes a stopped addition before another, whose result is its own; ready is written whole and goes last; another photo of a known name is said)
 
 
 def _put_in_place(folder: RunFolder) -> AddResult:
