@@ -65,7 +65,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": (
         "Exchange",
         "desdis_match.commands.exchange:main_export",
-        "a model -> COLMAP, PLY, nerfstudio, Bundler, NVM, undistorted photos",
+        "a model -> 3DGS, nerfstudio, COLMAP, PLY, LAS, GeoJSON, CSV, ...",
     ),
     "import-database": (
         "Exchange",

@@ -113,15 +113,30 @@ class ExportCommand:
     model: Path
     """Folder of the model, for example OUT/sparse/0."""
     format: ModelFormat
-    """undistorted: photos without distortion and their pinhole model, COLMAP's dense workspace."""
+    """3dgs: upright photos without distortion and their model, for splat trainers; undistorted: the like as
+    COLMAP's dense workspace; geojson, las, laz: where a georeferenced model is on earth."""
     output: Path
-    """A file for ply and nvm, a folder for the others."""
+    """A file for ply, las, laz, geojson, csv and nvm, a folder for the others."""
     images: Path | None = None
-    """Folder of the photos; needed for undistorted, used by nerfstudio."""
+    """Folder of the photos; needed for 3dgs and undistorted, used by nerfstudio."""
+    masks: Path | None = None
+    """Masks to export with the photos (3dgs)."""
+    link: bool = False
+    """Link to the photos instead of copying them (nerfstudio)."""
 
 
 def main_export(argv: Sequence[str]) -> int:
     """`desdis-match export`."""
     command = parse(ExportCommand, argv, "export")
-    print(export_model(command.model, command.format, command.output, command.images))
+    made = export_model(
+        command.model,
+        command.format,
+        command.output,
+        command.images,
+        masks=command.masks,
+        link=command.link,
+    )
+    print(f"{made.path}: {made.holds}")
+    if made.next_command:
+        print(f"next: {made.next_command}")
     return 0

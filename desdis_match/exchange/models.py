@@ -3,29 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..colmap.log import log_to
-from ..colmap.mapping import new_folder, read_model, write_points
+from ..colmap.mapping import new_folder, read_model
 from ..colmap.model_files import write_model
 from ..errors import InputError
+from ..storage.georeference import load_georeference
 from ..support.files import new_files
 from ..support.native import pycolmap
 from .bundler import write_bundler
+from .cloud import write_cloud, write_las
 from .nerfstudio import write_nerfstudio
 from .nvm import write_nvm
+from .splat import write_splat
+from .tables import write_csv, write_geojson
 
-ModelFormat = Literal["colmap-bin", "colmap-txt", "ply", "nerfstudio", "bundler", "nvm", "undistorted"]
+ModelFormat = Literal[
+    "3dgs",
+    "nerfstudio",
+    "undistorted",
+    "colmap-bin",
+    "colmap-txt",
+    "ply",
+    "las",
+    "laz",
+    "geojson",
+    "csv",
+    "bundler",
+    "nvm",
+]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is exported, and where to."""
+
+    model: pycolmap.Reconstruction
+    model_dir: Path
+    output: Path
+    images: Path | None = None
+    masks: Path | None = None
+    link: bool = False
+
+    def photos(self, what: str) -> Path:
+        """The photos' folder. Raises InputError where there is none."""
+        if self.images is None:
+            raise InputError(f"{what} needs the photos; give their folder with --images")
+        return self.images
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    path: Path
+    holds: str  # in words
+    next_command: str = ""  # that takes it
 
 
 def export_model(
-    model_dir: Path, model_format: ModelFormat, output: Path, images_dir: Path | None = None
-) -> Path:
-    """Write the model in folder `model_dir` in another format; returns what was written.
+    model_dir: Path,
+    model_format: ModelFormat,
+    output: Path,
+    images_dir: Path | None = None,
+    *,
+    masks: Path | None = None,
+    link: bool = False,
+) -> Exported:
+    """Write the model in folder `model_dir` in another format.
 
-    output: a file for ply and nvm, a folder for the others (made where it is missing).
-    images_dir: the photos; needed for `undistorted`, used by `nerfstudio`.
+    output: a file for the formats that are one, a folder for the others (made where it is missing).
+    images_dir: the photos; needed for `3dgs` and `undistorted`, used by `nerfstudio`. masks: for `3dgs`.
+    link: refer to photos by links instead of copies (`nerfstudio`).
     Raises InputError for an unknown format, an output of the wrong sort, a damaged model, missing photos, or
     cameras that the format lacks.
     """
@@ -39,7 +91,7 @@ def export_model(
     model = read_model(model_dir)
     if images_dir is not None:
         _check_photos(model, images_dir)
-    return FORMATS[model_format](model, Path(model_dir), output, images_dir)
+    return FORMATS[model_format](Job(model, Path(model_dir), output, images_dir, masks, link))
 
 
 def _check_photos(model: pycolmap.Reconstruction, images_dir: Path) -> None:
@@ -52,64 +104,98 @@ def _check_photos(model: pycolmap.Reconstruction, images_dir: Path) -> None:
         )
 
 
-def _colmap(suffix: str) -> Callable[..., Path]:
-    def write(model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None) -> Path:
-        if output.resolve() == model_dir.resolve():
-            raise InputError(f"{output} is the model itself; give another folder")
-        with new_files(output) as folder:
-            write_model(model, folder, text=suffix == "txt")
-        return output
+def _points_of(job: Job) -> str:
+    return f"{job.model.num_points3D():,} points of {job.model.num_reg_images()} photos"
+
+
+def _splat(job: Job) -> Exported:
+    write_splat(job.model, job.output, job.photos("a splat"), job.masks)
+    masked = ", masks" if (job.output / "masks").is_dir() else ""
+    holds = f"images/ (also _2, _4, _8){masked}, sparse/0: {_points_of(job)}, pinholes"
+    return Exported(job.output, holds, f"python train.py -s {job.output}  (gaussian-splatting)")
+
+
+def _nerfstudio(job: Job) -> Exported:
+    level = load_georeference(job.model_dir) is not None
+    path = write_nerfstudio(job.model, job.output, job.images, job.link, level)
+    photos = "transforms.json" if job.images is None else "images/ (also _2, _4, _8), transforms.json"
+    holds = f"{photos}, sparse_pc.ply: {_points_of(job)}"
+    return Exported(path, holds, f"ns-train splatfacto --data {job.output}")
+
+
+def _colmap(suffix: str) -> Callable[[Job], Exported]:
+    def write(job: Job) -> Exported:
+        if job.output.resolve() == job.model_dir.resolve():
+            raise InputError(f"{job.output} is the model itself; give another folder")
+        with new_files(job.output) as folder:
+            write_model(job.model, folder, text=suffix == "txt")
+        where = f"--import_path {job.output}"
+        return Exported(job.output, _points_of(job), f"colmap gui --database_path NEW.db {where}")
 
     return write
 
 
-def _ply(model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None) -> Path:
-    return write_points(model, output)
+def _ply(job: Job) -> Exported:
+    write_cloud(job.model, job.output)
+    return Exported(job.output, f"{_points_of(job)}, with error and track", f"meshlab {job.output}")
 
 
-def _nerfstudio(
-    model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None
-) -> Path:
-    return write_nerfstudio(model, output, images_dir)
+def _las(job: Job) -> Exported:
+    where = load_georeference(job.model_dir)
+    write_las(job.model, job.output, where)
+    frame = "UTM, metres" if where is not None and where.origin is not None else "the model's own frame"
+    return Exported(job.output, f"{_points_of(job)} in {frame}, with error and track")
 
 
-def _bundler(model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None) -> Path:
-    return write_bundler(model, output)
+def _geojson(job: Job) -> Exported:
+    write_geojson(job.model, job.output, load_georeference(job.model_dir))
+    return Exported(job.output, f"positions of {job.model.num_reg_images()} photos", f"qgis {job.output}")
 
 
-def _nvm(model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None) -> Path:
-    return write_nvm(model, output)
+def _csv(job: Job) -> Exported:
+    write_csv(job.model, job.output)
+    return Exported(job.output, f"poses and intrinsics of {job.model.num_reg_images()} photos")
 
 
-def _undistorted(
-    model: pycolmap.Reconstruction, model_dir: Path, output: Path, images_dir: Path | None
-) -> Path:
+def _bundler(job: Job) -> Exported:
+    return Exported(write_bundler(job.model, job.output), _points_of(job))
+
+
+def _nvm(job: Job) -> Exported:
+    return Exported(write_nvm(job.model, job.output), _points_of(job))
+
+
+def _undistorted(job: Job) -> Exported:
     """COLMAP's dense workspace: images/ without distortion, sparse/ with pinhole cameras, stereo/."""
-    if images_dir is None:
-        raise InputError("undistorting needs the photos; give their folder with --images")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} exists and is not empty; give a new folder")
-    with new_folder(output) as folder, log_to(None):
-        pycolmap.undistort_images(folder, model_dir, images_dir)
-        names = sorted(model.image(i).name for i in model.reg_image_ids())
+    images = job.photos("undistorting")
+    if job.output.exists() and (not job.output.is_dir() or any(job.output.iterdir())):
+        raise InputError(f"{job.output} exists and is not empty; give a new folder")
+    with new_folder(job.output) as folder, log_to(None):
+        pycolmap.undistort_images(folder, job.model_dir, images)
+        names = sorted(job.model.image(i).name for i in job.model.reg_image_ids())
         unread = [name for name in names if not (folder / "images" / name).is_file()]
         if unread:  # COLMAP only logs them
-            raise InputError(f"{images_dir / unread[0]} cannot be read as a photo ({len(unread)} in all)")
+            raise InputError(f"{images / unread[0]} cannot be read as a photo ({len(unread)} in all)")
         for script in folder.glob("run-colmap-*.sh"):  # they hold the temporary folder's name
             text = script.read_text(encoding="utf-8")
-            script.write_text(text.replace(str(folder), str(output)), encoding="utf-8")
-    return output
+            script.write_text(text.replace(str(folder), str(job.output)), encoding="utf-8")
+    return Exported(job.output, f"photos of {len(names)} pinholes, COLMAP's dense workspace")
 
 
-FORMATS: dict[str, Callable[..., Path]] = {
+FORMATS: dict[str, Callable[[Job], Exported]] = {
+    "3dgs": _splat,
+    "nerfstudio": _nerfstudio,
+    "undistorted": _undistorted,
     "colmap-bin": _colmap("bin"),
     "colmap-txt": _colmap("txt"),
     "ply": _ply,
-    "nerfstudio": _nerfstudio,
+    "las": _las,
+    "laz": _las,
+    "geojson": _geojson,
+    "csv": _csv,
     "bundler": _bundler,
     "nvm": _nvm,
-    "undistorted": _undistorted,
 }
 
-SINGLE_FILES = ("ply", "nvm")
+SINGLE_FILES = ("ply", "las", "laz", "geojson", "csv", "nvm")
 """Formats that are one file; the others are a folder."""

@@ -137,7 +137,7 @@ def print_report(report: Report, output: Path, console: Console) -> None:
         console.print("\nlook at it:", highlight=False)
         for command in (
             f"xdg-open {_typed(folder.page)}",
-            f"desdis-match export --model {_typed(folder.model())} --format nerfstudio "
+            f"desdis-match export --model {_typed(folder.model())} --format 3dgs "
             f"--output {_typed(output)} --images {_typed(Path(report.images_folder))}",
         ):
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
