@@ -10,17 +10,22 @@ import itertools
 import os
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..storage.two_view_file import PairGeometry
 from ..support.checks import ABOVE_ZERO, check_options
 from ..support.files import canonical_json
 from ..support.native import pycolmap
 from ..support.progress import track
+from ..types import Float32
 from .database import connect, notes, open_database, replaced_database, set_notes
 from .still_matches import StillKeypoints, find_still_keypoints
 
@@ -65,7 +70,7 @@ def verify(
     pairs are done again; two-view geometries that another program found are kept.
     """
     config = config or VerifyConfig()
-    setting = canonical_json({**asdict(config), "seed": seed})
+    setting = verification_setting(config, seed)
     known = notes(database_path)
     if known.get("verification") != setting:
         if "verification" in known:
@@ -89,6 +94,99 @@ def verified_pairs(database_path: Path, min_num_inliers: int) -> set[frozenset[s
         query = "SELECT pair_id FROM two_view_geometries WHERE rows >= ?"
         found = [pycolmap.pair_id_to_image_pair(i) for (i,) in connection.execute(query, (min_num_inliers,))]
     return {frozenset((names[image_id0], names[image_id1])) for image_id0, image_id1 in found}
+
+
+@dataclass(frozen=True)
+class PairVerifier:
+    """Pairs of images -> their two-view geometries, one after the other; picklable."""
+
+    config: VerifyConfig
+    seed: int
+
+    def __call__(
+        self,
+        pair: tuple[str, str],
+        cameras: tuple[pycolmap.Camera, pycolmap.Camera],
+        keypoints: tuple[Float32, Float32],
+        matches: NDArray[np.integer],
+    ) -> PairGeometry:
+        """keypoints: (N, 2) in COLMAP's pixels; matches: (M, 2) rows of them."""
+        geometry = pycolmap.estimate_two_view_geometry(
+            cameras[0],
+            keypoints[0],
+            cameras[1],
+            keypoints[1],
+            matches.astype(np.uint32),
+            _options(self.config, _pair_seed(self.seed, *pair)),
+        )
+        models = {name: getattr(geometry, name) for name in ("F", "E", "H")}
+        pose = geometry.cam2_from_cam1
+        models["pose"] = None if pose is None else np.r_[pose.rotation.quat, pose.translation]
+        models["camera0"] = _camera_to_array(geometry.camera1)
+        models["camera1"] = _camera_to_array(geometry.camera2)
+        return PairGeometry(
+            int(geometry.config),
+            np.asarray(geometry.inlier_matches, np.int32),
+            {name: np.asarray(model, np.float64) for name, model in models.items() if model is not None},
+            float(geometry.tri_angle),
+        )
+
+
+def write_geometries(
+    database_path: Path, geometries: Iterable[tuple[str, str, PairGeometry]], setting: str, still: str = ""
+) -> None:
+    """Put two-view geometries into a database in place of those that it has.
+
+    setting: what made them. still: a sentence on matches that were left out.
+    """
+    with replaced_database(database_path) as packed:
+        with open_database(packed) as database:
+            database.clear_two_view_geometries()
+            ids = {image.name: image.image_id for image in database.read_all_images()}
+            with pycolmap.DatabaseTransaction(database):
+                for name0, name1, geometry in geometries:
+                    database.write_two_view_geometry(ids[name0], ids[name1], _to_colmap(geometry))
+        set_notes(packed, {"verification": setting, "verified": "yes", "still matches": still})
+
+
+def verification_setting(config: VerifyConfig, seed: int) -> str:
+    """What decides on the two-view geometries of given matches."""
+    return canonical_json({**asdict(config), "seed": seed})
+
+
+def _to_colmap(geometry: PairGeometry) -> pycolmap.TwoViewGeometry:
+    found = pycolmap.TwoViewGeometry(config=geometry.kind, tri_angle=geometry.tri_angle)
+    found.inlier_matches = geometry.inliers.astype(np.uint32)
+    for name in ("F", "E", "H"):
+        if name in geometry.models:
+            setattr(found, name, geometry.models[name])
+    if "pose" in geometry.models:
+        pose = geometry.models["pose"]
+        found.cam2_from_cam1 = pycolmap.Rigid3d(pycolmap.Rotation3d(pose[:4]), pose[4:])
+    if "camera0" in geometry.models:
+        found.camera1 = _camera_from_array(geometry.models["camera0"])
+    if "camera1" in geometry.models:
+        found.camera2 = _camera_from_array(geometry.models["camera1"])
+    return found
+
+
+def _camera_to_array(camera: pycolmap.Camera | None) -> NDArray[np.float64] | None:
+    if camera is None:
+        return None
+    numbers = camera.camera_id, camera.model.value, camera.width, camera.height
+    return np.array([*numbers, camera.has_prior_focal_length, *camera.params], np.float64)
+
+
+def _camera_from_array(numbers: NDArray[np.float64]) -> pycolmap.Camera:
+    camera_id, model, width, height, known = (int(number) for number in numbers[:5])
+    return pycolmap.Camera(
+        camera_id=camera_id,
+        model=pycolmap.CameraModelId(model),
+        width=width,
+        height=height,
+        params=numbers[5:],
+        has_prior_focal_length=bool(known),
+    )
 
 
 def _verify_rest(database_path: Path, config: VerifyConfig, seed: int, workers: int) -> str:

@@ -26,6 +26,16 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "desdis_match.commands.stages:main_match",
         "features.h5 and pairs.txt -> matches.h5",
     ),
+    "verify": (
+        "Reconstruct",
+        "desdis_match.commands.stages:main_verify",
+        "features.h5 and matches.h5 -> two_view.h5",
+    ),
+    "merge-shards": (
+        "Reconstruct",
+        "desdis_match.commands.stages:main_merge_shards",
+        "join what `--shard i/n` of extract, match or verify made",
+    ),
     "map": (
         "Reconstruct",
         "desdis_match.commands.stages:main_map",

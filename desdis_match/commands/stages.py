@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,17 +10,22 @@ from pathlib import Path
 from ..colmap.diagnosis import starvation
 from ..colmap.mapping import MapConfig
 from ..colmap.ranking import weak_photos
+from ..colmap.verification import VerifyConfig
 from ..errors import NoModelError
 from ..features.extract import ExtractConfig
 from ..matching.match import MatchConfig
+from ..photos.cameras import CameraConfig
 from ..pipeline import PairsConfig, RunConfig, alone_in, extract, make_folder, match, pairs
 from ..pipeline.mapping import map_models
 from ..pipeline.pairing import pairs_by_way
 from ..pipeline.report import attempt_line
+from ..pipeline.spread import Shard
+from ..pipeline.verification import verify_pairs
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import MatchFile
 from ..storage.placing_file import PlacingRecord
 from ..storage.run_folder import RunFolder
+from ..storage.two_view_file import TwoViewFile
 from ..support.progress import set_verbosity
 from .flags import parse
 
@@ -37,6 +43,15 @@ class Talk:
         """Print a result unless quiet."""
         if not self.quiet:
             print(text)
+
+    def part(self, shard: str, path: Path) -> int:
+        """Print that a part is done; the exit code."""
+        self.say(f"part {shard} of {path} is done; `desdis-match merge-shards` joins the parts")
+        return 0
+
+
+def _shard(text: str | None) -> Shard | None:
+    return None if text is None else Shard.parse(text)
 
 
 @dataclass(frozen=True)
@@ -56,10 +71,12 @@ class ExtractCommand:
     run: RunConfig = field(default_factory=RunConfig)
     overwrite: bool = False
     """Replace an output that was made with other options."""
+    shard: str | None = None
+    """Only this part of the photos: i/n, from 1/n to n/n; `merge-shards extract` joins the parts."""
     talk: Talk = field(default_factory=Talk)
 
 
-def main_extract(argv: Sequence[str]) -> int:
+def main_extract(argv: Sequence[str], merge: bool = False) -> int:
     """`desdis-match extract`."""
     command = parse(ExtractCommand, argv, "extract")
     set_verbosity(command.talk.verbose, command.talk.quiet)
@@ -71,7 +88,11 @@ def main_extract(argv: Sequence[str]) -> int:
         keypoints=command.keypoints,
         run=command.run,
         overwrite=command.overwrite,
+        shard=_shard(command.shard),
+        merge=merge,
     )
+    if command.shard is not None:
+        return command.talk.part(command.shard, path)
     with FeatureFile(path) as file:
         counts = file.counts()
     command.talk.say(f"{path}: {sum(counts.values())} keypoints of {len(counts)} images")
@@ -117,10 +138,12 @@ class MatchCommand:
     run: RunConfig = field(default_factory=RunConfig)
     overwrite: bool = False
     """Replace an output that was made with other options."""
+    shard: str | None = None
+    """Only this part of the pairs: i/n, from 1/n to n/n; `merge-shards match` joins the parts."""
     talk: Talk = field(default_factory=Talk)
 
 
-def main_match(argv: Sequence[str]) -> int:
+def main_match(argv: Sequence[str], merge: bool = False) -> int:
     """`desdis-match match`."""
     command = parse(MatchCommand, argv, "match")
     set_verbosity(command.talk.verbose, command.talk.quiet)
@@ -131,10 +154,82 @@ def main_match(argv: Sequence[str]) -> int:
         command.config,
         run=command.run,
         overwrite=command.overwrite,
+        shard=_shard(command.shard),
+        merge=merge,
     )
+    if command.shard is not None:
+        return command.talk.part(command.shard, path)
     with MatchFile(path) as file:
         command.talk.say(f"{path}: {len(file.groups())} pairs")
     return 0
+
+
+@dataclass(frozen=True)
+class VerifyCommand:
+    """features.h5 and matches.h5 -> two_view.h5: the geometry of every matched pair."""
+
+    images: Path
+    """Folder of photos; sizes and EXIF are read from them."""
+    features: Path = Path("features.h5")
+    """Keypoints, in hloc's layout."""
+    matches: Path = Path("matches.h5")
+    """Matches, in hloc's layout."""
+    output: Path = Path("model/two_view.h5")
+    """The file to write; `map` takes the one in its own output folder."""
+    config: VerifyConfig = field(default_factory=VerifyConfig)
+    cameras: CameraConfig = field(default_factory=CameraConfig)
+    seed: int = 0
+    """The same seed gives the same geometries."""
+    run: RunConfig = field(default_factory=RunConfig)
+    overwrite: bool = False
+    """Replace an output that was made with other options."""
+    shard: str | None = None
+    """Only this part of the pairs: i/n, from 1/n to n/n; `merge-shards verify` joins the parts."""
+    talk: Talk = field(default_factory=Talk)
+
+
+def main_verify(argv: Sequence[str], merge: bool = False) -> int:
+    """`desdis-match verify`."""
+    command = parse(VerifyCommand, argv, "verify")
+    set_verbosity(command.talk.verbose, command.talk.quiet)
+    make_folder(command.output.parent)
+    path = verify_pairs(
+        command.images,
+        command.features,
+        command.matches,
+        command.output,
+        command.config,
+        command.cameras,
+        seed=command.seed,
+        run=command.run,
+        overwrite=command.overwrite,
+        shard=_shard(command.shard),
+        merge=merge,
+    )
+    if command.shard is not None:
+        return command.talk.part(command.shard, path)
+    with TwoViewFile(path) as file:
+        inliers = list(file.num_inliers())
+    verified = sum(num >= command.config.min_num_inliers for num in inliers)
+    command.talk.say(f"{path}: {verified} of {len(inliers)} pairs verified")
+    return 0
+
+
+MERGED = {"extract": main_extract, "match": main_match, "verify": main_verify}
+"""Stages that can be run in parts."""
+
+
+def main_merge_shards(argv: Sequence[str]) -> int:
+    """`desdis-match merge-shards STAGE [the stage's own options]`."""
+    if not argv or argv[0] not in MERGED:
+        print(
+            f"usage: desdis-match merge-shards {{{','.join(MERGED)}}} [options of that command]\n\n"
+            "Join what `--shard 1/n` to `n/n` of a command made. The options are those of the parts, without "
+            "--shard; it is an error where anything is missing.",
+            file=sys.stdout if argv and argv[0] in ("-h", "--help") else sys.stderr,
+        )
+        return 0 if argv and argv[0] in ("-h", "--help") else 2
+    return MERGED[argv[0]](argv[1:], merge=True)
 
 
 @dataclass(frozen=True)
@@ -150,6 +245,7 @@ class MapCommand:
     output: Path = Path("model")
     """Folder for database.db, sparse/0, 1, ..., points.ply and colmap.log."""
     config: MapConfig = field(default_factory=MapConfig)
+    run: RunConfig = field(default_factory=RunConfig)
     overwrite: bool = False
     """Replace a model that was made with other options."""
     talk: Talk = field(default_factory=Talk)
@@ -167,6 +263,7 @@ def main_map(argv: Sequence[str]) -> int:
             command.matches,
             command.output,
             command.config,
+            run=command.run,
             overwrite=command.overwrite,
         )
     folder = RunFolder(command.output)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from ..features.extract_set import (
     probe_from_arrays,
     turn_features,
 )
-from ..features.orientation_of_set import Turn, decide
+from ..features.orientation_of_set import Probe, Turn, decide
 from ..photos.depth import stretched_range
 from ..photos.images import UnreadableImage
 from ..photos.listing import look_through
@@ -34,14 +34,16 @@ from ..storage.matches_file import check_pair_names
 from ..support.checkpoint import Arrays, ShardFolder, features_from_arrays, features_to_arrays
 from ..support.devices import pick_device
 from ..support.parts import outside_code
-from ..support.progress import track
-from ..support.workers import run_shards, threads_of_a_worker
-from .resume import RunConfig, digest, is_current, num_workers, stamp, unfinished
+from .resume import RunConfig, check_whole, digest, is_current, num_workers, stamp, unfinished
+from .spread import Shard, Task, spread
 
 log = logging.getLogger(__name__)
 
 MIN_PARALLEL_IMAGES = 6
 """Below this, starting worker processes (three seconds) costs more than they save."""
+
+PHOTOS_A_PIECE = 4
+"""Photos that a worker of a cluster takes at a time: some seconds of work."""
 
 
 def extract(
@@ -54,13 +56,18 @@ def extract(
     run: RunConfig | None = None,
     overwrite: bool = False,
     executor: Executor | None = None,
+    shard: Shard | None = None,
+    merge: bool = False,
 ) -> Path:
     """Photos below `images` -> features.h5 at `output`.
 
     Images that cannot be used are left out with a warning; `unusable_images` says why. `masks`: a folder
     in COLMAP's convention, or one mask for all. `keypoints`: a features.h5 or a folder of COLMAP text files
-    whose keypoints are described as they are. `executor` does the work where it is given, whatever `run` says
-    of workers. Raises InputError for a missing folder, one without images, and an existing output of another
+    whose keypoints are described as they are. `executor` does the work where it is given, whatever `run`
+    says. `shard`: only this part of the photos; the file is written by a call without it, or with `merge`,
+    which refuses where photos are missing. With orientation `auto` the parts are to be run twice: the second
+    time each turns what all photos together say is to be turned (else the last call does that).
+    Raises InputError for a missing folder, one without images, and an existing output of another
     configuration without `overwrite`.
     """
     config, run = config or ExtractConfig(), run or RunConfig()
@@ -78,41 +85,46 @@ def extract(
     made_by |= outside_code([("detectors", DETECTORS, config.detector)])
     if is_current(output, made_by, overwrite, "features"):
         return output
-    with unfinished(output, {k: v for k, v in made_by.items() if k != "images"}) as shards:
+    task = _ExtractTask(
+        images.absolute(),  # workers may be in another folder
+        config,
+        None if masks is None else masks.absolute(),
+        None if keypoints is None else keypoints.absolute(),
+        run.device,
+        descriptor,
+    )
+    with (
+        unfinished(output, {k: v for k, v in made_by.items() if k != "images"}, shard) as shards,
+        run.opened(executor) as executor,
+    ):
         keys = {name: f"{name}\n{stamp}" for name, stamp in stamps.items()}
         finished = shards.done()
-        jobs = [
-            _ExtractJob(images, name, config, masks, keypoints, run.device, descriptor)
-            for name in names
-            if keys[name] not in finished
-        ]
-        if len(jobs) < len(names):
-            log.info("extract goes on: %d of %d images are done", len(names) - len(jobs), len(names))
-        for job, result in _run_jobs(_extract_one, jobs, "extract", run, executor):
-            shards.save(keys[job.name], result)
-        shards.done()
-        usable, unusable, probes, ranges = [], {}, {}, {}
-        for name in names:
-            arrays = shards.load(keys[name])
-            if "used_range" in arrays:
-                ranges[name] = arrays["used_range"]
-            if "unusable" in arrays:
-                unusable[name] = str(arrays["unusable"])
-                log.warning("%s is left out: it %s", name, unusable[name])
-            else:
-                usable.append(name)
-            if "probe_angles" in arrays:
-                probes[name] = probe_from_arrays(arrays)
-        _say_stretched(ranges)
+        mine = shard.of(names) if shard else names
+        todo = [name for name in mine if keys[name] not in finished]
+        if merge:
+            check_whole(todo, len(names), "images", output)
+        if len(todo) < len(mine):
+            log.info("extract goes on: %d of %d images are done", len(mine) - len(todo), len(mine))
+        _spread_photos(task, [(name, keys[name]) for name in todo], shards, "extract", run, executor)
+        if shard is not None and not all(key in shards.done() for key in keys.values()):
+            return output  # what is to be turned, all photos together decide
+        usable, unusable, probes = _look(names, keys, shards)
         if not usable:
             first, why = next(iter(unusable.items()))
             raise InputError(
                 f"none of the {len(names)} images in {images} can be used; {first}, for one, {why}"
             )
-        if probes:
-            keys |= _turn_photos(images, shards, keys, decide(probes), config, run, executor, descriptor)
-        items = ((name, features_from_arrays(shards.load(keys[name]))) for name in usable)
-        write_features(output, items, made_by, left_out=unusable)
+        turns = {name: turn for name, turn in decide(probes).items() if not turn.upright} if probes else {}
+        turned = {name: f"{keys[name]}\n{turn.angle:.4f} {turn.per_keypoint}" for name, turn in turns.items()}
+        finished = shards.done()
+        again = [name for name in mine if name in turned and turned[name] not in finished]
+        turn_task = _TurnTask(task, shards.own(keys[name] for name in again))
+        items = [(name, turned[name], keys[name], turns[name]) for name in again]
+        _spread_photos(turn_task, items, shards, "turn", run, executor)
+        if shard is None:
+            keys |= turned
+            whole = ((name, features_from_arrays(shards.load(keys[name]))) for name in usable)
+            write_features(output, whole, made_by, left_out=unusable)
     return output
 
 
@@ -159,56 +171,42 @@ def _say_stretched(ranges: Mapping[str, NDArray[np.float64]]) -> None:
         )
 
 
-def _turn_photos(
-    images: Path,
-    shards: ShardFolder,
-    keys: dict[str, str],
-    turns: dict[str, Turn],
-    config: ExtractConfig,
-    run: RunConfig,
-    executor: Executor | None,
-    fingerprint: str,
-) -> dict[str, str]:
-    """Describe the photos that are not upright again; their new keys in `shards`."""
-    turned = {
-        name: f"{keys[name]}\n{turn.angle:.4f} {turn.per_keypoint}"
-        for name, turn in turns.items()
-        if not turn.upright
-    }
-    finished = shards.done()
-    jobs = [
-        _TurnJob(images, name, config, shards, keys[name], turns[name], run.device, fingerprint)
-        for name, key in turned.items()
-        if key not in finished
-    ]
-    for job, result in _run_jobs(_turn_one, jobs, "turn", run, executor):
-        shards.save(turned[job.name], result)
-    shards.done()
-    return turned
+def _look(
+    names: list[str], keys: dict[str, str], shards: ShardFolder
+) -> tuple[list[str], dict[str, str], dict[str, Probe]]:
+    """Photos that can be used, those that cannot and why, and the probes of a first pass."""
+    usable, unusable, probes, ranges = [], {}, {}, {}
+    for name in names:
+        arrays = shards.load(keys[name])
+        if "used_range" in arrays:
+            ranges[name] = arrays["used_range"]
+        if "unusable" in arrays:
+            unusable[name] = str(arrays["unusable"])
+            log.warning("%s is left out: it %s", name, unusable[name])
+        else:
+            usable.append(name)
+        if "probe_angles" in arrays:
+            probes[name] = probe_from_arrays(arrays)
+    _say_stretched(ranges)
+    return usable, unusable, probes
 
 
-def _run_jobs(
-    function: Callable[[Job], Arrays], jobs: list[Job], label: str, run: RunConfig, executor: Executor | None
-) -> Iterator[tuple[Job, Arrays]]:
-    """(job, its result) in the order of `jobs`: on `executor`, else in processes or, where they do not pay,
-    in this one.
-    """
-    workers = num_workers(run, len(jobs), MIN_PARALLEL_IMAGES)
-    alone = executor is None and workers == 1 and pick_device(run.device).type == "cpu"
-    with threads_of_a_worker(alone):
-        results = run_shards(function, jobs, executor, workers, name=lambda job: job.name)
-        yield from track(results, label, len(jobs), "photos")
-
-
-@dataclass(frozen=True)
-class _ExtractJob:
-    images: Path
-    name: str
-    config: ExtractConfig
-    masks: Path | None
-    keypoints: Path | None
-    device: str
-    fingerprint: str  # of the descriptor's weights
+def _spread_photos(
+    task: Task, items: list[Any], shards: ShardFolder, label: str, run: RunConfig, executor: Executor | None
+) -> None:
+    """On `executor`, else in processes or, where they do not pay, in this one."""
+    spread(
+        task,
+        items,
+        shards,
+        label,
+        "photos",
+        piece_size=1 if executor is None else PHOTOS_A_PIECE,
+        workers=num_workers(run, len(items), MIN_PARALLEL_IMAGES),
+        executor=executor,
+        alone=pick_device(run.device).type == "cpu",
+        name=lambda item: item[0],
+    )
 
 
 @lru_cache(maxsize=1)
@@ -217,41 +215,50 @@ def _extractor(config: ExtractConfig, device: str, fingerprint: str) -> Extracto
     return Extractor(config, device)
 
 
-def _extract_one(job: _ExtractJob) -> Arrays:
-    """Features, for orientation `auto` the first pass of them, or why the image cannot be used."""
-    extractor = _extractor(job.config, job.device, job.fingerprint)
-    used = stretched_range(job.images / job.name)
-    said = {} if used is None else {"used_range": np.array(used)}
-    try:
-        if job.config.orientation == "auto" and job.keypoints is None:
-            return first_pass_to_arrays(first_pass(extractor, job.images, job.name, job.masks)) | said
-        return features_to_arrays(extractor(job.images, job.name, job.masks, job.keypoints)) | said
-    except UnreadableImage as error:
-        return {"unusable": np.array(error.why)}
+@dataclass(frozen=True)
+class _ExtractTask:
+    """(name, key) of photos -> features, for orientation `auto` the first pass of them, or why a photo cannot
+    be used.
+    """
+
+    images: Path
+    config: ExtractConfig
+    masks: Path | None
+    keypoints: Path | None
+    device: str
+    fingerprint: str  # of the descriptor's weights
+
+    def __call__(self, items: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Arrays]]:
+        extractor = _extractor(self.config, self.device, self.fingerprint)
+        for name, key in items:
+            used = stretched_range(self.images / name)
+            said = {} if used is None else {"used_range": np.array(used)}
+            try:
+                if self.config.orientation == "auto" and self.keypoints is None:
+                    first = first_pass(extractor, self.images, name, self.masks)
+                    yield key, first_pass_to_arrays(first) | said
+                else:
+                    features = extractor(self.images, name, self.masks, self.keypoints)
+                    yield key, features_to_arrays(features) | said
+            except UnreadableImage as error:
+                yield key, {"unusable": np.array(error.why)}
 
 
 @dataclass(frozen=True)
-class _TurnJob:
-    images: Path
-    name: str
-    config: ExtractConfig
-    shards: ShardFolder
-    key: str
-    turn: Turn
-    device: str
-    fingerprint: str
+class _TurnTask:
+    """(name, new key, key of the first pass, turn) of photos -> features in turned frames."""
 
+    first: _ExtractTask
+    shards: ShardFolder  # with the first passes
 
-Job = TypeVar("Job", _ExtractJob, _TurnJob)
-
-
-def _turn_one(job: _TurnJob) -> Arrays:
-    extractor = _extractor(job.config, job.device, job.fingerprint)
-    first = first_pass_from_arrays(job.shards.load(job.key))
-    features = turn_features(
-        job.images / job.name, first, job.turn, job.config, extractor.descriptor, extractor.device
-    )
-    return features_to_arrays(features)
+    def __call__(self, items: Sequence[tuple[str, str, str, Turn]]) -> Iterator[tuple[str, Arrays]]:
+        config = self.first.config
+        extractor = _extractor(config, self.first.device, self.first.fingerprint)
+        for name, key, first_key, turn in items:
+            first = first_pass_from_arrays(self.shards.load(first_key))
+            photo = self.first.images / name
+            features = turn_features(photo, first, turn, config, extractor.descriptor, extractor.device)
+            yield key, features_to_arrays(features)
 
 
 def unusable_images(images: Path, features: Path) -> dict[str, str]:

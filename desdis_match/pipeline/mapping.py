@@ -9,23 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from ..colmap.alignment import align_model
-from ..colmap.database import build_database, database_config
+from ..colmap.database import build_database, database_config, notes
 from ..colmap.log import log_to
 from ..colmap.mappers import MAPPERS
 from ..colmap.mapping import MapConfig, map_database, read_models, write_models, write_points
 from ..colmap.ranking import ranked
-from ..colmap.verification import verify
+from ..colmap.verification import verification_setting, write_geometries
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
 from ..storage.georeference import FILE
 from ..storage.hdf5 import file_config
 from ..storage.matches_file import MatchFile
 from ..storage.run_folder import RunFolder
+from ..storage.two_view_file import TwoViewFile
 from ..support.files import canonical_json
 from ..support.native import pycolmap
 from ..support.parts import outside_code
 from .georeferencing import georeference_models, targets_of
-from .resume import digest, fingerprint, is_current, json_file, make_folder
+from .resume import RunConfig, digest, fingerprint, is_current, json_file, make_folder
+from .verification import verify_pairs
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +39,17 @@ def map_images(
     output: Path,
     config: MapConfig | None = None,
     *,
+    run: RunConfig | None = None,
     overwrite: bool = False,
 ) -> Path:
     """features.h5 and matches.h5 -> `output`/sparse, which is returned, database.db and points.ply.
 
     sparse/0 is the largest model, 1, 2, ... the others; `sparse` is empty when no model forms. COLMAP's own
     lines go to `output`/colmap.log. Raises InputError when the output was made with another configuration and
-    `overwrite` is not given.
+    `overwrite` is not given. Pairs are verified first (`verify_pairs`, its file in `output`), where that is
+    not done yet, as `run` says.
     """
-    map_models(images, features, matches, output, config, overwrite=overwrite)
+    map_models(images, features, matches, output, config, run=run, overwrite=overwrite)
     return RunFolder(output).sparse
 
 
@@ -56,6 +60,7 @@ def map_models(
     output: Path,
     config: MapConfig | None = None,
     *,
+    run: RunConfig | None = None,
     overwrite: bool = False,
 ) -> list[pycolmap.Reconstruction]:
     """`map_images`, with the models themselves, largest first."""
@@ -86,8 +91,7 @@ def map_models(
                 cameras=config.cameras,
                 config=settings,
             )
-    with log_to(folder.log):
-        verify(database, config.verify, config.seed)
+    _put_geometries(images, features, matches, folder, config, run, overwrite)
     # The old model stays where it is until the new one is whole, its stamp in it.
     unfinished = folder.path / ".mapping"
     placing = map_database(database, images, unfinished, config, log_path=folder.log)
@@ -130,3 +134,33 @@ def _known_config(database: Path) -> dict[str, Any] | None:
 
 def _mapper_code(config: MapConfig) -> dict[str, dict[str, str]]:
     return {} if config.mapper == "auto" else outside_code([("mappers", MAPPERS, config.mapper)])
+
+
+def _put_geometries(
+    images: Path,
+    features: Path,
+    matches: Path,
+    folder: RunFolder,
+    config: MapConfig,
+    run: RunConfig | None,
+    overwrite: bool,
+) -> None:
+    """Two-view geometries into the database, where they are not there yet."""
+    verify_pairs(
+        images,
+        features,
+        matches,
+        folder.two_view,
+        config.verify,
+        config.cameras,
+        seed=config.seed,
+        run=run,
+        overwrite=overwrite,
+    )
+    setting, known = verification_setting(config.verify, config.seed), notes(folder.database)
+    if known.get("verification") == setting and known.get("verified") == "yes":
+        return
+    with FeatureFile(features) as feature_file, MatchFile(matches) as match_file:
+        pairs = sorted(match_file.pairs(feature_file.names()))
+    with TwoViewFile(folder.two_view) as file:
+        write_geometries(folder.database, ((a, b, file.get(a, b)) for a, b in pairs), setting, file.still())

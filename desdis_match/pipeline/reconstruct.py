@@ -33,6 +33,7 @@ from . import (
 from .mapping import map_models
 from .pairing import settle_pairs
 from .report import StageUsage, make_report
+from .verification import verify_pairs
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +113,27 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
         pairs(folder.features, folder.pairs, chosen.config, images=config.images)
     with stage("match", match=asdict(config.match)):
         match(folder.features, folder.pairs, folder.matches, config.match, run=config.run, overwrite=True)
+    with stage("verify", verify=asdict(config.map.verify), cameras=asdict(config.map.cameras)):
+        verify_pairs(
+            config.images,
+            folder.features,
+            folder.matches,
+            folder.two_view,
+            config.map.verify,
+            config.map.cameras,
+            seed=config.map.seed,
+            run=config.run,
+            overwrite=True,
+        )
     with stage("map", map=asdict(config.map)):
         models = map_models(
-            config.images, folder.features, folder.matches, output, config.map, overwrite=True
+            config.images,
+            folder.features,
+            folder.matches,
+            output,
+            config.map,
+            run=config.run,
+            overwrite=True,
         )
     report = make_report(
         config.images, folder, models, usage, asdict(config), config.map.verify.min_num_inliers

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,10 @@ from ..storage.hdf5 import file_config
 from ..support.checkpoint import ShardFolder
 from ..support.checks import check_options
 from ..support.devices import pick_device
+from ..support.executors import check_executor, open_executor
 from ..support.files import FULL, Config, canonical_json, config_differences, file_error, read_json
 from ..support.workers import available_cores
+from .spread import Shard
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +36,24 @@ class RunConfig:
     """auto, cpu, cuda or mps."""
     workers: int = 0
     """Photos or pairs worked on at a time, each by one thread; 0: one a core (one in all on a GPU)."""
+    executor: str = "processes"
+    """Where photos and pairs are worked on: processes (of this machine), dask:ADDRESS, dask:FILE (the
+    scheduler file), slurm (as many jobs as --workers). All machines must see the photos and the outputs."""
 
     def __post_init__(self) -> None:
         check_options(self, workers=(0, 4096))
         if self.workers < 0:
             raise InputError(f"workers is {self.workers}; give a number above 0, or 0 for one a core")
+        check_executor(self.executor, self.workers)
+
+    @contextmanager
+    def opened(self, given: Executor | None = None) -> Iterator[Executor | None]:
+        """The executor: the one that is `given`, else the one that `executor` names, None for processes."""
+        if given is not None:
+            yield given
+            return
+        with open_executor(self.executor, self.workers) as executor:
+            yield executor
 
 
 def fingerprint(path: Path) -> str:
@@ -116,13 +132,13 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path, output: Path | None = None) -> Iterator[None]:
+def alone_in(folder: Path, output: Path | None = None, name: str = ".lock") -> Iterator[None]:
     """Keep a second run out of a folder while this one writes to it: the second gets an InputError.
 
     `output` is what the error names, by default the folder. The lock is the operating system's, so a killed
     run leaves none.
     """
-    lock = FileLock(folder / ".lock", blocking=False)
+    lock = FileLock(folder / name, blocking=False)
     try:
         lock.acquire()
     except Timeout:
@@ -136,24 +152,57 @@ def alone_in(folder: Path, output: Path | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def unfinished(output: Path, config: Config) -> Iterator[ShardFolder]:
+def unfinished(output: Path, config: Config, shard: Shard | None = None) -> Iterator[ShardFolder]:
     """What a stage has done of `output`, kept beside it until the block ends well, which means it is whole.
 
-    Raises InputError while another run works on the same output.
+    shard: the block does only this part of it; then all stays, and other parts may be at work meanwhile.
+    Raises InputError while another run works on the same output, or on the same part of it.
     """
-    folder = output.with_name(f".{output.name}.parts")
+    folder = parts_folder(output)
     make_folder(folder)
+    if shard is not None:
+        with alone_in(folder, output):  # no run on the whole
+            pass
+        part = f".part-{shard.index}-{shard.count}.lock"
+        with alone_in(folder, Path(f"{output}, part {shard.index}/{shard.count}"), part):
+            with FileLock(folder / ".begin.lock"):  # the first one here may empty the folder
+                shards = ShardFolder(folder, config)
+            try:
+                yield shards
+            finally:
+                shards.close()
+        return
     with alone_in(folder, output):
+        for lock in sorted(folder.glob(".part-*.lock")):
+            with alone_in(folder, Path(f"{output}, {lock.stem[1:]}"), lock.name):
+                pass
         shards = ShardFolder(folder, config)
         try:
             yield shards
         finally:
             shards.close()
+        for file in (*folder.glob(".part-*.lock"), folder / ".begin.lock"):
+            file.unlink(missing_ok=True)
         shards.remove()
         with suppress(OSError):  # Windows keeps a file that is open
             (folder / ".lock").unlink()
     with suppress(OSError):  # a run that began just now has it
         folder.rmdir()
+
+
+def parts_folder(output: Path) -> Path:
+    """Where what is done of `output` is kept until it is whole."""
+    return output.with_name(f".{output.name}.parts")
+
+
+def check_whole(todo: Sequence[object], num: int, unit: str, output: Path) -> None:
+    """Raise InputError where parts that were run apart do not make the whole."""
+    if todo:
+        first = todo[0] if isinstance(todo[0], str) else " with ".join(map(str, todo[0]))  # type: ignore
+        raise InputError(
+            f"{len(todo)} of {num} {unit} of {output} are not done yet, {first} for one; run the parts "
+            "(--shard i/n) that did not end well again, then merge"
+        )
 
 
 def num_workers(run: RunConfig, num_items: int, worthwhile: int) -> int:

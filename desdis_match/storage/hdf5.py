@@ -25,8 +25,9 @@ from .careful_file import CarefulFile
 FORMAT_VERSION = 1
 FEATURES_FORMAT = "desdis_match features"
 MATCHES_FORMAT = "desdis_match matches"
+TWO_VIEW_FORMAT = "desdis_match two-view geometries"
 
-STAGES = {FEATURES_FORMAT: "extract", MATCHES_FORMAT: "match"}
+STAGES = {FEATURES_FORMAT: "extract", MATCHES_FORMAT: "match", TWO_VIEW_FORMAT: "verify"}
 """The command that makes a file."""
 
 MAX_EXPANSION = 1100

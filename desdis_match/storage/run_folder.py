@@ -28,6 +28,11 @@ class RunFolder:
         return self.path / "matches.h5"
 
     @property
+    def two_view(self) -> Path:
+        """Two-view geometries of the matched pairs."""
+        return self.path / "two_view.h5"
+
+    @property
     def database(self) -> Path:
         """COLMAP's database."""
         return self.path / "database.db"

@@ -12,7 +12,8 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,8 +36,8 @@ class ShardFolder:
 
     def __init__(self, path: Path, config: Config) -> None:
         """Open or make the folder; a folder of another configuration (or none) is emptied first."""
-        self.path = Path(path)
-        self._stamp = f"{FORMAT}\n{canonical_json(config)}\n"
+        self.path = Path(path).absolute()  # workers may be in another folder
+        self.stamp = f"{FORMAT}\n{canonical_json(config)}\n"
         self._where: dict[str, tuple[Path, int, int]] = {}  # key -> log, offset and length of the arrays
         self._scanned: dict[Path, int] = {}  # log -> end of its last good record
         self._log: BinaryIO | None = None
@@ -44,13 +45,13 @@ class ShardFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             stamp = self.path / "config.json"
-            if not stamp.is_file() or stamp.read_text(encoding="utf-8") != self._stamp:
+            if not stamp.is_file() or stamp.read_text(encoding="utf-8") != self.stamp:
                 # The stamp goes first: killed half-way through, the folder is emptied again next time.
                 stamp.unlink(missing_ok=True)
                 for log in self.path.glob("*.log"):
                     log.unlink()
                 with atomic_path(stamp) as temporary:
-                    temporary.write_text(self._stamp, encoding="utf-8")
+                    temporary.write_text(self.stamp, encoding="utf-8")
         except OSError as error:
             raise InputError(f"{self.path} cannot be written: {error.strerror or error}") from error
 
@@ -63,6 +64,22 @@ class ShardFolder:
         log = self._open_log()
         log.write(_HEADER.pack(_MAGIC, len(name), len(payload), crc) + name + payload)
         log.flush()
+
+    def sync(self) -> None:
+        """Have what was saved written to the disk, where other machines see it."""
+        if self._log is not None and self._owner == os.getpid():
+            os.fsync(self._log.fileno())
+
+    def own(self, keys: Iterable[str] = ()) -> ShardFolder:
+        """The same folder for another thread or process: with a log of its own, knowing where `keys` are."""
+        other = copy(self)
+        other._log, other._owner = None, -1
+        other._where, other._scanned = {key: self._where[key] for key in keys}, {}
+        return other
+
+    def is_there(self) -> bool:
+        """Whether the log that this process writes is still in the folder."""
+        return self._log is not None and self._owner == os.getpid() and Path(self._log.name).exists()
 
     def done(self) -> set[str]:
         """Keys of all complete pieces, from every process, as of now."""

@@ -288,7 +288,7 @@ def test_an_executor_that_is_given_does_the_work(folder, tmp_path):
 
     class Elsewhere(ThreadPoolExecutor):
         def submit(self, function, job):
-            sent.append(job.name)
+            sent.extend(name for name, _ in job.items)
             return super().submit(function, job)
 
     with Elsewhere(1) as executor:

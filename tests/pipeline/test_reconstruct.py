@@ -25,6 +25,7 @@ OPTIONS = ["--max-keypoints", "800", "--workers", "1", "--descriptor", "rootsift
 FILES = [
     "features.h5",
     "matches.h5",
+    "two_view.h5",
     "pairs.txt",
     "database.db",
     "points.ply",
@@ -88,7 +89,7 @@ def test_the_output_folder_holds_what_is_promised(undisturbed: Path):
     for name in (*FILES, "report.json", "report.html", "colmap.log"):
         assert (undisturbed / name).stat().st_size > 0, name
     report = json.loads((undisturbed / "report.json").read_text())
-    assert set(report["stages"]) == {"extract", "pairs", "match", "map"}
+    assert set(report["stages"]) == {"extract", "pairs", "match", "verify", "map"}
     assert all(stage["seconds"] > 0 for stage in report["stages"].values())
     assert report["counts"]["images"] == 6
     assert report["counts"]["pairs"] == 15
@@ -105,12 +106,14 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_files(
     output = tmp_path / "out"
     arguments = ["--images", scene_folder / "images", "--output", output, "--verbose", *OPTIONS]
     kills = [
-        ("desdis_match.pipeline.extraction", "_extract_one", 2),  # while photos are extracted
+        ("desdis_match.pipeline.extraction", "first_pass_to_arrays", 2),  # while photos are extracted
         ("desdis_match.pipeline.extraction", "features_from_arrays", 3),  # while features.h5 is written
         ("desdis_match.pipeline.matching", "matches_to_arrays", 9),  # while pairs are matched
         ("desdis_match.pipeline.matching", "matches_from_arrays", 4),  # while matches.h5 is written
-        ("desdis_match.colmap.database", "write_image", 3),  # while the database is filled
         ("desdis_match.colmap.verification", "_pair_seed", 7),  # while pairs are verified
+        ("desdis_match.pipeline.verification", "geometry_from_arrays", 4),  # while two_view.h5 is written
+        ("desdis_match.colmap.database", "write_image", 3),  # while the database is filled
+        ("desdis_match.colmap.verification", "_to_colmap", 4),  # while it goes into the database
         ("desdis_match.pipeline.mapping", "map_database", 0),  # before mapping
         (
             "desdis_match.pipeline.mapping",
