@@ -14,7 +14,7 @@ from ..colmap.log import log_to
 from ..colmap.mappers import MAPPERS
 from ..colmap.mapping import MapConfig, map_database, read_models, write_models, write_points
 from ..colmap.ranking import ranked
-from ..colmap.verification import verification_setting, write_geometries
+from ..colmap.verification import verification_setting, verify, write_geometries
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
 from ..storage.georeference import FILE
@@ -146,6 +146,10 @@ def _put_geometries(
     overwrite: bool,
 ) -> None:
     """Two-view geometries into the database, where they are not there yet."""
+    if config.cameras.rig_config is not None:  # the rigs' cameras are in the database only
+        with log_to(folder.log):
+            verify(folder.database, config.verify, config.seed)
+        return
     verify_pairs(
         images,
         features,

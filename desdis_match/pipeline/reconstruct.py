@@ -113,18 +113,19 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
         pairs(folder.features, folder.pairs, chosen.config, images=config.images)
     with stage("match", match=asdict(config.match)):
         match(folder.features, folder.pairs, folder.matches, config.match, run=config.run, overwrite=True)
-    with stage("verify", verify=asdict(config.map.verify), cameras=asdict(config.map.cameras)):
-        verify_pairs(
-            config.images,
-            folder.features,
-            folder.matches,
-            folder.two_view,
-            config.map.verify,
-            config.map.cameras,
-            seed=config.map.seed,
-            run=config.run,
-            overwrite=True,
-        )
+    if config.map.cameras.rig_config is None:  # else the map stage verifies, with the rigs' cameras
+        with stage("verify", verify=asdict(config.map.verify), cameras=asdict(config.map.cameras)):
+            verify_pairs(
+                config.images,
+                folder.features,
+                folder.matches,
+                folder.two_view,
+                config.map.verify,
+                config.map.cameras,
+                seed=config.map.seed,
+                run=config.run,
+                overwrite=True,
+            )
     with stage("map", map=asdict(config.map)):
         models = map_models(
             config.images,
