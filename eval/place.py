@@ -53,7 +53,7 @@ def case(shape: str, detector: str, size: float, contrast: float, level: float, 
         x, y = SIDE / 2 + rng.uniform(-0.5, 0.5, 2)
         image = level + contrast * (blob if shape == "blob" else square)(x, y, size)
         image = np.clip(image + rng.normal(0, noise, image.shape), 0, 1).astype(np.float32)
-        found = detect(image, DetectorConfig(detector=detector, max_keypoints=50)).lafs[:, :, 2].numpy()
+        found = detect(image, DetectorConfig(detector, 50, "upright")).lafs[:, :, 2].numpy()
         away = found - (x, y)
         near = np.linalg.norm(away, axis=1)
         if len(near) and near.min() < max(2.0, size):

@@ -20,7 +20,8 @@ from ..descriptors.download import cache_folder
 from ..descriptors.engine import OnnxEngine, TorchEngine
 from ..descriptors.registry import DOWNLOADS, PACKAGED, packaged_weights
 from ..descriptors.teachers import KORNIA_NETWORKS
-from ..features.extract import ExtractConfig, extract_image
+from ..features.extract import ExtractConfig
+from ..features.extract_set import extract_together
 from ..matching.match import MatchConfig, match_features
 from ..photos.images import GrayImage
 from ..support.devices import pick_device
@@ -133,9 +134,8 @@ def self_test(device: str = "auto") -> SelfTest:
     scene, views = make_scene(SELF_TEST), make_views(SELF_TEST)
     config = ExtractConfig(max_keypoints=500)
     descriptor, place = load_descriptor(device=device), pick_device(device)
-    features0, features1 = (
-        extract_image(_gray(scene, view), config, descriptor, device=place) for view in views
-    )
+    photos = [_gray(scene, view) for view in views]
+    features0, features1 = extract_together(photos, config, descriptor, device=place)
     matches = match_features(features0, features1, MatchConfig())
     rows0, rows1 = matches.indices.T
     # NaN, where keypoint 0 is in the sky, is not within any distance.

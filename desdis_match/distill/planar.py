@@ -45,7 +45,7 @@ def read_planar(
     cache: Path,
     detector: str = "dog",
     keypoints: int = 1024,
-    orientation: str = "auto",
+    orientation: str = "upright",
 ) -> PlanarPairs:
     """Keypoints and patches of sequences, from `cache` if they are there. InputError for a wrong folder."""
     # Thresholds are spelled out so that scores stay comparable when the detectors' defaults change.

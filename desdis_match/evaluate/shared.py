@@ -16,6 +16,7 @@ from ..conventions import FRAME_SCALE
 from ..features.detectors import DetectorConfig, detect
 from ..features.frames import PatchPyramid, extract_patches
 from ..features.orientation_of_set import Turn, auto_angles, probe, turned
+from ..features.orientation_policy import OrientationPolicy
 from ..photos.images import GrayImage, read_gray, to_original
 from ..support.devices import pick_device
 from .cache import Arrays, PredictionCache, describing_code, file_hash
@@ -46,8 +47,8 @@ class SharedPhoto:
     ) -> None:
         self.path = path
         # With `auto` a photo is upright until all photos of its set have been compared.
-        self.auto = detector.orientation == "auto"
-        self.detector = replace(detector, orientation="upright") if self.auto else detector
+        self.policy = OrientationPolicy(detector)
+        self.detector = self.policy.of_set
         self.cache = cache
         self.max_size = max_size
         self.frame_scale = frame_scale
@@ -137,7 +138,7 @@ def describe_set(photos: Sequence[SharedPhoto], contender: Contender) -> list[De
     import torch
 
     found = [photo.described_by(contender) for photo in photos]
-    if not photos or not photos[0].auto:
+    if not photos or not photos[0].policy.compares:
         return found
     start = time.perf_counter()
     probes = []

@@ -175,6 +175,7 @@ def measure_photo(config: SpeedConfig, path: Path) -> tuple[Table, list[dict[str
 
     from ..descriptors import load_descriptor
     from ..features.frames import extract_patches
+    from ..features.orientation_policy import OrientationPolicy
     from ..storage.features_file import write_features
     from ..support.devices import pick_device
     from ..support.resources import measured
@@ -190,8 +191,9 @@ def measure_photo(config: SpeedConfig, path: Path) -> tuple[Table, list[dict[str
 
     image = read_gray(path, config.max_size or None)
     add("any", "decode", timed(lambda: read_gray(path, config.max_size or None), config.repeats), 0)
-    found = detect(image.pixels, config.detection, device=place)
-    detection = timed(lambda: detect(image.pixels, config.detection, device=place), config.repeats)
+    detector = OrientationPolicy(config.detection).of_set
+    found = detect(image.pixels, detector, device=place)
+    detection = timed(lambda: detect(image.pixels, detector, device=place), config.repeats)
     add(config.detection.detector, "detect", detection, len(found))
     add("any", "cut", timed(lambda: extract_patches(found.pyramid, found.lafs), config.repeats), len(found))
     patches = extract_patches(found.pyramid, found.lafs)

@@ -48,7 +48,8 @@ class DetectorConfig:
 
     orientation: Literal["upright", "dominant", "multi", "learned", "auto"] = "auto"
     """How a frame is turned: not at all, along the dominant gradient, once along each strong one, as a small
-    network says, or (auto) by one angle a photo that is found by comparing the photos of the set."""
+    network says, or (auto) by one angle a photo that is found by comparing the photos of the set; a photo
+    alone then gets multi."""
 
     upright: bool = False
     """The same as --orientation upright."""
@@ -72,10 +73,9 @@ class DetectorConfig:
             object.__setattr__(self, "orientation", "upright")
             object.__setattr__(self, "upright", False)
         check_part("detectors", DETECTORS, self.detector)
-        if self.orientation not in ORIENTATIONS:
-            raise InputError(
-                f"there is no orientation '{self.orientation}'; choose from {', '.join(ORIENTATIONS)}"
-            )
+        known = (*ORIENTATIONS, "auto")
+        if self.orientation not in known:
+            raise InputError(f"there is no orientation '{self.orientation}'; choose from {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,10 @@ def oriented(lafs: Tensor, pyramid: PatchPyramid, config: DetectorConfig) -> tup
     """Give upright frames (N, 2, 3) the shape and orientation of `config`: (M, 2, 3), and their rows (M,)."""
     if config.affine:
         lafs = affine_shaped(lafs, pyramid)
+    if config.orientation == "auto":
+        raise InputError(
+            "orientation auto compares the photos of a set: `extract` does, or choose with OrientationPolicy"
+        )
     return ORIENTATIONS[config.orientation](pyramid, lafs)
 
 

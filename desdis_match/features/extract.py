@@ -24,6 +24,7 @@ from ..support.devices import pick_device
 from ..types import Features
 from .detectors import DetectorConfig, detect, oriented
 from .frames import PatchPyramid, extract_patches, keypoints_to_lafs, laf_angles, laf_scales, resized_lafs
+from .orientation_policy import OrientationPolicy
 
 DESCRIBE_CHUNK = 2048
 """Patches cut and described at a time; bounds the memory of the patches to 8 MB."""
@@ -73,10 +74,11 @@ def extract_image(
 ) -> Features:
     """Detect and describe. mask: (h, w) on the resized grid, False = ignore (see masks.py).
 
+    With orientation auto, which compares photos, a photo alone gets multi; `extract_together` is for several.
     Raises UnreadableImage where `image` is a path to none. An image without keypoints gives empty Features.
     """
     gray = image if isinstance(image, GrayImage) else read_photo(image, config)
-    found = detect(gray.pixels, config, mask, device)
+    found = detect(gray.pixels, OrientationPolicy(config).of_one, mask, device)
     return describe_frames(found.lafs, found.scores, found.pyramid, gray, descriptor)
 
 
@@ -99,7 +101,7 @@ def describe_keypoints(
         angles = 0.0 if given.angles is None else given.angles
         lafs = keypoints_to_lafs(places, given.sigmas * np.float32(shrink), angles).to(device)
         if given.angles is None:
-            frames, rows = oriented(lafs, pyramid, config)
+            frames, rows = oriented(lafs, pyramid, OrientationPolicy(config).of_set)
             first = torch.ones_like(rows, dtype=torch.bool)
             first[1:] = rows[1:] != rows[:-1]
             lafs = frames[first]

@@ -1,19 +1,16 @@
 """Which way up a photo stands that comes later, alone, to a set described with orientation `auto`.
 
-The set has no probes any more (orientation_auto.py), so such a photo is described upright and, where it does
-not match so, by quarter turns; where the set's frames turn one by one, as `multi`.
+The set has no probes any more (orientation_of_set.py), so OrientationPolicy.of_newcomer says how such a photo
+is described, and here it is turned by quarters where it does not match upright.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..conventions import sigma_from_scale
 from ..matching.match import match_descriptors
@@ -21,9 +18,7 @@ from ..storage.keypoint_files import GivenKeypoints
 from ..types import Features, Float32
 from .extract import Extractor, describe_keypoints
 from .orientation_of_set import PROBE_KEYPOINTS
-
-QUARTER_TURNS = (math.pi / 2, -math.pi / 2, math.pi)
-"""Radians, tried where upright frames do not match."""
+from .orientation_policy import QUARTER_TURNS
 
 MIN_GAIN = 15
 """Matches of the best keypoints with one photo of the set that a photo must have more when turned; photos of
@@ -31,16 +26,6 @@ different things have a handful by chance."""
 
 CLEAR = 60
 """Upright, a photo with this many matches, MIN_GAIN included, is not turned at all."""
-
-
-def joining_orientation(angles: Iterable[NDArray[np.float32]]) -> Literal["upright", "multi"]:
-    """How photos that come later to a set described with `auto` are described first.
-
-    angles: of the frames (N,) of each photo of the set. `multi` where most photos have a direction for each
-    keypoint, else upright, to be turned by quarters (`described_turned`) where they do not match so.
-    """
-    alike = [len(of_photo) == 0 or abs(np.exp(1j * of_photo).mean()) > 0.999 for of_photo in angles]
-    return "upright" if 2 * sum(alike) >= len(alike) else "multi"
 
 
 def described_turned(photo: Path, features: Features, turn: float, extractor: Extractor) -> Features:

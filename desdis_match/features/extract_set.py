@@ -1,7 +1,7 @@
 """Extraction with orientation `auto`: two passes over a set of photos, the second over those to be turned.
 
     first = probe_image(photo, config, descriptor)          # a photo on its own: upright features and a probe
-    turns = decide({name: one.probe for each photo})         # all photos together (orientation_auto.py)
+    turns = decide({name: one.probe for each photo})         # all photos together (orientation_of_set.py)
     features = turn_features(photo, first, turns[name], config, descriptor)
 
 Keypoints are sought once, in the first pass; its record keeps their frames for the second. Both passes give
@@ -11,7 +11,7 @@ the same for the same photo in any process, so that a stage can spread them and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,17 @@ from ..photos.masks import read_mask
 from ..support.checkpoint import Arrays, features_from_arrays, features_to_arrays
 from ..types import Features
 from .detectors import detect
-from .extract import Descriptor, ExtractConfig, Extractor, describe_frames, read_photo
+from .extract import (
+    Descriptor,
+    ExtractConfig,
+    Extractor,
+    describe_frames,
+    extract_image,
+    read_photo,
+)
 from .frames import PatchPyramid
 from .orientation_of_set import Probe, Turn, auto_angles, probe, turned
+from .orientation_policy import OrientationPolicy
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ def probe_image(
 ) -> FirstPass:
     """Detect, describe upright and probe; arguments and errors are those of extract_image."""
     gray = image if isinstance(image, GrayImage) else read_photo(image, config)
-    found = detect(gray.pixels, replace(config, orientation="upright"), mask, device)
+    found = detect(gray.pixels, OrientationPolicy(config).of_set, mask, device)
     features = describe_frames(found.lafs, found.scores, found.pyramid, gray, descriptor)
     seen = probe(found.pyramid, found.lafs, descriptor)
     return FirstPass(features, found.lafs.cpu().numpy(), seen)
@@ -86,7 +94,9 @@ def extract_together(
     descriptor: Descriptor,
     device: str | torch.device = "cpu",
 ) -> list[Features]:
-    """Features of a few photos that belong together, a pair for example, with orientation `auto`."""
+    """Features of a few photos that belong together, a pair for example; with orientation auto, compared."""
+    if not OrientationPolicy(config).compares:
+        return [extract_image(image, config, descriptor, device=device) for image in images]
     grays = [one if isinstance(one, GrayImage) else read_photo(one, config) for one in images]
     passes = [probe_image(gray, config, descriptor, None, device) for gray in grays]
     turns = auto_angles([first.probe for first in passes])

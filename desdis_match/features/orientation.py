@@ -79,9 +79,8 @@ ORIENTATIONS: dict[str, Orientation] = {
     "dominant": dominant,
     "multi": multi,
     "learned": learned,
-    # A photo on its own has nothing to be compared with; extract_auto.py turns the photos of a set.
-    "auto": upright,
 }
+"""Besides there is `auto`, which is a policy of a set (orientation_policy.py)."""
 
 
 def gradient_histograms(pyramid: PatchPyramid, lafs: Tensor) -> Tensor:

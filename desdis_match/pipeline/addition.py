@@ -43,7 +43,8 @@ from ..conventions import to_colmap
 from ..descriptors import load_descriptor
 from ..errors import InputError
 from ..features.extract import ExtractConfig, Extractor
-from ..features.extract_later import WayUp, joining_orientation
+from ..features.extract_later import WayUp
+from ..features.orientation_policy import OrientationPolicy
 from ..matching.match import MatchConfig
 from ..matching.pairs import exhaustive_pairs, pairs_from_file, write_pairs
 from ..page.write import write_report_page
@@ -230,18 +231,14 @@ def _check_describable(output: Path, features: FeatureFile, config: ExtractConfi
 
 def _extract(folder: RunFolder, settings: _Settings, masks: Path | None, run: RunConfig) -> None:
     """features.h5 of the new photos, in `work`: described so that they match those that are there."""
-    work, made, config = folder.addition.path, _new_features(folder), settings.extract
+    work, made = folder.addition.path, _new_features(folder)
     photos = work / "photos"
     with FeatureFile(folder.features) as old:
-        as_set = config.orientation == "auto"
-        if as_set:
-            config = replace(
-                config, orientation=joining_orientation(old.angles(name) for name in old.names())
-            )
-        turned = as_set and config.orientation == "upright"
-        first = work / "upright.h5" if turned else made
+        newcomer = OrientationPolicy(settings.extract).of_newcomer(old.angles(name) for name in old.names())
+        config = newcomer.config
+        first = work / "upright.h5" if newcomer.turns else made
         extract(photos, first, config, masks=masks, run=run, overwrite=True)
-        if not turned:
+        if not newcomer.turns:
             return
         way_up = WayUp((old.get(name) for name in old.names()), Extractor(config, run.device))
     with FeatureFile(first) as file:

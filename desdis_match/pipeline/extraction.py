@@ -25,6 +25,7 @@ from ..features.extract_set import (
     turn_features,
 )
 from ..features.orientation_of_set import Probe, Turn, decide
+from ..features.orientation_policy import OrientationPolicy
 from ..photos.depth import stretched_range
 from ..photos.images import UnreadableImage
 from ..photos.listing import look_through
@@ -234,7 +235,7 @@ class _ExtractTask:
             used = stretched_range(self.images / name)
             said = {} if used is None else {"used_range": np.array(used)}
             try:
-                if self.config.orientation == "auto" and self.keypoints is None:
+                if OrientationPolicy(self.config).compares and self.keypoints is None:
                     first = first_pass(extractor, self.images, name, self.masks)
                     yield key, first_pass_to_arrays(first) | said
                 else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from ..colmap.localization import Localization, LocalizeConfig, Localizer
 from ..colmap.mapping import read_model
 from ..errors import InputError
 from ..features.extract import ExtractConfig, Extractor
-from ..features.extract_later import QUARTER_TURNS, described_turned, joining_orientation
+from ..features.extract_later import described_turned
+from ..features.orientation_policy import OrientationPolicy
 from ..photos.cameras import read_photo_info
 from ..storage.features_file import FeatureFile
 from ..support.files import atomic_path
@@ -54,14 +54,9 @@ def localize(
                 f"{output} holds the features of the model, which those of the queries would replace; give "
                 "another --output"
             )
-        extraction = ExtractConfig(**settings)
-        if extraction.orientation == "auto":  # compares a set's photos; a query comes alone
-            extraction = replace(
-                extraction, orientation=joining_orientation(file.angles(name) for name in file.names())
-            )
-            turns = QUARTER_TURNS if extraction.orientation == "upright" else ()
-        else:
-            turns = ()
+        policy = OrientationPolicy(ExtractConfig(**settings))
+        newcomer = policy.of_newcomer(file.angles(name) for name in file.names())
+        extraction = newcomer.config
         own = extract(queries, output / "features.h5", extraction, run=run, overwrite=True)
         with FeatureFile(own) as found:
             if (found.config or {}).get("descriptor") != fingerprint:
@@ -76,7 +71,7 @@ def localize(
             for name in track(names, "localize", len(names), "photos"):
                 upright = found.get(name)
                 result = localizer(name, upright, photos[name])
-                for turn in turns:
+                for turn in newcomer.turns:
                     if result.cam_from_world is not None:
                         break
                     again = described_turned(queries / name, upright, turn, extractor)

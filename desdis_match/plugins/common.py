@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..descriptors import DEFAULT_DESCRIPTOR, Descriptor, load_descriptor
 from ..features.extract import ExtractConfig, extract_image
+from ..features.orientation_policy import OrientationPolicy
 from ..photos.images import GrayImage
 from ..types import Features
 
@@ -26,8 +27,8 @@ def gray_plane(image: Tensor) -> Tensor:
     return image[0] if len(image) == 1 else torch.einsum("chw,c->hw", image, image.new_tensor(LUMA))
 
 
-ORIENTATION = "multi"
-"""Of frames in a picture that comes alone: `auto` needs others to compare it with."""
+ORIENTATION = OrientationPolicy(ExtractConfig()).of_one.orientation
+"""Of frames in a picture that comes alone."""
 
 
 class PictureExtractor:

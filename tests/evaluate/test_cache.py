@@ -45,6 +45,7 @@ DESCRIBING = ("desdis_match.evaluate.shared", "desdis_match.descriptors", "desdi
                 "features/orientation.py",
                 "features/orientation_learned.py",
                 "features/orientation_of_set.py",
+                "features/orientation_policy.py",
                 "features/scalespace.py",
                 "photos/images.py",
                 "support/devices.py",

@@ -58,12 +58,14 @@ def test_the_budget_keeps_the_best(photo):
 def test_no_keypoint_lies_where_the_mask_is_false(photo, detector):
     mask = np.zeros(photo.shape, bool)
     mask[:, 100:170] = True
-    found = detect(photo, DetectorConfig(detector), mask)
-    free = detect(photo, DetectorConfig(detector))
+    found = detect(photo, DetectorConfig(detector, orientation="upright"), mask)
+    free = detect(photo, DetectorConfig(detector, orientation="upright"))
     x = found.lafs[:, 0, 2]
     assert len(found) > 20 and (x >= 99.5).all() and (x < 169.5).all()
     assert len(found) == ((free.lafs[:, 0, 2] >= 99.5) & (free.lafs[:, 0, 2] < 169.5)).sum()
-    assert len(detect(photo, DetectorConfig(detector), np.zeros(photo.shape, bool))) == 0
+    assert (
+        len(detect(photo, DetectorConfig(detector, orientation="upright"), np.zeros(photo.shape, bool))) == 0
+    )
 
 
 @pytest.mark.parametrize("detector", sorted(DETECTORS))

@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 from ...conventions import inside
 from ...errors import InputError
 from ...features.detectors import DetectorConfig, detect
+from ...features.orientation_policy import OrientationPolicy
 from ...photos.images import read_gray
 from ...support.checks import ABOVE_ZERO, check_options
 from ...support.progress import track
@@ -204,7 +205,8 @@ def make_sequence(sequence: PlanarSequence, config: MakeHPatchesConfig) -> dict[
     rng = np.random.default_rng([config.seed, zlib.crc32(patch_name(sequence).encode())])
     reference = read_gray(sequence.reference, None)
     images = [read_gray(sequence.targets[k], None) for k in numbers]
-    frames = detect(reference.pixels, config.detection).lafs.cpu().numpy().astype(np.float64)
+    detector = OrientationPolicy(config.detection).of_set
+    frames = detect(reference.pixels, detector).lafs.cpu().numpy().astype(np.float64)
     frames = frames[np.sqrt(np.abs(np.linalg.det(frames[:, :, :2]))) >= config.min_sigma]
     frames[:, :, :2] *= config.half_side
     tiers = {t: [] for t in TIERS}  # type: dict[str, list[Float]]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...features.detectors import DetectorConfig
+from ...features.orientation_policy import OrientationPolicy
 from ...matching import match as matching
 from ...matching.match import MatchConfig, match_descriptors
 from ...matching.pairs import exhaustive_pairs, pairs_from_file
@@ -181,7 +182,7 @@ class Photos:
         }
 
         def compute() -> Arrays:
-            if self.config.detection.orientation == "auto":
+            if OrientationPolicy(self.config.detection).compares:
                 both = describe_set([self.photo(path) for path in case.paths], contender)
             else:
                 both = [self.described(path, contender) for path in case.paths]
