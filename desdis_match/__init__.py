@@ -1,3 +1,84 @@
-"""Image matching and 3-D reconstruction around DesDis, distilled local descriptors."""
+"""Image matching and 3-D reconstruction around DesDis, distilled local descriptors.
+
+    import desdis_match as dm
+
+    features0, features1 = dm.extract(["a.jpg", "b.jpg"])
+    view = dm.verify(features0, features1, dm.match(features0, features1))
+
+docs/api.md shows more. Names are loaded when first asked for, so that importing the package takes no time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
+
+if TYPE_CHECKING:
+    from .colmap.localization import Localization
+    from .descriptors import Descriptor
+    from .errors import DesDisError, InputError, NoModelError
+    from .pipeline.reconstruct import ReconstructResult
+    from .public import (
+        extract,
+        load_descriptor,
+        localize,
+        match,
+        match_many,
+        plot_matches,
+        read_features,
+        read_matches,
+        reconstruct,
+        verify,
+    )
+    from .types import Features, Matches, TwoView
+
+__all__ = [
+    "DesDisError",
+    "Descriptor",
+    "Features",
+    "InputError",
+    "Localization",
+    "Matches",
+    "NoModelError",
+    "ReconstructResult",
+    "TwoView",
+    "__version__",
+    "extract",
+    "load_descriptor",
+    "localize",
+    "match",
+    "match_many",
+    "plot_matches",
+    "read_features",
+    "read_matches",
+    "reconstruct",
+    "verify",
+]
+
+_ELSEWHERE = {
+    "DesDisError": "errors",
+    "Descriptor": "descriptors",
+    "Features": "types",
+    "InputError": "errors",
+    "Localization": "colmap.localization",
+    "Matches": "types",
+    "NoModelError": "errors",
+    "ReconstructResult": "pipeline.reconstruct",
+    "TwoView": "types",
+}
+"""Public names that are not public.py's -> the module that has them."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'desdis_match' has no attribute '{name}'")
+    module = importlib.import_module(f".{_ELSEWHERE.get(name, 'public')}", __name__)
+    value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

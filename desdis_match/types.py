@@ -43,11 +43,15 @@ class Matches:
 
 @dataclass(frozen=True)
 class TwoView:
-    """Matches that agree with one geometric model."""
+    """Matches that agree with one geometric model; no match and zeros where none was found."""
 
     matches: Matches
-    model: NDArray[np.float64]  # (3, 3)
+    model: NDArray[np.float64]  # (3, 3) F and H of pixels, E of normalised rays
     kind: Literal["F", "E", "H"]
+    cam1_from_cam0: NDArray[np.float64] | None = None  # (3, 4) for E; its translation has length 1
+
+    def __len__(self) -> int:
+        return len(self.matches)
 
 
 @dataclass(frozen=True)

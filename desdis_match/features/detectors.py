@@ -67,6 +67,11 @@ class DetectorConfig:
     spread: bool = False
     """When there are more keypoints than the budget, keep those far from stronger ones, not the strongest."""
 
+    @property
+    def compares_photos(self) -> bool:
+        """Whether the photos of a set are compared to find which way up each stands."""
+        return self.orientation == "auto"
+
     def __post_init__(self) -> None:
         check_options(self, max_keypoints=(1, 10_000_000), contrast_threshold=(0, 1), edge_threshold=(0, 1e6))
         if self.upright:  # one truth: the orientation

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..conventions import FRAME_SCALE
@@ -21,10 +22,12 @@ from ..photos.masks import read_mask
 from ..storage.keypoint_files import GivenKeypoints, read_given
 from ..support.checks import check_options
 from ..support.devices import pick_device
+from ..support.parts import check_part
 from ..types import Features
 from .detectors import DetectorConfig, detect, oriented
 from .frames import PatchPyramid, extract_patches, keypoints_to_lafs, laf_angles, laf_scales, resized_lafs
 from .orientation_policy import OrientationPolicy
+from .whole import LOCAL_FEATURES, colour_on_grid, local_features
 
 DESCRIBE_CHUNK = 2048
 """Patches cut and described at a time; bounds the memory of the patches to 8 MB."""
@@ -40,7 +43,15 @@ class ExtractConfig(DetectorConfig):
     """Photos are shrunk to this long side, in pixels, before keypoints are sought; 0 keeps their size."""
 
     descriptor: str = DEFAULT_DESCRIPTOR
-    """Name of a descriptor, or the path of its weights."""
+    """Name of a descriptor, the path of its weights, or module:Class of your own."""
+
+    local_feature: str | None = None
+    """Instead of detector and descriptor, a whole local feature: sift, aliked, another package's, or
+    module:Class of your own."""
+
+    @property
+    def compares_photos(self) -> bool:
+        return self.local_feature is None and super().compares_photos
 
     keep_damaged: bool = False
     """Use photos of which the decoder could make out a part only, instead of leaving them out."""
@@ -48,6 +59,8 @@ class ExtractConfig(DetectorConfig):
     def __post_init__(self) -> None:
         check_options(self, max_size=(0, 1 << 20))
         super().__post_init__()
+        if self.local_feature is not None:
+            check_part("features", LOCAL_FEATURES, self.local_feature)
         if self.max_size < 0:
             raise InputError(
                 f"max_size is {self.max_size}; give a number of pixels, or 0 to keep the photos' size"
@@ -71,13 +84,20 @@ def extract_image(
     descriptor: Descriptor,
     mask: np.ndarray | None = None,
     device: str | torch.device = "cpu",
+    colour: NDArray[np.float32] | None = None,
 ) -> Features:
     """Detect and describe. mask: (h, w) on the resized grid, False = ignore (see masks.py).
 
+    colour: (3, h, w) in [0, 1] on the resized grid, for whole local features; else the path is read for it.
     With orientation auto, which compares photos, a photo alone gets multi; `extract_together` is for several.
     Raises UnreadableImage where `image` is a path to none. An image without keypoints gives empty Features.
     """
     gray = image if isinstance(image, GrayImage) else read_photo(image, config)
+    if config.local_feature is not None:
+        if colour is None:
+            grid = gray.pixels if isinstance(image, GrayImage) else colour_on_grid(image, gray)
+            colour = np.broadcast_to(grid, (3, *gray.pixels.shape))
+        return local_features(gray, torch.tensor(colour, device=device), config, mask)
     found = detect(gray.pixels, OrientationPolicy(config).of_one, mask, device)
     return describe_frames(found.lafs, found.scores, found.pyramid, gray, descriptor)
 
@@ -139,7 +159,8 @@ class Extractor:
             given = read_given(keypoints, name)
             return describe_keypoints(gray, given, self.config, self.descriptor, self.device)
         mask = None if masks is None else read_mask(masks, name, gray, Path(images) / name)
-        return extract_image(gray, self.config, self.descriptor, mask, self.device)
+        colour = None if self.config.local_feature is None else colour_on_grid(Path(images) / name, gray)
+        return extract_image(gray, self.config, self.descriptor, mask, self.device, colour)
 
 
 def describe_frames(

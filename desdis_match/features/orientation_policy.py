@@ -46,7 +46,7 @@ class OrientationPolicy(Generic[Config]):
     @property
     def compares(self) -> bool:
         """Whether the photos of a set are compared to find which way up each stands."""
-        return self.config.orientation == "auto"
+        return self.config.compares_photos
 
     @property
     def of_set(self) -> Config:

@@ -72,15 +72,18 @@ def read_gray(path: Path, max_size: int | None = 1600, keep_damaged: bool = Fals
     header = read_header(path)  # a few bytes may claim gigabytes of pixels
     if header is not None and (why := too_large(header.size, DECODE_BYTES)):
         raise UnreadableImage(path, f"{why}; make a smaller copy of it")
-    stored = read_stored_grey(path, keep_damaged)
-    height, width = stored.shape
+    return gray_image(to_unit_range(read_stored_grey(path, keep_damaged)), max_size, path)
+
+
+def gray_image(pixels: NDArray[np.float32], max_size: int | None, path: Path) -> GrayImage:
+    """Grey values (h, w) in [0, 1] as the detectors see them; `path` names the photo where it is none."""
+    height, width = pixels.shape
     if min(width, height) < MIN_SIDE:
         raise UnreadableImage(
             path, f"is only {width}x{height} pixels; sides of {MIN_SIDE} and more are needed"
         )
-    if stored.min() == stored.max():
+    if pixels.min() == pixels.max():
         raise UnreadableImage(path, "has the same value in every pixel, so there is nothing to find in it")
-    pixels = to_unit_range(stored)
     if max_size is None or max(width, height) <= max_size:
         return GrayImage(pixels, (width, height), (1.0, 1.0))
     factor = max_size / max(width, height)

@@ -26,6 +26,7 @@ from ..features.extract_set import (
 )
 from ..features.orientation_of_set import Probe, Turn, decide
 from ..features.orientation_policy import OrientationPolicy
+from ..features.whole import LOCAL_FEATURES
 from ..photos.depth import stretched_range
 from ..photos.images import UnreadableImage
 from ..photos.listing import look_through
@@ -72,6 +73,8 @@ def extract(
     configuration without `overwrite`.
     """
     config, run = config or ExtractConfig(), run or RunConfig()
+    if config.local_feature is not None and keypoints is not None:
+        raise InputError("a local feature brings its own keypoints; give --local-feature or --keypoints")
     names = _photos_to_read(images)
     if masks is not None:
         _check_masks(masks, names)
@@ -83,7 +86,7 @@ def extract(
         "keypoints": None if keypoints is None else keypoints.name,
         "images": digest(stamps),
     }
-    made_by |= outside_code([("detectors", DETECTORS, config.detector)])
+    made_by |= _outside_code(config)
     if is_current(output, made_by, overwrite, "features"):
         return output
     task = _ExtractTask(
@@ -127,6 +130,13 @@ def extract(
             whole = ((name, features_from_arrays(shards.load(keys[name]))) for name in usable)
             write_features(output, whole, made_by, left_out=unusable)
     return output
+
+
+def _outside_code(config: ExtractConfig) -> dict[str, dict[str, str]]:
+    """Code of a detector or a whole local feature of another package's: its change makes features anew."""
+    if config.local_feature is not None:
+        return outside_code([("features", LOCAL_FEATURES, config.local_feature)])
+    return outside_code([("detectors", DETECTORS, config.detector)])
 
 
 def _photos_to_read(images: Path) -> list[str]:
