@@ -18,7 +18,7 @@ from ..storage.placing_file import Attempt, PlacingRecord
 from ..support.native import pycolmap
 from .mappers import Job, calibrated, grow, map_global, map_incremental
 from .merging import join_models
-from .ranking import Standing, held_images, ranked, standing
+from .ranking import Rated, Standing, ranked, rated
 from .untangling import untangled
 from .view_graph import joined_photos
 
@@ -47,33 +47,32 @@ class _Search:
     """The best so far."""
 
     components: list[frozenset[str]]
-    models: dict[int, list[pycolmap.Reconstruction]] = field(default_factory=dict)  # by component, best first
+    models: dict[int, list[Rated]] = field(default_factory=dict)  # by component, best first
     attempts: list[Attempt] = field(default_factory=list)
 
     def consider(self, what: str, models: Sequence[pycolmap.Reconstruction], seconds: float) -> bool:
         """Keep what is better than before; returns whether anything is."""
         kept = False
-        for number, found in self._by_component(models).items():
+        new = sorted(map(rated, models), key=lambda found: found.standing, reverse=True)
+        for number, found in self._by_component(new).items():
             before = self.models.get(number, [])
-            if not before or standing(found[0]) > standing(before[0]):
+            if not before or found[0].standing > before[0].standing:
                 self.models[number] = [*found, *_others(found, before)]
                 kept = True
             else:
                 self.models[number] = [*before, *_others(before, found)]
-        photos = set().union(*map(held_images, models))
-        best = max(map(standing, models), default=Standing())
+        photos = set().union(*(found.held for found in new))
+        best = new[0].standing if new else Standing()
         self.attempts.append(Attempt(what, len(photos), best.num_solid_points, round(seconds, 1), kept))
         log.info("%s: %d photos, %d points", what, len(photos), best.num_solid_points)
         return kept
 
-    def _by_component(
-        self, models: Sequence[pycolmap.Reconstruction]
-    ) -> dict[int, list[pycolmap.Reconstruction]]:
-        found: dict[int, list[pycolmap.Reconstruction]] = {}
-        for model in ranked(models):
-            name = model.image(min(model.reg_image_ids())).name
+    def _by_component(self, models: Sequence[Rated]) -> dict[int, list[Rated]]:
+        found: dict[int, list[Rated]] = {}
+        for one in models:
+            name = one.model.image(min(one.model.reg_image_ids())).name
             number = next((i for i, names in enumerate(self.components) if name in names), -1)
-            found.setdefault(number, []).append(model)
+            found.setdefault(number, []).append(one)
         return found
 
     def left_out(self) -> frozenset[str]:
@@ -82,7 +81,7 @@ class _Search:
         for number, names in enumerate(self.components):
             if len(names) >= SMALLEST_COMPONENT:
                 models = self.models.get(number, [])
-                missing |= names - (held_images(models[0]) if models else set())
+                missing |= names - (models[0].held if models else frozenset())
         return frozenset(missing)
 
     def incomplete(self) -> list[int]:
@@ -92,7 +91,8 @@ class _Search:
 
     def result(self) -> list[pycolmap.Reconstruction]:
         """Best first."""
-        return ranked([model for models in self.models.values() for model in models])
+        models = [one for found in self.models.values() for one in found]
+        return [one.model for one in sorted(models, key=lambda one: one.standing, reverse=True)]
 
 
 def place(job: Job) -> Placing:
@@ -193,12 +193,12 @@ def _extend(search: _Search, job: Job) -> None:
         best = models[0]
         if len(models) > 1:
             started = time.monotonic()
-            joined = join_models(job, best, models[1:])
+            joined = join_models(job, best.model, [other.model for other in models[1:]])
             if joined is not None:
                 search.consider("models joined", [joined], time.monotonic() - started)
                 best = search.models[number][0]
-        if not search.components[number] <= held_images(best):
-            _try(search, "left-out photos again", partial(_grown, job, best))
+        if not search.components[number] <= best.held:
+            _try(search, "left-out photos again", partial(_grown, job, best.model))
 
 
 def _grown(job: Job, model: pycolmap.Reconstruction) -> list[pycolmap.Reconstruction]:
@@ -206,15 +206,12 @@ def _grown(job: Job, model: pycolmap.Reconstruction) -> list[pycolmap.Reconstruc
     return [grow(job, model, abs_pose_min_num_inliers=job.config.verify.min_num_inliers)]
 
 
-def _others(
-    kept: Sequence[pycolmap.Reconstruction], further: Sequence[pycolmap.Reconstruction]
-) -> list[pycolmap.Reconstruction]:
+def _others(kept: Sequence[Rated], further: Sequence[Rated]) -> list[Rated]:
     """Those of `further` that hold photos which no model before them holds."""
-    seen = set().union(*map(held_images, kept))
+    seen = set().union(*(one.held for one in kept))
     new = []
-    for model in further:
-        held = held_images(model)
-        if len(held - seen) >= SMALLEST_COMPONENT:
-            new.append(model)
-            seen |= held
+    for one in further:
+        if len(one.held - seen) >= SMALLEST_COMPONENT:
+            new.append(one)
+            seen |= one.held
     return new

@@ -39,15 +39,30 @@ class Standing:
     num_solid_points: int = 0
 
 
-def standing(model: pycolmap.Reconstruction) -> Standing:
-    """Rate a model."""
+@dataclass(frozen=True)
+class Rated:
+    """A model and what it is worth, found out once."""
+
+    model: pycolmap.Reconstruction
+    held: frozenset[str]  # names of the photos that see enough solid points
+    standing: Standing
+
+
+def rated(model: pycolmap.Reconstruction) -> Rated:
+    """Rate a model, as it is now."""
     points = solid_points(model)
-    return Standing(len(_held(model, points)), model.num_reg_images(), len(points))
+    held = frozenset(_held(model, points))
+    return Rated(model, held, Standing(len(held), model.num_reg_images(), len(points)))
 
 
-def held_images(model: pycolmap.Reconstruction) -> set[str]:
+def standing(model: pycolmap.Reconstruction) -> Standing:
+    """What a model is worth."""
+    return rated(model).standing
+
+
+def held_images(model: pycolmap.Reconstruction) -> frozenset[str]:
     """Names of the photos that see enough solid points."""
-    return _held(model, solid_points(model))
+    return rated(model).held
 
 
 def weak_photos(model: pycolmap.Reconstruction) -> list[str]:
@@ -64,6 +79,8 @@ def weak_photos(model: pycolmap.Reconstruction) -> list[str]:
 
 def ranked(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
     """Best first."""
+    if len(models) < 2:
+        return list(models)
     return sorted(models, key=standing, reverse=True)
 
 
