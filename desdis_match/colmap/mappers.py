@@ -190,7 +190,8 @@ def _set_everywhere(options: Any, **values: Any) -> None:
 
 def _has_unknown_focal(database_path: Path) -> bool:
     with open_database(database_path) as database:
-        return not all(camera.has_prior_focal_length for camera in database.read_all_cameras())
+        lenses = [camera for camera in database.read_all_cameras() if len(camera.focal_length_idxs())]
+        return not all(camera.has_prior_focal_length for camera in lenses)
 
 
 def _num_images(database_path: Path) -> int:

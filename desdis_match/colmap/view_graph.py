@@ -86,6 +86,8 @@ def agreement(
                 model.image(pair.image_id1).cam_from_world()
                 * model.image(pair.image_id0).cam_from_world().inverse()
             )
+            if min(focal0, focal1) <= 0:  # panoramas have no plane z = 1
+                continue
             distance = epipolar_distance(from0, points0[pair.matches[:, 0]], points1[pair.matches[:, 1]])
             shares[pair.ids] = float((distance * min(focal0, focal1) < AGREES_WITHIN).mean())
     return shares

@@ -6,6 +6,7 @@ focal length is EXIF's where the photo has one, else 1.2 times the long side, as
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,8 +18,13 @@ from ..support.checks import check_options
 from ..support.native import pycolmap
 from .images import header_focal, read_header
 from .known_cameras import KnownCamera, camera_of_params, known_camera, read_known_cameras
+from .panoramas import is_panorama
+
+log = logging.getLogger(__name__)
 
 CameraMode = Literal["auto", "single", "per-folder", "per-image"]
+
+USUAL_MODEL, PANORAMIC_MODEL = "SIMPLE_RADIAL", "EQUIRECTANGULAR"
 
 FOCAL_FACTOR = 1.2
 """Focal length over long side where nothing is known: COLMAP's default_focal_length_factor."""
@@ -30,8 +36,8 @@ class CameraConfig:
 
     camera_mode: CameraMode = "auto"
     """auto: photos of equal size, EXIF camera and focal length share a camera; single: all photos do."""
-    camera_model: str = "SIMPLE_RADIAL"
-    """COLMAP's name of the camera model."""
+    camera_model: str = "auto"
+    """COLMAP's name of the camera model; auto: EQUIRECTANGULAR for full panoramas, else SIMPLE_RADIAL."""
     camera_params: str | None = None
     """Known parameters, comma-separated in COLMAP's order (SIMPLE_RADIAL: f,cx,cy,k), of one size of photo;
     for photos of other sizes, or stored sideways, they are scaled and turned."""
@@ -52,6 +58,7 @@ class PhotoInfo:
     size: tuple[int, int]  # width, height
     exif_camera: str | None = None  # make and model
     exif_focal: float | None = None  # pixels
+    panorama: bool = False  # 360 x 180 degrees, equirectangular
 
 
 def read_photo_info(
@@ -97,7 +104,8 @@ def _photo_info(path: Path) -> PhotoInfo | None:
         # COLMAP knows the sensors of many cameras, but decodes the whole photo to say so.
         bitmap = pycolmap.Bitmap.read(path, as_rgb=False)
         focal = None if bitmap is None else bitmap.exif_focal_length()
-    return PhotoInfo(header.size, f"{make} {model}".strip() or None, focal)
+    panorama = is_panorama(path, header.size)
+    return PhotoInfo(header.size, f"{make} {model}".strip() or None, focal, panorama)
 
 
 def assign_cameras(
@@ -110,6 +118,7 @@ def assign_cameras(
     """
     keys = _group_keys(photos, config.camera_mode)
     known = _known_cameras(photos, config)
+    _say_panoramas(photos, config)
     keys |= {name: (camera, photos[name].size, keys[name]) for name, camera in known.items()}
     cameras: dict[object, pycolmap.Camera] = {}
     first: dict[object, str] = {}
@@ -141,7 +150,7 @@ def _group_keys(photos: Mapping[str, PhotoInfo], mode: CameraMode) -> dict[str, 
     ]
     share = _look_like_one_camera(unknown)
     return {
-        name: (photo.size, photo.exif_camera, photo.exif_focal)
+        name: (photo.size, photo.exif_camera, photo.exif_focal, photo.panorama)
         if share or photo.exif_camera is not None or photo.exif_focal is not None
         else name
         for name, photo in photos.items()
@@ -156,6 +165,14 @@ def _look_like_one_camera(sizes: Sequence[tuple[int, int]]) -> bool:
     """
     distinct = {(min(size), max(size)) for size in sizes}
     return len(distinct) <= 1 or 4 * len(distinct) <= len(sizes)
+
+
+def _say_panoramas(photos: Mapping[str, PhotoInfo], config: CameraConfig) -> None:
+    num = sum(photo.panorama for photo in photos.values())
+    if num and config.camera_model == "auto":
+        log.warning("%d of %d photos are full panoramas: their camera is EQUIRECTANGULAR", num, len(photos))
+    elif num and config.camera_model.upper() != PANORAMIC_MODEL:
+        log.warning("%d photos look like full panoramas; --camera-model EQUIRECTANGULAR is for those", num)
 
 
 def _known_cameras(photos: Mapping[str, PhotoInfo], config: CameraConfig) -> dict[str, KnownCamera]:
@@ -177,7 +194,9 @@ def _known_cameras(photos: Mapping[str, PhotoInfo], config: CameraConfig) -> dic
     return known
 
 
-def _model(config: CameraConfig) -> str:
+def _model(config: CameraConfig, panorama: bool = False) -> str:
+    if config.camera_model == "auto":
+        return PANORAMIC_MODEL if panorama else USUAL_MODEL
     model = config.camera_model.upper()
     if model not in pycolmap.CameraModelId.__members__ or model == "INVALID":
         names = ", ".join(name for name in pycolmap.CameraModelId.__members__ if name != "INVALID")
@@ -197,6 +216,8 @@ def _camera(
         camera.has_prior_focal_length = True
         return camera
     focal = photo.exif_focal or FOCAL_FACTOR * max(width, height)
-    camera = pycolmap.Camera.create_from_model_name(camera_id, _model(config), focal, width, height)
+    camera = pycolmap.Camera.create_from_model_name(
+        camera_id, _model(config, photo.panorama), focal, width, height
+    )
     camera.has_prior_focal_length = photo.exif_focal is not None
     return camera

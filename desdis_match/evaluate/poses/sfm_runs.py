@@ -20,7 +20,7 @@ from ...conventions import to_colmap
 from ...errors import InputError, NoModelError
 from ...features.extract import ExtractConfig
 from ...matching.match import MatchConfig
-from ...photos.cameras import CameraConfig, assign_cameras, read_photo_info
+from ...photos.cameras import USUAL_MODEL, CameraConfig, assign_cameras, read_photo_info
 from ...photos.images import list_images, open_header, stored_size
 from ...pipeline import RunConfig
 from ...pipeline.reconstruct import ReconstructConfig, reconstruct
@@ -139,7 +139,9 @@ def run_pycolmap_sift(
         old.unlink()
     seconds = {}
     cameras = mapping.cameras
-    reader = pycolmap.ImageReaderOptions(camera_model=cameras.camera_model)
+    reader = pycolmap.ImageReaderOptions(
+        camera_model=USUAL_MODEL if cameras.camera_model == "auto" else cameras.camera_model
+    )
     if cameras.camera_params:
         reader.camera_params = cameras.camera_params
     extraction = pycolmap.FeatureExtractionOptions(max_image_size=max_size or -1, use_gpu=False)
