@@ -29,7 +29,16 @@ def find_browser() -> tuple[str, str] | None:
 class Browser:
     """A browser window; a context manager."""
 
-    def __init__(self, driver: str, browser: str, profile: Path, size: tuple[int, int] = (1400, 860)) -> None:
+    def __init__(
+        self,
+        driver: str,
+        browser: str,
+        profile: Path,
+        size: tuple[int, int] = (1400, 860),
+        phone: bool = False,
+        webgl: bool = True,
+    ) -> None:
+        """phone: a touch screen of `size`; webgl: by SwiftShader."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -41,13 +50,20 @@ class Browser:
             "--headless=new",
             "--no-sandbox",
             "--disable-dev-shm-usage",
-            "--use-angle=swiftshader",
-            "--enable-unsafe-swiftshader",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            *(["--use-angle=swiftshader", "--enable-unsafe-swiftshader"] if webgl else ["--disable-gpu"]),
+            *([] if webgl else ["--disable-3d-apis"]),
             "--hide-scrollbars",
             f"--user-data-dir={profile}",
             f"--window-size={size[0]},{size[1]}",
         ]
-        options = {"binary": browser, "args": arguments}
+        options: dict[str, Any] = {"binary": browser, "args": arguments}
+        if phone:
+            metrics = {"width": size[0], "height": size[1], "pixelRatio": 2.0, "touch": True}
+            options["mobileEmulation"] = {"deviceMetrics": metrics}
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         self._session = ""
         try:
@@ -94,18 +110,45 @@ class Browser:
         element = self._call("POST", f"{self._session}/element", find)[ELEMENT]
         self._call("POST", f"{self._session}/element/{element}/click", {})
 
-    def click_at(self, selector: str, x: float, y: float) -> None:
+    def double_click(self, selector: str) -> None:
+        """Two clicks in the middle of the first element that a CSS selector finds."""
+        box = f"document.querySelector({selector!r}).getBoundingClientRect()"
+        width, height = self.run(f"(r => [r.width, r.height])({box})")
+        self.click_at(selector, width / 2, height / 2, times=2)
+
+    def click_at(self, selector: str, x: float, y: float, times: int = 1) -> None:
         """Move to a place in an element, in CSS pixels from its top left corner, and click."""
+        click = [{"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0}]
+        self._pointer([self._move(selector, x, y), *times * click])
+
+    def drag(self, selector: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press at one place in an element, move to another, let go."""
+        down, up = {"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0}
+        middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
+        moves = [self._move(selector, *place) for place in (start, middle, end)]
+        self._pointer([moves[0], down, *moves[1:], up])
+
+    def _move(self, selector: str, x: float, y: float) -> dict[str, Any]:
         box = f"document.querySelector({selector!r}).getBoundingClientRect()"
         corner = self.run(f"(r => [r.x, r.y])({box})")
         place = {"x": round(corner[0] + x), "y": round(corner[1] + y)}
-        steps = [
-            {"type": "pointerMove", "duration": 0, **place},
-            {"type": "pointerDown", "button": 0},
-            {"type": "pointerUp", "button": 0},
-        ]
+        return {"type": "pointerMove", "duration": 0, **place}
+
+    def _pointer(self, steps: list[dict[str, Any]]) -> None:
         mouse = {"type": "pointer", "id": "mouse", "actions": steps}
         self._call("POST", f"{self._session}/actions", {"actions": [mouse]})
+
+    def press(self, selector: str, *keys: str) -> None:
+        """Focus the first element that a CSS selector finds and press keys: letters or WebDriver's codes."""
+        self.run(f"document.querySelector({selector!r}).focus()")
+        steps = [
+            step
+            for key in keys
+            for step in ({"type": "keyDown", "value": key}, {"type": "keyUp", "value": key})
+        ]
+        self._call(
+            "POST", f"{self._session}/actions", {"actions": [{"type": "key", "id": "keys", "actions": steps}]}
+        )
 
     def screenshot(self, path: Path) -> Path:
         """Write what the window shows as PNG."""

@@ -23,7 +23,7 @@ class ViewConfig:
     images: Path | None = None
     """Folder of the photos, if it is no longer where the run found it."""
     model: int = 0
-    """Which of the models sparse/0, sparse/1, ... to show."""
+    """Which of the models sparse/0, sparse/1, ... to show first; the page has them all."""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..colmap.database import database_config, readable_database
-from ..colmap.mapping import model_folders, model_summary
-from ..colmap.mapping import read_model as read_colmap_model
+from ..colmap.mapping import model_folders
 from ..conventions import from_colmap
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
@@ -27,6 +26,7 @@ from ..storage.report_file import Report
 from ..storage.run_folder import RunFolder
 from ..support.native import pycolmap
 from ..types import Float32
+from .models import Model, read_model
 
 
 @dataclass(frozen=True)
@@ -170,109 +170,35 @@ class FileSource:
 
 
 @dataclass(frozen=True)
-class Pose:
-    """A registered camera."""
-
-    center: list[float]  # (3,) world
-    rotation: list[float]  # (9,) camera from world, by rows
-    half: tuple[float, float]  # half width and half height of the image at distance 1
-
-
-@dataclass(frozen=True)
-class Model:
-    """A reconstruction as plain arrays."""
-
-    points: NDArray[np.float32]  # (P, 3) world
-    colors: NDArray[np.uint8]  # (P, 3) red, green, blue
-    errors: NDArray[np.float32]  # (P,) mean reprojection error, pixels; 0 unknown
-    lengths: NDArray[np.int64]  # (P,) images that see the point
-    observations: dict[
-        str, tuple[NDArray[np.int64], NDArray[np.int64]]
-    ]  # by image: keypoints and their points
-    poses: dict[str, Pose]
-    summary: dict[str, float]
-
-    def track_lengths(self, name: str, num_keypoints: int) -> NDArray[np.int64]:
-        """(N,) by keypoint of the image: images that see its point, 0 where it has none."""
-        lengths = np.zeros(num_keypoints, np.int64)
-        keypoints, points = self.observations.get(name, (np.zeros(0, np.int64),) * 2)
-        lengths[keypoints] = self.lengths[points]
-        return lengths
-
-    def point_rows(self, name: str, num_keypoints: int) -> NDArray[np.int64]:
-        """(N,) by keypoint of the image: row of its point, -1 where it has none."""
-        rows = np.full(num_keypoints, -1, np.int64)
-        keypoints, points = self.observations.get(name, (np.zeros(0, np.int64),) * 2)
-        rows[keypoints] = points
-        return rows
-
-
-def read_model(folder: Path) -> Model:
-    """A COLMAP model, binary or text, as arrays. Raises InputError when it is missing or damaged."""
-    stored = read_colmap_model(folder)
-    ids = list(stored.points3D)
-    seen: dict[int, list[tuple[int, int]]] = {}
-    points = np.zeros((len(ids), 3), np.float32)
-    colors = np.zeros((len(ids), 3), np.uint8)
-    errors = np.zeros(len(ids), np.float32)
-    lengths = np.zeros(len(ids), np.int64)
-    for row, point_id in enumerate(ids):
-        point = stored.points3D[point_id]
-        points[row], colors[row] = point.xyz, point.color
-        errors[row] = max(point.error, 0)
-        elements = point.track.elements
-        lengths[row] = len(elements)
-        for element in elements:
-            seen.setdefault(element.image_id, []).append((element.point2D_idx, row))
-    poses, observations = {}, {}
-    for image_id in stored.reg_image_ids():
-        image = stored.images[image_id]
-        camera = stored.cameras[image.camera_id]
-        pose = image.cam_from_world()
-        poses[image.name] = Pose(
-            image.projection_center().tolist(),
-            pose.rotation.matrix().ravel().tolist(),
-            _half_sides(camera),
-        )
-        pairs = np.array(seen.get(image_id, []), np.int64).reshape(-1, 2)
-        observations[image.name] = (pairs[:, 0], pairs[:, 1])
-    cameras = np.array([[*pose.center, *pose.rotation, *pose.half] for pose in poses.values()])
-    if not all(np.isfinite(numbers).all() for numbers in (points, errors, cameras)):
-        raise InputError(
-            f"{folder} is damaged: it has points, poses or focal lengths that cannot be; make the model again"
-        )
-    counted = model_summary(stored)
-    summary = {
-        "points": counted.num_points,
-        "observations": counted.num_observations,
-        "track_length": counted.mean_track_length,
-        "reprojection_error": counted.mean_reprojection_error,
-    }
-    return Model(points, colors, errors, lengths, observations, poses, summary)
-
-
-def _half_sides(camera: pycolmap.Camera) -> tuple[float, float]:
-    """Half width and height at distance 1: not finite for a damaged focal length of 0.
-
-    A panorama, which has no focal length, is drawn as if it were 90 degrees wide.
-    """
-    focal = camera.mean_focal_length() if len(camera.focal_length_idxs()) else camera.width / 2
-    return (camera.width / 2 / focal, camera.height / 2 / focal) if focal else (np.inf, np.inf)
-
-
-@dataclass(frozen=True)
 class Shown:
     """What an output folder holds."""
 
     source: Source
-    model: Model | None
-    num_models: int
+    models: tuple[Model, ...]
     report: Report  # an empty one where there is none
+    first: int = 0  # the model that is shown at first
     left_out: str = ""  # why models that are there are not shown
+
+    def model_of(self, name: str) -> int:
+        """The first model that has the image, -1 where none has."""
+        return next((k for k, model in enumerate(self.models) if name in model.poses), -1)
+
+    def points_of(self, name: str, num_keypoints: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """By keypoint: its point (N,), -1 for none, and the length of its track (N,), 0 for none.
+
+        Points are counted through all models: the image's first one decides.
+        """
+        k = self.model_of(name)
+        if k < 0:
+            return np.full(num_keypoints, -1, np.int64), np.zeros(num_keypoints, np.int64)
+        model = self.models[k]
+        rows = model.point_rows(name, num_keypoints)
+        before = sum(len(earlier.points) for earlier in self.models[:k])
+        return np.where(rows < 0, -1, rows + before), model.track_lengths(name, num_keypoints)
 
 
 def read_run(out: Path, model: int = 0, report: Report | None = None) -> Shown:
-    """Read the output folder of a run, finished or not; `model` picks sparse/N.
+    """Read the output folder of a run, finished or not; `model` is the one of sparse/N to show first.
 
     report: what report.json holds, where the caller has it.
 
@@ -302,16 +228,16 @@ def read_run(out: Path, model: int = 0, report: Report | None = None) -> Shown:
             f"The models in {place.sparse} were made from other features or matches than {database} has "
             "now, so they are not shown; reconstruct again to make new ones."
         )
-    chosen = read_model(folders[model]) if folders else None
+    models = tuple(read_model(folder) for folder in folders)
     with ExitStack() as stack:
         source: Source = (
             DatabaseSource(database) if database.is_file() else FileSource(features, place.matches)
         )
         stack.callback(source.close)
-        if chosen is not None:
-            _check_fits(chosen, folders[model], source)
+        for found, folder in zip(models, folders, strict=True):
+            _check_fits(found, folder, source)
         stack.pop_all()
-    return Shown(source, chosen, len(folders), report, left_out)
+    return Shown(source, models, report, model if models else 0, left_out)
 
 
 def _are_stale(place: RunFolder) -> bool:

@@ -19,11 +19,14 @@ def write_report_page(
     images: Path | None = None,
     model: int = 0,
     report: Report | None = None,
+    refresh: float = 0,
 ) -> Path:
     """Write the page of the run in `out` to `output` (`out`/report.html by default); returns its path.
 
     images: folder of the photos; by default the one that report.json names. Without photos the page shows all
-    the rest and says that they are missing. report: what report.json holds, where the caller has it.
+    the rest and says that they are missing. model: the one of sparse/N that is shown first.
+    report: what report.json holds, where the caller has it. refresh: seconds after which the page loads itself
+    again, for a run at work; 0 never.
     Raises InputError for a folder that is no run or damaged files.
     """
     output = output or RunFolder(out).page
@@ -34,7 +37,8 @@ def write_report_page(
     run = read_run(out, model, report)
     with closing(run.source):
         told = run.report.images_folder
-        page = build_page(run, images or (Path(told) if told else None), title=out.resolve().name)
+        folder = images or (Path(told) if told else None)
+        page = build_page(run, folder, out.resolve().name, refresh)
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return output

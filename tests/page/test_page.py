@@ -12,13 +12,16 @@ import numpy as np
 import pycolmap
 import pytest
 from pagedata import blocks
+from PIL import Image, ImageOps
 
 from desdis_match.colmap.database import set_notes
 from desdis_match.commands.view import main
 from desdis_match.errors import InputError
-from desdis_match.page import build as viewpage
+from desdis_match.page import matches as page_matches
+from desdis_match.page import scene
 from desdis_match.page.build import build_page
-from desdis_match.page.run import read_model, read_run
+from desdis_match.page.models import Pose, read_model
+from desdis_match.page.run import read_run
 from desdis_match.page.write import write_report_page
 
 
@@ -103,20 +106,87 @@ def test_pairs_that_came_in_verified_are_not_lost(out, tmp_path):
 def test_model_and_cameras(out, page):
     meta, data = blocks(page)
     model = pycolmap.Reconstruction(out / "sparse" / "0")
-    points = np.frombuffer(data["points"], np.float32).reshape(-1, 3)
+    points = np.frombuffer(data["points-0"], np.float32).reshape(-1, 3)
     assert sorted(map(tuple, points.tolist())) == sorted(
         tuple(np.float32(p.xyz).tolist()) for p in model.points3D.values()
     )
-    row = meta["images"][0]
-    image = model.find_image_with_name(row["name"])
-    np.testing.assert_allclose(row["center"], image.projection_center())
-    assert meta["model"]["registered"] == 6 and row["registered"]
-    starts = np.frombuffer(data["seen-starts"], np.uint32)
+    shown = meta["models"][0]
+    image = model.find_image_with_name(meta["images"][shown["images"][0]]["name"])
+    np.testing.assert_allclose(shown["centers"][0], image.projection_center(), rtol=1e-7)
+    assert shown["registered"] == 6 and meta["images"][0]["model"] == 0
+    starts = np.frombuffer(data["seen-starts-0"], np.uint32)
     assert starts[1] == image.num_points3D
+    seen = points[np.frombuffer(data["seen-0"], np.uint32)[: starts[1]]]
+    own = [model.points3D[p.point3D_id].xyz for p in image.points2D if p.has_point3D()]
+    np.testing.assert_allclose(sorted(seen[:, 0]), sorted(np.float32(own)[:, 0]))
+    stored = np.frombuffer(data["point-errors-0"], np.uint8) * shown["error_step"]
+    errors = sorted(point.error for point in model.points3D.values())
+    np.testing.assert_allclose(sorted(stored), np.minimum(errors, 5.1), atol=0.0101)
     # Seen from the cameras' mean position up is away from the ground: the scene's z axis.
-    up = np.array(meta["model"]["up"])
+    up = np.array(shown["up"])
     downs = [model.images[i].cam_from_world().rotation.matrix()[1] for i in model.reg_image_ids()]
     assert np.mean(downs, axis=0) @ up < -0.9
+
+
+def test_intrinsics_are_colmaps(out, page):
+    meta, _ = blocks(page)
+    shown = meta["models"][0]
+    model = pycolmap.Reconstruction(out / "sparse" / "0")
+    for number, camera in model.cameras.items():
+        row = next(row for row in shown["cameras"] if row["id"] == number)
+        assert list(row["params"].values()) == camera.params.tolist()
+        assert list(row["params"]) == [name.strip() for name in camera.params_info.split(",")]
+        assert (row["model"], row["width"], row["height"]) == (camera.model.name, camera.width, camera.height)
+        half = np.degrees(np.arctan(camera.width / 2 / camera.params[0]))
+        np.testing.assert_allclose([row["focal"], row["field"]], [camera.params[0], 2 * half])
+    used = [model.find_image_with_name(meta["images"][i]["name"]).camera_id for i in shown["images"]]
+    assert shown["camera"] == used
+
+
+def test_every_model_is_on_the_page(out, tmp_path):
+    """Two models, the second of half the photos; `model` says which is shown first."""
+    run = tmp_path / "run"
+    shutil.copytree(out, run)
+    half = pycolmap.Reconstruction(run / "sparse" / "0")
+    for name in ("view_000.jpg", "view_001.jpg", "view_002.jpg"):
+        half.deregister_frame(half.find_image_with_name(name).frame_id)
+    (run / "sparse" / "1").mkdir()
+    half.write_binary(run / "sparse" / "1")
+    meta, data = blocks(write_report_page(run, model=1))
+    assert meta["first"] == 1 and [model["registered"] for model in meta["models"]] == [6, 3]
+    assert len(data["points-1"]) == 12 * half.num_points3D() < len(data["points-0"])
+    assert meta["models"][1]["images"] == [3, 4, 5]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_and_keypoints_stand_upright(tmp_path, orientation):
+    """A white dot in a stored photo is where the page has its keypoint, and where Pillow turns it to."""
+    stored = np.zeros((60, 100, 3), np.uint8)
+    stored[8:13, 28:33] = 255
+    photo = Image.fromarray(stored)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo.save(tmp_path / "a.jpg", quality=95, exif=exif)
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file["a.jpg/keypoints"] = np.array([[30, 10]], np.float32)
+        file["a.jpg/image_size"] = np.array([100, 60])
+    meta, data = blocks(write_report_page(tmp_path, images=tmp_path))
+    row = meta["images"][0]
+    shown = cv2.imdecode(np.frombuffer(data["photo-0"], np.uint8), cv2.IMREAD_COLOR)
+    upright = np.array(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")))
+    assert shown.shape == upright.shape == (row["height"], row["width"], 3)
+    assert np.abs(shown.astype(int) - upright).mean() < 2
+    x, y = np.frombuffer(data["keypoints"], np.uint16) / 65535 * [row["width"], row["height"]] - 0.5
+    rows, columns = np.nonzero(upright[..., 0] > 128)
+    np.testing.assert_allclose([x, y], [columns.mean(), rows.mean()], atol=0.3)
+
+
+def test_turned_photos_tell_where_up_is():
+    """Two cameras on their side, which EXIF says: up is against what is down on the upright photo."""
+    lying = [0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]  # the stored photo's x axis is the world's -y
+    pose = Pose([0.0, 0.0, 0.0], lying, (0.6, 0.4))
+    for orientation, down in ((6, [0, -1, 0]), (8, [0, 1, 0]), (1, [1, 0, 0]), (3, [-1, 0, 0])):
+        np.testing.assert_allclose(scene._down(pose, orientation), down)
 
 
 def test_photos_are_small_copies(scene_folder, page):
@@ -144,13 +214,14 @@ def test_the_same_run_gives_the_same_page(out, page, tmp_path):
 
 
 def test_too_much_is_thinned_out_and_said(out, monkeypatch):
-    for name, value in (("MAX_POINTS", 50), ("MAX_KEYPOINTS", 600), ("MAX_PAIRS", 4), ("MAX_MATCHES", 80)):
-        monkeypatch.setattr(viewpage, name, value)
+    monkeypatch.setattr(scene, "MAX_POINTS", 50)
+    for name, value in (("MAX_KEYPOINTS", 600), ("MAX_PAIRS", 4), ("MAX_MATCHES", 80)):
+        monkeypatch.setattr(page_matches, name, value)
     run = read_run(out)
     with closing(run.source):
         meta, data = blocks(build_page(run, None, "t"))
-    total = int(meta["model"]["points"])
-    assert len(data["points"]) == 50 * 12 and f"50 of {total:,} points are shown." in meta["notes"]
+    total = int(meta["models"][0]["points"])
+    assert len(data["points-0"]) == 50 * 12 and f"50 of {total:,} points are shown." in meta["notes"]
     assert np.diff(np.frombuffer(data["keypoint-starts"], np.uint32)).tolist() == [100] * 6
     assert "Photos show at most 100 keypoints each." in meta["notes"]
     assert meta["pairs"]["shown"] == [20] * 4 and meta["pairs"]["total"] == 15
@@ -163,7 +234,7 @@ def test_too_much_is_thinned_out_and_said(out, monkeypatch):
 def test_a_run_without_model_shows_why(unfinished):
     folder, names = unfinished
     meta, data = blocks(write_report_page(folder))
-    assert meta["model"] is None and meta["report"]["diagnosis"].startswith("2 matches")
+    assert meta["models"] == [] and meta["report"]["diagnosis"].startswith("2 matches")
     assert [image["name"] for image in meta["images"]] == names
     assert meta["pairs"]["verified"] == [-1] and meta["pairs"]["shown"] == [2]
     with_half = np.frombuffer(data["keypoints"], np.uint16).reshape(-1, 2)[0] / 65535 * [100, 80]
@@ -193,10 +264,10 @@ def test_a_model_of_another_run_is_not_shown(out, tmp_path):
     stamp = run / "sparse" / "made_by.json"
     stamp.write_text(json.dumps({"map": {}, "features": "old", "matches": "m"}))
     meta, data = blocks(write_report_page(run))
-    assert meta["model"] is None and "made from other features or matches" in meta["left_out"]
+    assert meta["models"] == [] and "made from other features or matches" in meta["left_out"]
     assert meta["left_out"] in meta["notes"] and not any(data["keypoint-lengths"])
     stamp.write_text(json.dumps({"map": {}, "features": "new", "matches": "m"}))
-    assert blocks(write_report_page(run))[0]["model"]["registered"] == 6
+    assert blocks(write_report_page(run))[0]["models"][0]["registered"] == 6
 
 
 def test_a_model_with_other_keypoints_is_named(out, tmp_path):

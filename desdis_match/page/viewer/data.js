@@ -4,9 +4,11 @@ const Data = (() => {
   const element = (name) => document.getElementById("data-" + name);
 
   function bytes(name) {
-    const text = atob(element(name).textContent);
-    const result = new Uint8Array(text.length);
-    for (let i = 0; i < text.length; i++) result[i] = text.charCodeAt(i);
+    const text = element(name).textContent;
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+    const characters = atob(text);
+    const result = new Uint8Array(characters.length);
+    for (let i = 0; i < characters.length; i++) result[i] = characters.charCodeAt(i);
     return result;
   }
 
@@ -22,6 +24,21 @@ const Data = (() => {
   const meta = JSON.parse(element("meta").textContent);
   const byName = new Map(meta.images.map((image, i) => [image.name, i]));
 
+  // Poses of model k go into the images; without a model no image has one.
+  function useModel(k) {
+    for (const image of meta.images) Object.assign(image, { registered: false, center: null, camera: null, row: -1 });
+    meta.index = k;
+    meta.model = meta.models[k] || null;
+    if (!meta.model) return;
+    const cameras = new Map(meta.model.cameras.map((camera) => [camera.id, camera]));
+    meta.model.images.forEach((i, row) => Object.assign(meta.images[i], {
+      registered: true, row,
+      center: meta.model.centers[row], rotation: meta.model.rotations[row], half: meta.model.halves[row],
+      camera: cameras.get(meta.model.camera[row]),
+    }));
+  }
+  useModel(meta.first);
+
   const photoUrl = (i) => {
     const found = element("photo-" + i);
     return found ? "data:image/jpeg;base64," + found.textContent : null;
@@ -35,7 +52,7 @@ const Data = (() => {
       const img = new Image();
       img.src = url;
       photos.set(i, img.decode().then(() => img));
-      if (photos.size > 40) photos.delete(photos.keys().next().value);
+      if (photos.size > 100) photos.delete(photos.keys().next().value);
     }
     return photos.get(i);
   }
@@ -61,7 +78,7 @@ const Data = (() => {
 
   const pairs = meta.pairs;
   let matchStarts = null;
-  // Matches of pair p: x0, y0, x1, y1 in pixels, and states: 0 rejected, 1 verified, 2 in the model.
+  // Matches of pair p: x0, y0, x1, y1 in pixels, and states: 0 rejected, 1 verified, 2 in a model.
   function matches(p) {
     if (!matchStarts) {
       matchStarts = [0];
@@ -75,24 +92,33 @@ const Data = (() => {
   }
 
   const pairOf = new Map();
-  for (let p = 0; p < pairs.image0.length; p++) {
-    pairOf.set(pairs.image0[p] + " " + pairs.image1[p], p);
-    pairOf.set(pairs.image1[p] + " " + pairs.image0[p], p);
-  }
-  const findPair = (a, b) => pairOf.get(a + " " + b);
+  const key = (a, b) => Math.min(a, b) * meta.images.length + Math.max(a, b);
+  for (let p = 0; p < pairs.image0.length; p++) pairOf.set(key(pairs.image0[p], pairs.image1[p]), p);
+  const findPair = (a, b) => pairOf.get(key(a, b));
 
-  // Rows of the points that image i sees.
+  // Arrays of the model in use; errors in pixels.
+  const cloud = () => ({
+    positions: array("points-" + meta.index, Float32Array),
+    photoColors: array("point-colors-" + meta.index, Uint8Array),
+    errors: Float32Array.from(array("point-errors-" + meta.index, Uint8Array)).map((step) => step * meta.model.error_step),
+    lengths: array("point-lengths-" + meta.index, Uint8Array),
+  });
+
+  // Rows of the points of the model in use that image i sees.
   function seen(i) {
-    const starts = array("seen-starts", Uint32Array);
-    return array("seen", Uint32Array).subarray(starts[i], starts[i + 1]);
+    const { row } = meta.images[i];
+    const starts = array("seen-starts-" + meta.index, Uint32Array);
+    const all = array("seen-" + meta.index, Uint32Array);
+    return row < 0 ? all.subarray(0, 0) : all.subarray(starts[row], starts[row + 1]);
   }
 
-  return { meta, byName, array, photo, photoUrl, size, keypoints, matches, findPair, seen };
+  return { meta, byName, array, photo, photoUrl, size, keypoints, matches, findPair, cloud, seen, useModel };
 })();
 
 const byId = (id) => document.getElementById(id);
 const count = (n) => Number(n).toLocaleString("en");
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+const isDark = () => document.documentElement.dataset.theme === "dark";
 
 // An element with properties and children; text is never taken for HTML.
 function make(tag, properties = {}, ...children) {
@@ -101,11 +127,33 @@ function make(tag, properties = {}, ...children) {
   return node;
 }
 
-// Perceptually even colours from dark blue over green to yellow (0 to 1), as [red, green, blue] of 255.
-const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
-function ramp(t) {
-  const x = Math.min(Math.max(t, 0), 1) * (RAMP.length - 1);
-  const i = Math.min(Math.floor(x), RAMP.length - 2);
-  return RAMP[i].map((v, k) => Math.round(v + (RAMP[i + 1][k] - v) * (x - i)));
+// A name that is cut in its middle where room is short; the whole one is its title.
+function cutName(name) {
+  const end = Math.min(12, Math.floor(name.length / 2));
+  return make("span", { className: "cut", title: name },
+    make("span", { textContent: name.slice(0, name.length - end) }), make("span", { textContent: name.slice(name.length - end) }));
 }
-const rampGradient = () => `linear-gradient(90deg, ${RAMP.map((c) => `rgb(${c})`).join(",")})`;
+
+// What is said of an image beside its name: why it is not in the model that is shown.
+function whyOut(image) {
+  if (image.registered) return "";
+  if (image.model >= 0 && image.model !== Data.meta.index) return `in model ${image.model}`;
+  return image.reason || (Data.meta.models.length ? "not in the model" : "");
+}
+
+// Perceptually rising colours (0 to 1) as [red, green, blue] of 255, each readable on its theme's ground.
+const RAMPS = {
+  light: [[72, 20, 110], [50, 86, 158], [20, 130, 128], [66, 142, 48], [172, 118, 0]],
+  dark: [[92, 118, 222], [48, 160, 206], [60, 192, 140], [165, 218, 70], [253, 231, 60]],
+};
+function ramp(t, stops = RAMPS[isDark() ? "dark" : "light"]) {
+  const x = Math.min(Math.max(t, 0), 1) * (stops.length - 1);
+  const i = Math.min(Math.floor(x), stops.length - 2);
+  return stops[i].map((v, k) => Math.round(v + (stops[i + 1][k] - v) * (x - i)));
+}
+const rampGradient = () => `linear-gradient(90deg, ${RAMPS[isDark() ? "dark" : "light"].map((c) => `rgb(${c})`).join(",")})`;
+
+// A legend: the colours between what stands at their ends, and what they count.
+function fillLegend(node, low, high) {
+  node.replaceChildren(low, make("i", { style: `background:${rampGradient()}` }), high);
+}

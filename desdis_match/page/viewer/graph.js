@@ -1,4 +1,8 @@
-// Which images were matched with which: a graph, the same seen from above the cameras, or a matrix.
+// Which images were matched with which: a graph, or a matrix.
+
+const BEST_EDGES = 2; // strongest edges of an image that are always shown, beside a spanning tree
+const READABLE_EDGES = 6; // edges an image that are shown at first, on average
+const MANY_NODES = 80; // thumbnails are drawn where no more nodes than these are in sight
 
 class GraphPanel {
   constructor({ onImage, onPair }) {
@@ -8,7 +12,10 @@ class GraphPanel {
     this.images = Data.meta.images.map((_, i) => i).filter((i) => !Data.meta.images[i].unusable);
     const { pairs } = Data.meta;
     this.weights = pairs.image0.map((_, p) => (pairs.verified[p] < 0 ? pairs.matches[p] : pairs.verified[p]));
-    this.most = Math.max(1, ...this.weights.slice(0, 1), this.weights.reduce((a, b) => Math.max(a, b), 1));
+    this.order = this.weights.map((_, p) => p).filter((p) => this.weights[p] > 0).sort((a, b) => this.weights[b] - this.weights[a]);
+    this.most = this.order.length ? this.weights[this.order[0]] : 1;
+    this.row = new Map(this.images.map((image, k) => [image, k]));
+    this.kept = backbone(this.images.length, this.order, (p) => [this.row.get(pairs.image0[p]), this.row.get(pairs.image1[p])], BEST_EDGES);
     this.thumbnails = new Map();
     this.zoom = new ZoomCanvas(byId("graph-canvas"), {
       draw: (context) => (this.kind === "matrix" ? this.drawMatrix(context) : this.drawGraph(context)),
@@ -19,7 +26,7 @@ class GraphPanel {
       },
       hover: (x, y) => this.hover(this.find(x, y)),
     });
-    this.zoom.margin = 48;
+    this.zoom.margin = 72;
     for (const radio of document.querySelectorAll("[name=graph-kind]")) {
       radio.addEventListener("change", () => this.choose(radio.value));
     }
@@ -28,21 +35,25 @@ class GraphPanel {
     this.setLeast();
   }
 
-  // As many edges as one can read: at most 12 an image.
+  // As many edges as one can read.
   startLeast() {
-    const sorted = [...this.weights].sort((a, b) => b - a);
-    const limit = sorted[Math.min(12 * Math.max(this.images.length, 5), sorted.length - 1)] || 0;
-    return limit > 1 && sorted.length > 12 * this.images.length ? Math.ceil((100 * Math.log(limit)) / Math.log(this.most + 1)) : 0;
+    const room = READABLE_EDGES * Math.max(this.images.length, 10);
+    if (this.order.length <= room) return 0;
+    return Math.ceil((100 * Math.log(this.weights[this.order[room]])) / Math.log(this.most + 1));
   }
 
   setLeast() {
     const v = Number(byId("graph-least").value);
     this.least = v === 0 ? 1 : Math.min(Math.round(Math.exp((v / 100) * Math.log(this.most + 1))), this.most);
-    this.edges = this.weights.map((_, p) => p).filter((p) => this.weights[p] >= this.least);
+    this.edges = this.order.filter((p) => this.weights[p] >= this.least || (this.kind !== "matrix" && this.kept.has(p)));
     byId("graph-least-value").textContent = count(this.least);
+    this.fewest = this.edges.length ? this.weights[this.edges[this.edges.length - 1]] : 1;
+    fillLegend(byId("graph-legend"), count(this.fewest), `${count(this.most)} matches`);
+    const hidden = this.order.length - this.edges.length;
     const verified = Data.meta.pairs.verified.some((v) => v >= 0);
-    byId("graph-note").textContent =
-      `${count(this.edges.length)} edges by ${verified ? "verified matches" : "matches, none verified yet"}`;
+    const always = this.kind === "matrix" ? "" : "; every photo's strongest are always shown";
+    byId("graph-note").textContent = `${count(this.edges.length)} edges by ${verified ? "verified matches" : "matches, none verified yet"}` +
+      (hidden ? `, ${count(hidden)} weaker ones hidden${always}` : "");
     this.zoom.redraw();
   }
 
@@ -50,75 +61,53 @@ class GraphPanel {
     if (this.opened) return this.zoom.redraw();
     this.opened = true;
     this.choose("graph");
-    if (this.images.length <= 60) this.loadThumbnails();
-  }
-
-  async loadThumbnails() {
-    for (const i of this.images) {
-      const photo = await Data.photo(i);
-      if (!photo) continue;
-      const [width, height] = Data.size(i);
-      const side = 96 / Math.max(width, height);
-      const canvas = make("canvas", { width: Math.round(width * side), height: Math.round(height * side) });
-      canvas.getContext("2d").drawImage(photo, 0, 0, canvas.width, canvas.height);
-      this.thumbnails.set(i, canvas);
-    }
-    this.zoom.redraw();
   }
 
   choose(kind) {
+    const slider = byId("graph-least");
+    if (kind !== this.kind) [this.otherLeast, slider.value] = [slider.value, this.otherLeast || 0];
     this.kind = kind;
+    this.setLeast();
     if (kind === "matrix") this.zoom.show(1000, 1000);
     else {
-      this.places = this.springs();
+      this.layOut();
       this.zoom.show(1000, 700);
     }
   }
 
-  // Fruchterman and Reingold's springs, from a circle; pairs with many matches pull more.
-  springs() {
-    if (this.springPlaces) return this.springPlaces;
+  layOut() {
+    if (this.places) return;
+    const { pairs, images, model } = Data.meta;
     const n = this.images.length;
-    const row = new Map(this.images.map((image, k) => [image, k]));
-    const { pairs } = Data.meta;
-    const x = this.images.map((_, k) => Math.cos((2 * Math.PI * k) / n) * 0.5);
-    const y = this.images.map((_, k) => Math.sin((2 * Math.PI * k) / n) * 0.5);
-    const rest = 1 / Math.sqrt(Math.max(n, 1));
-    const pulls = this.weights
-      .map((weight, p) => [row.get(pairs.image0[p]), row.get(pairs.image1[p]), weight / this.most])
-      .filter(([, , pull]) => pull > 0.003);
-    const rounds = n > 1200 ? 40 : 250;
-    for (let round = 0; round < rounds; round++) {
-      const dx = new Float64Array(n), dy = new Float64Array(n);
-      for (let a = 0; a < n; a++) {
-        for (let b = a + 1; b < n; b++) {
-          const ux = x[a] - x[b], uy = y[a] - y[b];
-          const push = (rest * rest) / Math.max(ux * ux + uy * uy, 1e-6);
-          dx[a] += ux * push; dy[a] += uy * push;
-          dx[b] -= ux * push; dy[b] -= uy * push;
-        }
+    // Large graphs start from the cameras seen from above.
+    const axes = model && n > 400 ? Orbit.frame(V.unit(model.up)) : null;
+    const place = (i, k) => {
+      if (axes && images[i].registered) {
+        const out = V.sub(images[i].center, model.middle);
+        return [0, 1].map((c) => Math.min(Math.max(V.dot(out, axes[c]) / model.radius / 3, -1), 1));
       }
-      for (const [a, b, pull] of pulls) {
-        const ux = x[a] - x[b], uy = y[a] - y[b];
-        const force = (Math.hypot(ux, uy) / rest) * Math.sqrt(pull) * 1.5;
-        dx[a] -= ux * force; dy[a] -= uy * force;
-        dx[b] += ux * force; dy[b] += uy * force;
-      }
-      const most = 0.08 * (1 - round / rounds) + 0.001;
-      for (let a = 0; a < n; a++) {
-        dx[a] -= x[a] * 0.3; dy[a] -= y[a] * 0.3; // gravity keeps what is not connected in sight
-        const length = Math.hypot(dx[a], dy[a]) || 1;
-        x[a] += (dx[a] / length) * Math.min(length, most);
-        y[a] += (dy[a] / length) * Math.min(length, most);
-      }
+      return [Math.cos((2 * Math.PI * k) / n) * 0.5, Math.sin((2 * Math.PI * k) / n) * 0.5];
+    };
+    const edges = this.order.map((p) => [this.row.get(pairs.image0[p]), this.row.get(pairs.image1[p]), this.weights[p] / this.most])
+      .filter(([, , pull], k) => pull > 0.003 || this.kept.has(this.order[k]));
+    const found = springs(this.images.map(place), edges);
+    this.places = new Map(this.images.map((image, k) => [image, found[k]]));
+  }
+
+  // The small picture of image i, asked for when first drawn.
+  thumbnail(i) {
+    if (!this.thumbnails.has(i)) {
+      this.thumbnails.set(i, null);
+      Data.photo(i).then((photo) => {
+        if (!photo) return;
+        const side = 128 / Math.max(photo.width, photo.height);
+        const canvas = make("canvas", { width: Math.round(photo.width * side), height: Math.round(photo.height * side) });
+        canvas.getContext("2d").drawImage(photo, 0, 0, canvas.width, canvas.height);
+        this.thumbnails.set(i, canvas);
+        this.zoom.redraw();
+      });
     }
-    const low = [x.reduce((a, b) => Math.min(a, b), 1e9), y.reduce((a, b) => Math.min(a, b), 1e9)];
-    const high = [x.reduce((a, b) => Math.max(a, b), -1e9), y.reduce((a, b) => Math.max(a, b), -1e9)];
-    this.springPlaces = new Map(this.images.map((image, k) => [image, [
-      (1000 * (x[k] - low[0])) / (high[0] - low[0] || 1),
-      (700 * (y[k] - low[1])) / (high[1] - low[1] || 1),
-    ]]));
-    return this.springPlaces;
+    return this.thumbnails.get(i);
   }
 
   find(x, y) {
@@ -162,8 +151,8 @@ class GraphPanel {
       const { pairs, images } = Data.meta;
       const p = found.pair;
       card.replaceChildren(make("div", {},
-        make("b", { textContent: images[pairs.image0[p]].name }),
-        make("b", { textContent: images[pairs.image1[p]].name }),
+        make("b", {}, cutName(images[pairs.image0[p]].name)),
+        make("b", {}, cutName(images[pairs.image1[p]].name)),
         pairs.verified[p] < 0 ? `${count(pairs.matches[p])} matches, not verified`
           : `${count(pairs.verified[p])} of ${count(pairs.matches[p])} matches verified`));
     }
@@ -173,34 +162,49 @@ class GraphPanel {
   // Where node i is on screen; tests click there.
   nodeAt(i) { return this.zoom.toScreen(...this.places.get(i)); }
 
+  // 0 to 1 by the number of matches among those shown, in steps of equal factors.
+  strength(p) { return Math.log(this.weights[p] / this.fewest) / Math.log(this.most / this.fewest || 1) || 0; }
+
   drawGraph(context) {
     if (!this.places) return;
-    const { pairs, images } = Data.meta;
+    const { pairs } = Data.meta;
     const { zoom } = this;
     const focus = this.hovered && "image" in this.hovered ? this.hovered.image : null;
-    const busy = Math.min(1, 400 / Math.max(this.edges.length, 1));
+    const busy = Math.min(1, 300 / Math.max(this.edges.length, 1));
+    const picked = color("picked");
     // Weak edges first, so that strong ones lie on top.
     for (let k = this.edges.length - 1; k >= 0; k--) {
       const p = this.edges[k];
       const mine = focus !== null && (pairs.image0[p] === focus || pairs.image1[p] === focus);
       const hovered = this.hovered && this.hovered.pair === p;
-      const strength = Math.sqrt(this.weights[p] / this.most);
-      context.globalAlpha = mine || hovered ? 1 : focus !== null ? 0.08 : Math.max(0.12, strength * (0.35 + 0.5 * busy));
-      context.lineWidth = hovered ? 5 : 0.8 + 5 * strength * (0.4 + 0.6 * busy);
-      context.strokeStyle = mine || hovered ? color("picked") : color("accent");
+      context.globalAlpha = mine || hovered ? 1 : focus !== null ? 0.08 : 0.3 + 0.6 * busy;
+      context.lineWidth = hovered ? 5 : 0.7 + 3.5 * Math.pow(this.strength(p), 2) * (0.3 + 0.7 * busy);
+      context.strokeStyle = mine || hovered ? picked : `rgb(${ramp(this.strength(p))})`;
+      const [a, b] = [this.places.get(pairs.image0[p]), this.places.get(pairs.image1[p])];
       context.beginPath();
-      context.moveTo(...zoom.toScreen(...this.places.get(pairs.image0[p])));
-      context.lineTo(...zoom.toScreen(...this.places.get(pairs.image1[p])));
+      context.moveTo(...zoom.toScreen(...a));
+      context.lineTo(...zoom.toScreen(...b));
       context.stroke();
     }
     context.globalAlpha = 1;
-    const large = Math.min(1.6, Math.max(1, zoom.scale / zoom.least / 2 + 0.5));
-    for (const [image, place] of this.places) {
-      const [x, y] = zoom.toScreen(...place);
-      const thumbnail = this.thumbnails.get(image);
-      const ring = image === this.picked || image === focus ? color("picked") : images[image].registered ? color("good") : color("bad");
+    this.drawNodes(context, focus);
+  }
+
+  drawNodes(context, focus) {
+    const { images } = Data.meta;
+    const { zoom } = this;
+    const { clientWidth, clientHeight } = zoom.canvas;
+    const visible = [...this.places].map(([image, place]) => [image, ...zoom.toScreen(...place)])
+      .filter(([, x, y]) => x > -40 && y > -40 && x < clientWidth + 40 && y < clientHeight + 40);
+    const styles = { picked: color("picked"), good: color("good"), bad: color("bad"), paper: color("paper") };
+    const room = Math.sqrt((clientWidth * clientHeight) / Math.max(visible.length, 1));
+    const side = Math.min(Math.max(0.42 * room, 22), 96);
+    const radius = Math.min(Math.max(0.12 * room, 2.5), 8);
+    for (const [image, x, y] of visible) {
+      const special = image === this.picked || image === focus;
+      const ring = special ? styles.picked : images[image].registered ? styles.good : styles.bad;
+      const thumbnail = visible.length <= MANY_NODES ? this.thumbnail(image) : null;
       if (thumbnail) {
-        const side = (this.images.length > 30 ? 30 : 44) * large;
         const scale = side / Math.max(thumbnail.width, thumbnail.height);
         const [width, height] = [thumbnail.width * scale, thumbnail.height * scale];
         context.fillStyle = ring;
@@ -208,55 +212,73 @@ class GraphPanel {
         context.drawImage(thumbnail, x - width / 2, y - height / 2, width, height);
       } else {
         context.beginPath();
-        context.arc(x, y, (this.images.length > 150 ? 4 : 7) * large, 0, 2 * Math.PI);
-        context.fillStyle = images[image].registered ? ring : color("paper");
+        context.arc(x, y, special ? radius + 3 : radius, 0, 2 * Math.PI);
+        context.fillStyle = images[image].registered || special ? ring : styles.paper;
         context.fill();
         context.lineWidth = 2;
         context.strokeStyle = ring;
         context.stroke();
       }
     }
-    context.fillStyle = color("soft");
-    context.font = "12px system-ui, sans-serif";
-    if (images.some((image) => !image.registered)) {
-      context.fillStyle = color("bad");
-      context.fillText("outlined like this: not in the model", 12, 20);
-    }
   }
 
   drawMatrix(context) {
-    const { pairs } = Data.meta;
+    const { pairs, images } = Data.meta;
     const { zoom } = this;
     const cell = 1000 / this.images.length;
-    const row = new Map(this.images.map((image, k) => [image, k]));
     const [left, top] = zoom.toScreen(0, 0);
     context.fillStyle = color("paper");
     context.fillRect(left, top, 1000 * zoom.scale, 1000 * zoom.scale);
-    const side = Math.max(cell * zoom.scale - (cell * zoom.scale > 6 ? 1 : 0), 1);
+    const pixels = cell * zoom.scale;
+    const side = Math.max(pixels - (pixels > 6 ? 1 : 0), 1);
     const fill = (a, b, style) => {
       context.fillStyle = style;
       const [x, y] = zoom.toScreen(a * cell, b * cell);
       context.fillRect(x, y, side, side);
     };
-    for (const p of this.edges) {
-      const [a, b] = [row.get(pairs.image0[p]), row.get(pairs.image1[p])];
-      const style = `rgb(${ramp(Math.log(this.weights[p] + 1) / Math.log(this.most + 1))})`;
+    const [picked, line] = [color("picked"), color("line")];
+    for (let k = this.edges.length - 1; k >= 0; k--) {
+      const p = this.edges[k];
+      const [a, b] = [this.row.get(pairs.image0[p]), this.row.get(pairs.image1[p])];
+      const style = this.hovered && this.hovered.pair === p ? picked : `rgb(${ramp(this.strength(p))})`;
       fill(a, b, style);
       fill(b, a, style);
-      if (this.hovered && this.hovered.pair === p) { fill(a, b, color("picked")); fill(b, a, color("picked")); }
     }
-    for (const [image, k] of row) fill(k, k, image === this.picked ? color("picked") : color("line"));
+    for (const [image, k] of this.row) fill(k, k, image === this.picked ? picked : line);
+    if (pixels < 11) return;
+    // Names along the left side, as far as they fit into its margin.
+    context.fillStyle = color("soft");
+    context.font = "11px system-ui, sans-serif";
+    context.textAlign = "right";
+    context.textBaseline = "middle";
+    for (const [image, k] of this.row) {
+      const { name } = images[image];
+      const letters = Math.max(Math.floor((left - 10) / 6.2), 3);
+      const short = name.length <= letters ? name : "…" + name.slice(name.length - letters + 1);
+      context.fillText(short, left - 6, zoom.toScreen(0, (k + 0.5) * cell)[1]);
+    }
+    context.textAlign = "start";
+    context.textBaseline = "alphabetic";
   }
 }
 
 function fillImageCard(card, i) {
   const image = Data.meta.images[i];
   const url = Data.photoUrl(i);
+  const out = whyOut(image);
   card.replaceChildren(
     ...(url ? [make("img", { src: url, alt: "" })] : []),
     make("div", {},
-      make("b", { textContent: image.name }),
+      make("b", {}, cutName(image.name)),
       `${count(image.keypoints)} keypoints, ${count(image.points)} in the model`,
       make("br"),
-      image.registered ? `${count(image.pairs)} verified pairs` : "not registered" + (image.reason ? ": " + image.reason : "")));
+      image.registered ? `${count(image.pairs)} verified pairs` : "not placed" + (out ? ": " + out : ""),
+      ...(image.camera ? [make("br"), cameraLine(image.camera)] : [])));
+}
+
+// A camera's intrinsics in a line.
+function cameraLine(camera) {
+  const focal = camera.focal ? `f ${camera.focal.toFixed(1)} px, ${camera.field.toFixed(1)}° wide` : "panorama";
+  const rest = Object.entries(camera.params).filter(([name]) => !["f", "fx", "fy", "cx", "cy"].includes(name));
+  return `${camera.model}: ${focal}${rest.map(([name, value]) => `, ${name} ${value.toFixed(4)}`).join("")}`;
 }

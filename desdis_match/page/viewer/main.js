@@ -19,16 +19,21 @@ const Page = {
     byId("theme").addEventListener("click", () => {
       const { dataset } = document.documentElement;
       dataset.theme = dataset.theme === "dark" ? "light" : "dark";
+      if (Data.meta.model) this.model.setColors(byId("model-color").value);
+      if (this.graph.opened) this.graph.choose(this.graph.kind);
+      this.photo.legend();
       this.redraw();
     });
     this.facts();
-    this.images = imageTable((i) => this.openImage(i));
-    this.pairs = pairTable((p) => this.openPair(p));
+    this.images = imageTable((i) => (this.panel === "photo" ? this.openImage(i) : this.pickImage(i)), (i) => this.openImage(i));
+    this.pairs = pairTable((p) => (this.panel === "pair" ? this.openPair(p) : this.pickPair(p)), (p) => this.openPair(p));
     this.model = new ModelView({ onPick: (i) => this.pickImage(i), onOpen: (i) => this.openImage(i) });
     this.graph = new GraphPanel({ onImage: (i) => this.openImage(i), onPair: (p) => this.openPair(p) });
     this.photo = new PhotoPanel();
     this.pairPanel = new PairPanel();
-    this.runText();
+    fillRunTab(byId("run-text"));
+    this.modelChoice();
+    this.refresh();
     for (const button of document.querySelectorAll("#tabs button")) {
       button.addEventListener("click", () => this.open(button.dataset.panel));
     }
@@ -51,14 +56,42 @@ const Page = {
   facts() {
     const { model, images, pairs } = Data.meta;
     const registered = images.filter((image) => image.registered).length;
-    const facts = [["Images in the model", `${registered} of ${images.length}`, registered < images.length]];
+    const facts = [["Images in the model", `${count(registered)} of ${count(images.length)}`, registered < images.length]];
     if (model) {
       facts.push(["Points", count(model.points)], ["Observations", count(model.observations)],
         ["Mean track", model.track_length.toFixed(2)], ["Mean error", model.reprojection_error.toFixed(2) + " px"]);
     }
     facts.push(["Verified pairs", `${count(pairs.num_verified)} of ${count(pairs.total)}`]);
-    byId("facts").append(...facts.map(([name, value, warn]) =>
+    byId("facts").replaceChildren(...facts.map(([name, value, warn]) =>
       make("div", { className: warn ? "warn" : "" }, make("dt", { textContent: name }), make("dd", { textContent: value }))));
+  },
+
+  // Which of the run's models is shown.
+  modelChoice() {
+    const { models } = Data.meta;
+    byId("model-which-label").hidden = models.length < 2;
+    byId("model-which").append(...models.map((model, k) =>
+      make("option", { value: k, textContent: `${k}: ${count(model.registered)} photos`, selected: k === Data.meta.index })));
+    byId("model-which").addEventListener("change", (event) => {
+      this.model.useModel(Number(event.target.value));
+      this.facts();
+      fillRunTab(byId("run-text"));
+      this.model.pick(this.image);
+      this.fill();
+      this.redraw();
+    });
+  },
+
+  // The page of a run that is still at work loads itself again.
+  refresh() {
+    const { refresh } = Data.meta;
+    byId("working").hidden = !refresh;
+    if (!refresh) return;
+    const timer = setTimeout(() => location.reload(), 1000 * refresh);
+    byId("working-stop").addEventListener("click", () => {
+      clearTimeout(timer);
+      byId("working").hidden = true;
+    });
   },
 
   open(panel) {
@@ -100,7 +133,7 @@ const Page = {
     if (!chip.hidden) {
       const all = make("button", { textContent: "All pairs" });
       all.addEventListener("click", () => { this.only = undefined; this.fill(); });
-      chip.replaceChildren("Pairs of", make("b", { textContent: images[only].name }), all);
+      chip.replaceChildren("Pairs of", make("b", {}, cutName(images[only].name)), all);
     }
   },
 
@@ -121,10 +154,14 @@ const Page = {
     this.address("#image=" + encodeURIComponent(Data.meta.images[i].name));
   },
 
-  openPair(p) {
-    const { pairs, images } = Data.meta;
+  pickPair(p) {
     this.pair = p;
     this.pairs.mark(p);
+  },
+
+  openPair(p) {
+    const { pairs, images } = Data.meta;
+    this.pickPair(p);
     this.pairPanel.show(p);
     this.open("pair");
     const names = [pairs.image0[p], pairs.image1[p]].map((i) => encodeURIComponent(images[i].name));
@@ -145,39 +182,16 @@ const Page = {
 
   // Arrow keys go through the list that belongs to the panel.
   key(event) {
-    if (event.target.matches("input, select, textarea") || !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+    if (event.target.matches("input, select, textarea, #model-overlay") || !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
     const step = event.key === "ArrowRight" ? 1 : -1;
     const table = this.panel === "pair" ? this.pairs : this.panel === "photo" ? this.images : null;
     const row = table && table.rows ? table.beside(step) : undefined;
-    if (row !== undefined) table.pick(row);
+    if (row !== undefined) table.open(row);
   },
 
   redraw() {
     this.model.redraw();
     for (const { zoom } of [this.graph, this.photo, this.pairPanel]) zoom.redraw();
-  },
-
-  runText() {
-    const { report, notes, images } = Data.meta;
-    const root = byId("run-text");
-    const section = (title, ...children) => root.append(make("h2", { textContent: title }), ...children);
-    const table = (rows, head) => {
-      const line = (cells, tag) => make("tr", {}, ...cells.map((cell, k) => make(tag, { textContent: cell, className: k ? "" : "text" })));
-      return make("table", {}, ...(head ? [line(head, "th")] : []), ...rows.map((row) => line(row, "td")));
-    };
-    if (report.diagnosis) section(Data.meta.model ? "Photos left out" : "Why no model formed", make("div", { className: "diagnosis", textContent: report.diagnosis }));
-    if (notes.length) section("On this page", make("ul", {}, ...notes.map((note) => make("li", { textContent: note }))));
-    const out = images.filter((image) => !image.registered);
-    if (out.length) section("Not in the model", table(out.map((image) => [image.name, image.reason || "no reason recorded"])));
-    if (report.found_out && report.found_out.length) section("Found out", make("ul", {}, ...report.found_out.map((note) => make("li", { textContent: note }))));
-    if (report.attempts && report.attempts.length > 1) section("Ways of mapping that were tried", table(report.attempts, ["Way", "Photos", "Points", "Seconds"]));
-    if (report.cameras && report.cameras.length) section("Cameras as found", table(report.cameras, ["Camera", "Parameters", "Photos"]));
-    if (report.stages && report.stages.length) {
-      section("Stages", table(report.stages.map((s) => [s.name, s.seconds, s.memory]), ["Stage", "Seconds", "Peak MiB"]));
-    }
-    if (report.versions) section("Versions", table(Object.entries(report.versions).map(([k, v]) => [k, String(v)])));
-    if (report.config) section("Configuration", make("pre", { textContent: JSON.stringify(report.config, null, 2) }));
-    if (!root.children.length) root.append("There is no report.json beside this model.");
   },
 };
 

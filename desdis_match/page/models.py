@@ -1,0 +1,131 @@
+"""COLMAP models as plain arrays, with the cameras' intrinsics."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..colmap.mapping import model_summary
+from ..colmap.mapping import read_model as read_colmap_model
+from ..errors import InputError
+from ..support.native import pycolmap
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """A camera of a model, in COLMAP's words."""
+
+    model: str  # SIMPLE_RADIAL, ...
+    width: int
+    height: int
+    focal: float | None  # pixels, the mean of x and y; None for a panorama
+    field: float | None  # horizontal field of view without the distortion, degrees
+    params: tuple[tuple[str, float], ...]  # f, cx, cy, k; (0.5, 0.5) is the centre of the first pixel
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A registered camera."""
+
+    center: list[float]  # (3,) world
+    rotation: list[float]  # (9,) camera from world, by rows
+    half: tuple[float, float]  # half width and half height of the image at distance 1
+    camera: int = 0  # key of Model.cameras
+
+
+@dataclass(frozen=True)
+class Model:
+    """A reconstruction as plain arrays."""
+
+    points: NDArray[np.float32]  # (P, 3) world
+    colors: NDArray[np.uint8]  # (P, 3) red, green, blue
+    errors: NDArray[np.float32]  # (P,) mean reprojection error, pixels; 0 unknown
+    lengths: NDArray[np.int64]  # (P,) images that see the point
+    observations: dict[
+        str, tuple[NDArray[np.int64], NDArray[np.int64]]
+    ]  # by image: keypoints and their points
+    poses: dict[str, Pose]
+    summary: dict[str, float]
+    cameras: dict[int, Intrinsics]
+
+    def track_lengths(self, name: str, num_keypoints: int) -> NDArray[np.int64]:
+        """(N,) by keypoint of the image: images that see its point, 0 where it has none."""
+        lengths = np.zeros(num_keypoints, np.int64)
+        keypoints, points = self.observations.get(name, (np.zeros(0, np.int64),) * 2)
+        lengths[keypoints] = self.lengths[points]
+        return lengths
+
+    def point_rows(self, name: str, num_keypoints: int) -> NDArray[np.int64]:
+        """(N,) by keypoint of the image: row of its point, -1 where it has none."""
+        rows = np.full(num_keypoints, -1, np.int64)
+        keypoints, points = self.observations.get(name, (np.zeros(0, np.int64),) * 2)
+        rows[keypoints] = points
+        return rows
+
+
+def read_model(folder: Path) -> Model:
+    """A COLMAP model, binary or text, as arrays. Raises InputError when it is missing or damaged."""
+    stored = read_colmap_model(folder)
+    ids = list(stored.points3D)
+    seen: dict[int, list[tuple[int, int]]] = {}
+    points = np.zeros((len(ids), 3), np.float32)
+    colors = np.zeros((len(ids), 3), np.uint8)
+    errors = np.zeros(len(ids), np.float32)
+    lengths = np.zeros(len(ids), np.int64)
+    for row, point_id in enumerate(ids):
+        point = stored.points3D[point_id]
+        points[row], colors[row] = point.xyz, point.color
+        errors[row] = max(point.error, 0)
+        elements = point.track.elements
+        lengths[row] = len(elements)
+        for element in elements:
+            seen.setdefault(element.image_id, []).append((element.point2D_idx, row))
+    poses, observations = {}, {}
+    for image_id in stored.reg_image_ids():
+        image = stored.images[image_id]
+        camera = stored.cameras[image.camera_id]
+        pose = image.cam_from_world()
+        poses[image.name] = Pose(
+            image.projection_center().tolist(),
+            pose.rotation.matrix().ravel().tolist(),
+            _half_sides(camera),
+            image.camera_id,
+        )
+        pairs = np.array(seen.get(image_id, []), np.int64).reshape(-1, 2)
+        observations[image.name] = (pairs[:, 0], pairs[:, 1])
+    numbers_of_poses = np.array([[*pose.center, *pose.rotation, *pose.half] for pose in poses.values()])
+    if not all(np.isfinite(numbers).all() for numbers in (points, errors, numbers_of_poses)):
+        raise InputError(
+            f"{folder} is damaged: it has points, poses or focal lengths that cannot be; make the model again"
+        )
+    counted = model_summary(stored)
+    summary = {
+        "points": counted.num_points,
+        "observations": counted.num_observations,
+        "track_length": counted.mean_track_length,
+        "reprojection_error": counted.mean_reprojection_error,
+    }
+    used = sorted({pose.camera for pose in poses.values()})
+    cameras = {number: _intrinsics(stored.cameras[number]) for number in used}
+    return Model(points, colors, errors, lengths, observations, poses, summary, cameras)
+
+
+def _intrinsics(camera: pycolmap.Camera) -> Intrinsics:
+    focal = float(camera.mean_focal_length()) if len(camera.focal_length_idxs()) else None
+    field = math.degrees(2 * math.atan(camera.width / 2 / focal)) if focal else None
+    names = [name.strip() for name in camera.params_info.split(",")]
+    params = tuple(zip(names, map(float, camera.params), strict=True))
+    return Intrinsics(camera.model.name, camera.width, camera.height, focal, field, params)
+
+
+def _half_sides(camera: pycolmap.Camera) -> tuple[float, float]:
+    """Half width and height at distance 1: not finite for a damaged focal length of 0.
+
+    A panorama, which has no focal length, is drawn as if it were 90 degrees wide.
+    """
+    focal = camera.mean_focal_length() if len(camera.focal_length_idxs()) else camera.width / 2
+    return (camera.width / 2 / focal, camera.height / 2 / focal) if focal else (np.inf, np.inf)
