@@ -6,18 +6,18 @@ Each takes a `Job` and returns the models that formed, in no order. `auto` (plac
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, cast
+from typing import Any
 
 from ..photos.cameras import CameraConfig
 from ..support.checks import check_options
 from ..support.native import pycolmap
 from ..support.parts import check_part
-from ..support.progress import track
+from ..support.progress import progress
 from .database import copy_database, open_database, remove_database
 from .verification import VerifyConfig
 
@@ -201,21 +201,17 @@ def _num_images(database_path: Path) -> int:
 
 @contextmanager
 def _registration_bar(num_images: int) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
-    """Callbacks for the first pair and each further image that drive a bar of registered images.
+    """Callbacks for the first pair and each further image that count registered images.
 
-    A model that is given up and begun anew counts again, so the bar stops at its end.
+    A model that is given up and begun anew counts again, but never beyond all images.
     """
-    bar = cast(Generator[int, None, None], track(range(num_images), "map", total=num_images, unit="images"))
-    next(bar, None)
+    with progress("map", num_images, "images") as advance:
+        registered = 0
 
-    def one() -> None:
-        next(bar, None)
+        def more(num: int) -> None:
+            nonlocal registered
+            num = min(num, num_images - registered)
+            registered += num
+            advance(num)
 
-    def two() -> None:
-        one()
-        one()
-
-    try:
-        yield two, one
-    finally:
-        bar.close()
+        yield lambda: more(2), lambda: more(1)

@@ -197,6 +197,7 @@ def _verify_rest(database_path: Path, config: VerifyConfig, seed: int, workers: 
     with connect(database_path) as connection:
         query = "SELECT pair_id FROM matches EXCEPT SELECT pair_id FROM two_view_geometries ORDER BY pair_id"
         todo = [pycolmap.pair_id_to_image_pair(pair_id) for (pair_id,) in connection.execute(query)]
+        done = connection.execute("SELECT COUNT(*) FROM two_view_geometries").fetchone()[0]
         query = "SELECT pair_id FROM matches WHERE rows > 0 ORDER BY pair_id"
         matched = [pycolmap.pair_id_to_image_pair(pair_id) for (pair_id,) in connection.execute(query)]
     with open_database(database_path) as database, ThreadPoolExecutor(workers) as pool:
@@ -222,7 +223,7 @@ def _verify_rest(database_path: Path, config: VerifyConfig, seed: int, workers: 
             return pair, work
 
         results = _ahead(map(start, todo), num=4 * workers)
-        progress = iter(track(results, "verify", total=len(todo), unit="pairs"))
+        progress = iter(track(results, "verify", total=len(todo), unit="pairs", done=done))
         while chunk := [(pair, work.result()) for pair, work in itertools.islice(progress, PAIRS_PER_COMMIT)]:
             for (image_id0, image_id1), geometry in chunk:
                 database.write_two_view_geometry(image_id0, image_id1, geometry)

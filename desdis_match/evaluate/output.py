@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import shlex
@@ -15,7 +14,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..support.versions import installed_version
-from .results import PLOT_FORMATS, Table, TaskResult, plain, write_atomically
+from .results import PLOT_FORMATS, Chart, TaskResult, best_value, plain, write_atomically
 
 PACKAGES = ("torch", "kornia", "pycolmap", "opencv-python", "onnxruntime", "faiss-cpu", "numpy", "scipy")
 """Packages whose version can move a number."""
@@ -31,6 +30,12 @@ class OutputConfig:
     """Write the tables as Markdown."""
     plot: Path | None = None
     """Draw the charts (png, svg or pdf by the name's ending)."""
+    latex: Path | None = None
+    """Write the tables as LaTeX, for a paper that loads booktabs."""
+    figure: str = ""
+    """Draw only the charts with these words in their titles."""
+    size: tuple[float, float] = (6.5, 4.2)
+    """Width and height of a chart, inches."""
 
 
 def versions() -> dict[str, str]:
@@ -57,7 +62,7 @@ def to_json(result: TaskResult, argv: Sequence[str]) -> dict[str, Any]:
     """The stored form: provenance, then the task's own content, then tables and charts."""
     record: dict[str, Any] = {
         "task": result.task,
-        "command": shlex.join(["desdis-match", "evaluate", *argv]),
+        "command": command_line(argv),
         "versions": versions(),
         "options": result.options,
         "data": result.data,
@@ -84,8 +89,7 @@ def to_markdown(result: TaskResult, argv: Sequence[str]) -> str:
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.text()]
         lines.append("")
     lines += [f"- {note}" for note in result.notes] + ([""] if result.notes else [])
-    command = shlex.join(["desdis-match", "evaluate", *argv])
-    lines += ["Made by", "", f"```\n{command}\n```", ""]
+    lines += ["Made by", "", f"```\n{command_line(argv)}\n```", ""]
     lines.append("with " + ", ".join(f"{k} {v}" for k, v in versions().items()) + ".")
     for name, fingerprint in result.weights.items():
         lines.append(f"\n- {name}: weights sha256 {fingerprint}")
@@ -116,19 +120,9 @@ def print_tables(result: TaskResult) -> None:
         console.print(f"note: {note}", markup=False, highlight=False)
 
 
-def best_value(table: Table, index: int) -> float | None:
-    """The best number of a column, None where none is better than another."""
-    values = [r[index] for r in table.rows]
-    numbers = [v for v in values if isinstance(v, (int, float)) and not math.isnan(v)]
-    better = table.columns[index].better
-    if not better or len(numbers) < 2:
-        return None
-    return max(numbers) if better == "high" else min(numbers)
-
-
 def check_output(output: OutputConfig) -> None:
     """Find out before hours of work whether its results can be stored."""
-    for path in (output.json, output.markdown, output.plot):
+    for path in (output.json, output.markdown, output.latex, output.plot):
         if path is None:
             continue
         try:
@@ -149,7 +143,26 @@ def emit(result: TaskResult, output: OutputConfig, argv: Sequence[str]) -> None:
         write_atomically(output.json, text.encode() + b"\n")
     if output.markdown:
         write_atomically(output.markdown, to_markdown(result, argv).encode())
+    if output.latex:
+        from .latex import to_latex
+
+        write_atomically(output.latex, to_latex(result.tables, command_line(argv)).encode())
     if output.plot:
         from .plots import draw_charts
 
-        write_atomically(output.plot, draw_charts(result.charts, output.plot.suffix.lstrip(".")))
+        charts = chosen_charts(result.charts, output.figure)
+        write_atomically(output.plot, draw_charts(charts, output.plot.suffix.lstrip("."), output.size))
+
+
+def chosen_charts(charts: Sequence[Chart], words: str) -> list[Chart]:
+    """The charts with `words` in their titles; raises InputError, with the titles, where there is none."""
+    found = [chart for chart in charts if words.lower() in chart.title.lower()]
+    if charts and not found:
+        titles = ", ".join(f"'{chart.title}'" for chart in charts)
+        raise InputError(f"no chart has '{words}' in its title; there are {titles}")
+    return found
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """The command that makes a result."""
+    return shlex.join(["desdis-match", "evaluate", *argv])

@@ -19,8 +19,10 @@ COLOURS = 10
 """Series that matplotlib's own colours tell apart; more take a map of twenty."""
 
 
-def draw_charts(charts: Sequence[Chart], file_format: str = "png") -> bytes:
-    """All charts on one page, two a row, as the bytes of a file."""
+def draw_charts(
+    charts: Sequence[Chart], file_format: str = "png", size: tuple[float, float] = (6.5, 4.2)
+) -> bytes:
+    """All charts on one page, two a row, as the bytes of a file. size: of a chart, inches."""
     from matplotlib.figure import Figure
 
     if file_format not in PLOT_FORMATS:
@@ -29,7 +31,7 @@ def draw_charts(charts: Sequence[Chart], file_format: str = "png") -> bytes:
         raise InputError("this task has no chart to draw; leave --plot out")
     across = min(2, len(charts))
     down = math.ceil(len(charts) / across)
-    figure = Figure(figsize=(6.5 * across, 4.2 * down), layout="constrained")
+    figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
     for i, chart in enumerate(charts):
         draw(figure.add_subplot(down, across, i + 1), chart)
     stream = io.BytesIO()

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .output import best_value
 from .plots import draw_charts
-from .results import Cell, Column, Table, TaskResult, from_json
+from .results import Cell, Column, Table, TaskResult, best_value, from_json
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1c2430; }

@@ -95,6 +95,16 @@ def show(cell: Cell, spec: str = "") -> str:
     return str(cell) if isinstance(cell, str) else format(cell, spec)
 
 
+def best_value(table: Table, index: int) -> float | None:
+    """The best number of a column, None where none is better than another."""
+    values = [r[index] for r in table.rows]
+    numbers = [v for v in values if isinstance(v, (int, float)) and not math.isnan(v)]
+    better = table.columns[index].better
+    if not better or len(numbers) < 2:
+        return None
+    return max(numbers) if better == "high" else min(numbers)
+
+
 def plain(value: Any) -> Any:
     """`value` as JSON has it: numbers that are not finite become null or "inf", paths become text."""
     if isinstance(value, dict):

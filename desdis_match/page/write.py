@@ -25,8 +25,8 @@ def write_report_page(
 
     images: folder of the photos; by default the one that report.json names. Without photos the page shows all
     the rest and says that they are missing. model: the one of sparse/N that is shown first.
-    report: what report.json holds, where the caller has it. refresh: seconds after which the page loads itself
-    again, for a run at work; 0 never.
+    report: what report.json holds, where the caller has it.
+    refresh: seconds after which the page loads itself again, for a run at work; 0 never.
     Raises InputError for a folder that is no run or damaged files.
     """
     output = output or RunFolder(out).page

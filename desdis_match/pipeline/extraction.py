@@ -109,7 +109,8 @@ def extract(
             check_whole(todo, len(names), "images", output)
         if len(todo) < len(mine):
             log.info("extract goes on: %d of %d images are done", len(mine) - len(todo), len(mine))
-        _spread_photos(task, [(name, keys[name]) for name in todo], shards, "extract", run, executor)
+        items = [(name, keys[name]) for name in todo]
+        _spread_photos(task, items, shards, "extract", run, executor, len(mine) - len(todo))
         if shard is not None and not all(key in shards.done() for key in keys.values()):
             return output  # what is to be turned, all photos together decide
         usable, unusable, probes = _look(names, keys, shards)
@@ -203,7 +204,13 @@ def _look(
 
 
 def _spread_photos(
-    task: Task, items: list[Any], shards: ShardFolder, label: str, run: RunConfig, executor: Executor | None
+    task: Task,
+    items: list[Any],
+    shards: ShardFolder,
+    label: str,
+    run: RunConfig,
+    executor: Executor | None,
+    done: int = 0,
 ) -> None:
     """On `executor`, else in processes or, where they do not pay, in this one."""
     spread(
@@ -217,6 +224,7 @@ def _spread_photos(
         executor=executor,
         alone=pick_device(run.device).type == "cpu",
         name=lambda item: item[0],
+        done=done,
     )
 
 

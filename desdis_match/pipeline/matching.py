@@ -61,12 +61,22 @@ def match(
             if len(todo) < len(mine):
                 log.info("match goes on: %d of %d pairs are done", len(mine) - len(todo), len(mine))
             if executor is None:
-                for key, arrays in track(_matched(file, todo, config, run), "match", len(todo), "pairs"):
+                found = _matched(file, todo, config, run)
+                for key, arrays in track(found, "match", len(todo), "pairs", len(mine) - len(todo)):
                     shards.save(key, arrays)
             else:
                 task = _MatchTask(features.absolute(), fingerprint(features), config, run.device)
                 ordered = reuse_order(todo)
-                spread(task, ordered, shards, "match", "pairs", piece_size=PAIRS_A_PIECE, executor=executor)
+                spread(
+                    task,
+                    ordered,
+                    shards,
+                    "match",
+                    "pairs",
+                    piece_size=PAIRS_A_PIECE,
+                    executor=executor,
+                    done=len(mine) - len(todo),
+                )
             shards.done()
             if shard is None:
                 items = ((a, b, matches_from_arrays(shards.load(pair_key((a, b))))) for a, b in listed)

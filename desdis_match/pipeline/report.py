@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shlex
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,9 @@ from ..support.resources import measured
 from ..support.versions import installed_version
 from .extraction import unusable_images
 from .pairing import pairs_by_way
+
+OPENERS = ("xdg-open", "open")
+"""Commands that show a file: of Linux desktops and of macOS."""
 
 PACKAGES = ("torch", "kornia", "pycolmap", "opencv-python", "onnxruntime", "faiss-cpu", "numpy", "h5py")
 """Whose versions can change a result."""
@@ -136,11 +140,17 @@ def print_report(report: Report, output: Path, console: Console) -> None:
     if report.models and report.images_folder:
         console.print("\nlook at it:", highlight=False)
         for command in (
-            f"xdg-open {_typed(folder.page)}",
+            _opened(folder.page),
             f"desdis-match export --model {_typed(folder.model())} --format 3dgs "
             f"--output {_typed(output)} --images {_typed(Path(report.images_folder))}",
         ):
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _opened(page: Path) -> str:
+    """The command that opens a page, or words where there is none."""
+    opener = next((name for name in OPENERS if shutil.which(name)), None)
+    return f"{opener} {_typed(page)}" if opener else f"{_typed(page)} in a browser"
 
 
 def attempt_line(attempt: Attempt) -> str:

@@ -65,9 +65,11 @@ def spread(
     executor: Executor | None = None,
     alone: bool = True,
     name: Callable[[Any], str] = str,
+    done: int = 0,
 ) -> None:
     """Work on all items, in pieces of `piece_size`: on `executor`, else in `workers` processes, of which one
     means this process. alone: this process takes one thread, as a worker does. name: of an item, for errors.
+    done: items that an earlier run did.
 
     A process of our own pool that dies is replaced, and what it had not finished is begun again.
     """
@@ -76,7 +78,7 @@ def spread(
         for tries_left in reversed(range(TRIES)):
             try:
                 num = sum(len(piece.items) for piece in pieces)
-                for _ in track(_run(pieces, workers, executor, name), label, num, unit):
+                for _ in track(_run(pieces, workers, executor, name), label, num, unit, done + len(items) - num):
                     pass
                 return
             except WorkerLost as error:

@@ -10,9 +10,11 @@ import pytest
 
 from desdis_match.commands.evaluate import main
 from desdis_match.errors import InputError
+from desdis_match.evaluate.cache import PredictionCache
 from desdis_match.evaluate.contenders import RunConfig
 from desdis_match.evaluate.patches import phototour
 from desdis_match.evaluate.poses import two_view
+from desdis_match.evaluate.poses.estimators import ESTIMATORS
 from desdis_match.evaluate.poses.sfm_runs import colmap_camera_mode
 from desdis_match.evaluate.shared import Described
 from desdis_match.evaluate.speed_measures import timed
@@ -54,10 +56,64 @@ def test_phototour_draws_pairs_or_reads_the_official_list(patch_set, tmp_path):
     (folder / "m50_100000_100000_0.txt").write_text("\n".join(lines) + "\n")
     listed = run("phototour", tmp_path / "b.json", "--root", folder, "--no-cache")
     assert listed["data"][folder.name]["pairs"] == 8 and listed["notes"] == []
-    assert listed["descriptors"]["rootsift"][folder.name] == {"fpr95": 0.0, "auc": 1.0}
+    assert listed["descriptors"]["rootsift"][folder.name] == {
+        "fpr95": 0.0,
+        "auc": 1.0,
+        "ratio_map": pytest.approx(1.0, abs=0.02),
+    }
     (folder / "m50_100000_100000_0.txt").write_text("0 0 0 999 0 0 0\n")
     with pytest.raises(InputError, match="beyond the 256"):
         main(["phototour", "--root", str(folder), "--no-cache"])
+
+
+def test_map_by_ratio_ranks_matches_by_their_ratio():
+    """Three points on a line: two matches are right, the wrong one's ratio stands between theirs."""
+    first = {0: 0.0, 2: 10.0, 4: 24.0}
+    second = {1: 1.0, 3: 13.0, 5: 14.0}  # ratios: 1/13 right; 3/4 right; 10/11 wrong would be last
+    places = np.array([(first | second)[k] for k in range(6)])
+
+    def score(places):
+        data = SimpleNamespace(
+            spans=np.array([[0, 2], [2, 2], [4, 2]]),
+            order=np.arange(6),
+            patches=np.repeat(np.arange(6, dtype=np.uint8), 64 * 64).reshape(6, 64, 64),
+        )
+        named = {round(k / 255, 6): place for k, place in enumerate(places)}
+        one = SimpleNamespace(
+            fingerprint="x",
+            describe=lambda p: np.array(
+                [[named[round(float(v), 6)], 0.0] for v in p[:, 0, 0, 0]], np.float32
+            ),
+        )
+        return phototour.ratio_map(one, data, PredictionCache(None), {}, 10)
+
+    # Nearest of 0: 1 (1/13), of 10: 13 (3/4), of 24: 14 (10/11): all right.
+    assert score(places) == pytest.approx(1.0)
+    # The second patch of the third point lies beside the first one of all, which then has it before its own,
+    # as 24 has 13; only 10 finds its own, and with the least ratio: recall 1/3 at precision 1, then no more.
+    places[5] = 0.5
+    assert score(places) == pytest.approx(1 / 3)
+
+
+def test_both_estimators_find_the_pose():
+    """Points seen by two cameras without noise: the rotation and direction to a hundredth of a degree."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform([-2, -2, 4], [2, 2, 8], (200, 3))
+    turn = cv2.Rodrigues(np.array([0.05, -0.2, 0.1]))[0]
+    shift = np.array([0.6, -0.1, 0.2])
+    intrinsics = np.array([[700.0, 0, 319.5], [0, 700, 239.5], [0, 0, 1]])
+    seen = [points @ intrinsics.T, (points @ turn.T + shift) @ intrinsics.T]
+    xy0, xy1 = (p[:, :2] / p[:, 2:] for p in seen)
+    xy1[:40] += rng.uniform(30, 90, (40, 2))
+    camera = SimpleNamespace(intrinsics=intrinsics, size=(640, 480))
+    for name, estimate in ESTIMATORS.items():
+        if name == "poselib":
+            pytest.importorskip("poselib")
+        (rotation, translation), kept = estimate(xy0, xy1, camera, camera, 1.5)
+        assert np.abs(rotation - turn).max() < 2e-4, name
+        direction = translation / np.linalg.norm(translation)
+        assert np.abs(direction - shift / np.linalg.norm(shift)).max() < 2e-4, name
+        assert kept[40:].all() and kept[:40].mean() < 0.2, name
 
 
 def test_drawn_negatives_never_join_points_that_may_be_one(patch_set):

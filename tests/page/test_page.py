@@ -155,7 +155,7 @@ def test_every_model_is_on_the_page(out, tmp_path):
     meta, data = blocks(write_report_page(run, model=1))
     assert meta["first"] == 1 and [model["registered"] for model in meta["models"]] == [6, 3]
     assert len(data["points-1"]) == 12 * half.num_points3D() < len(data["points-0"])
-    assert meta["models"][1]["images"] == [3, 4, 5]
+    assert sorted(meta["models"][1]["images"]) == [3, 4, 5]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -326,7 +326,7 @@ def test_a_damaged_model_is_named(tmp_path, out):
     (tmp_path / "sparse" / "0").mkdir(parents=True)
     for name in ("cameras.bin", "images.bin", "points3D.bin", "rigs.bin", "frames.bin"):
         (tmp_path / "sparse" / "0" / name).write_bytes(b"\x01")
-    with pytest.raises(InputError, match="holds no readable COLMAP model"):
+    with pytest.raises(InputError, match="is damaged: it is cut short"):
         write_report_page(tmp_path)
 
 
@@ -335,11 +335,11 @@ def test_a_model_that_ends_early_is_named(tmp_path, out):
     shutil.copytree(out / "sparse" / "0", model)
     images = model / "images.bin"
     images.write_bytes(images.read_bytes()[: images.stat().st_size // 2])
-    with pytest.raises(InputError, match="holds no readable COLMAP model"):
+    with pytest.raises(InputError, match="is damaged: it is cut short"):
         read_model(model)
     shutil.copy(out / "sparse" / "0" / "images.bin", model)
     (model / "points3D.bin").write_bytes(b"")
-    with pytest.raises(InputError, match=r"points3D\.bin is cut off"):
+    with pytest.raises(InputError, match=r"points3D\.bin is damaged: it is cut short"):
         read_model(model)
 
 

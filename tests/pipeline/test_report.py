@@ -3,6 +3,7 @@
 import io
 import json
 import shlex
+import shutil
 import time
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def printed_commands(images: Path, output: Path) -> list[str]:
 
 def test_the_commands_name_the_photos_and_can_be_pasted(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == "xdg-open" else None)
     page, export = printed_commands(tmp_path / "my scene" / "images", Path("my scene/images-model"))
     assert page == "xdg-open 'my scene/images-model/report.html'"
     model, photos = "my scene/images-model", "my scene/images"
@@ -37,6 +39,14 @@ def test_the_commands_name_the_photos_and_can_be_pasted(tmp_path: Path, monkeypa
     assert shlex.split(export) == ["desdis-match", "export", *options, "--images", photos]
     _, export = printed_commands(Path("/data/photos"), Path("out"))
     assert export.endswith("--output out --images /data/photos")
+
+
+def test_a_command_that_is_not_there_is_not_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert printed_commands(Path("/photos"), Path("out"))[0] == "out/report.html in a browser"
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == "open" else None)
+    assert printed_commands(Path("/photos"), Path("out"))[0] == "open out/report.html"
 
 
 def test_a_package_that_is_not_found_does_not_cost_the_report(monkeypatch) -> None:

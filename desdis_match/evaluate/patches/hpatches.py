@@ -35,6 +35,11 @@ from .hpatches_scores import (
     write_csv,
 )
 
+NUM_POSITIVES = 5
+"""Of a retrieval query, which are part of its pool."""
+NAMED = 5
+"""Missing sequences that a note names; the others are counted."""
+
 Task = Literal["verification", "matching", "retrieval"]
 
 
@@ -98,7 +103,8 @@ def survey(root: Path, split: Sequence[str], split_name: str) -> Patches:
     if not patches.names:
         raise InputError(f"none of the {len(split)} sequences of split '{split_name}' is below {root}")
     if absent:
-        reasons = ", ".join(f"{name} ({why})" if why != "not there" else name for name, why in absent.items())
+        named = [name if why == "not there" else f"{name} ({why})" for name, why in absent.items()]
+        reasons = ", ".join(named[:NAMED]) + (", ..." if len(named) > NAMED else "")
         patches.notes.append(
             f"{len(absent)} of {len(split)} sequences are missing, so scores do not compare with those of "
             f"the whole split: {reasons}"
@@ -225,7 +231,7 @@ def evaluate_hpatches(config: HPatchesConfig) -> TaskResult:
             "sha256": combined_hash([f"{n} {patches.hashes[n]}" for n in patches.names]),
         },
         weights={c.label: c.fingerprint for c in contenders},
-        tables=tables(scores, config.split),
+        tables=tables(scores, config.split, 0 if pool is None else len(pool.distractors)),
         charts=charts(scores),
         content={
             "split": config.split,
@@ -239,8 +245,8 @@ def evaluate_hpatches(config: HPatchesConfig) -> TaskResult:
     )
 
 
-def tables(scores: dict[str, Any], split: str) -> tuple[Table, ...]:
-    """One table a task, a row a descriptor."""
+def tables(scores: dict[str, Any], split: str, num_distractors: int) -> tuple[Table, ...]:
+    """One table a task, a row a descriptor; retrieval in the pools that there are distractors for."""
     found = []
     kinds = [(kind, tier) for kind in ("inter", "intra") for tier in TIERS]
     for protocol, title in (("balanced_auc", "balanced AUC"), ("imbalanced_ap", "imbalanced AP")):
@@ -261,12 +267,13 @@ def tables(scores: dict[str, Any], split: str) -> tuple[Table, ...]:
     heads = tuple(Column(TIER_NAMES.get(t, t), ".4f", "high") for t in tiers)
     rows = [(n, *(s["matching"]["mAP"][t] for t in tiers)) for n, s in scores.items() if "matching" in s]
     found.append(Table(f"Matching, mAP, split {split}", (Column("descriptor"), *heads), tuple(rows)))
+    pools = [k for k in POOL_SIZES if k <= num_distractors + NUM_POSITIVES] or POOL_SIZES[:1]
     rows = [
-        (n, *(s["retrieval"]["mAP"]["mean"][str(k)] for k in POOL_SIZES))
+        (n, *(s["retrieval"]["mAP"]["mean"][str(k)] for k in pools))
         for n, s in scores.items()
         if "retrieval" in s
     ]
-    heads = tuple(Column(f"of {k}", ".4f", "high") for k in POOL_SIZES)
+    heads = tuple(Column(f"of {k}", ".4f", "high") for k in pools)
     found.append(
         Table(f"Retrieval, mAP in pools of k, split {split}", (Column("descriptor"), *heads), tuple(rows))
     )

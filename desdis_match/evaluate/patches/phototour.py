@@ -1,4 +1,5 @@
-"""Task `phototour`: false positive rate at 95 % recall on PhotoTour (Brown, Hua, Winder, TPAMI 2011).
+"""Task `phototour`: false positive rate at 95 % recall on PhotoTour (Brown, Hua, Winder, TPAMI 2011), and
+mAP of matching by the ratio of nearest distances, after brown_phototour_revisited (Mishkin).
 
 On the official pair lists (`m50_100000_100000_0.txt`), or on pairs drawn from point ids where there are none.
 """
@@ -44,6 +45,8 @@ class PhotoTourConfig:
     """Ids that differ by this much or less may be one point, so they make no negative (published ids: 0)."""
     seed: int = 0
     """Of the drawn pairs."""
+    ratio_points: int = 10_000
+    """Points, of two patches each, that mAP by ratio matches among."""
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -102,6 +105,50 @@ def pair_distances(
     return cache.get({"task": "phototour", "weights": contender.fingerprint} | key, compute)["distances"]
 
 
+def ratio_map(
+    contender: Contender, data: PatchSet, cache: PredictionCache, key: dict[str, object], points: int
+) -> float:
+    """AP of matching a patch of each point to another one of it, by nearest over second-nearest distance.
+
+    The first two patches of up to `points` points that have them, evenly spread: the nearest of all second
+    patches to a first one is right when it is of the same point.
+    """
+    rows = np.flatnonzero(data.spans[:, 1] >= 2)
+    rows = rows[np.linspace(0, len(rows) - 1, min(points, len(rows))).round().astype(int)]
+    if len(rows) < 2:
+        raise InputError("mAP by ratio needs two points with two patches each")
+
+    def compute() -> Arrays:
+        sides = []
+        for k in (0, 1):
+            chosen = data.order[data.spans[rows, 0] + k]
+            parts = []
+            for start in range(0, len(chosen), CHUNK):
+                small = resize(data.patches[chosen[start : start + CHUNK]], INPUT_SIZE)
+                parts.append(contender.describe(small[:, None].astype(np.float32) / np.float32(255)))
+            sides.append(np.concatenate(parts).astype(np.float64))
+        ratios, right = np.empty(len(rows)), np.empty(len(rows), bool)
+        for start in range(0, len(rows), 1024):
+            block = slice(start, start + 1024)
+            apart = _distances(sides[0][block], sides[1])
+            two = np.argpartition(apart, 1, axis=1)[:, :2]
+            near = np.take_along_axis(apart, two, axis=1)
+            ratios[block] = near.min(axis=1) / np.maximum(near.max(axis=1), metrics.TINY)
+            nearest = np.take_along_axis(two, near.argmin(axis=1)[:, None], axis=1)[:, 0]
+            right[block] = nearest == np.arange(len(rows))[block]
+        return {"ratios": ratios, "right": right}
+
+    what = {"task": "phototour ratio", "weights": contender.fingerprint, "points": points}
+    found = cache.get(what | key, compute)
+    return metrics.precision_recall(found["ratios"], found["right"].astype(bool), len(rows)).area
+
+
+def _distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(A, D), (B, D) -> L2 distances (A, B), by a product of matrices."""
+    squared = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
+    return np.asarray(np.sqrt(np.maximum(squared, 0)))
+
+
 def evaluate_phototour(config: PhotoTourConfig) -> TaskResult:
     """FPR95 of each descriptor on each set; see `PhotoTourConfig`."""
     check_names((folder.resolve().name for folder in config.root), "folders")
@@ -142,7 +189,8 @@ def evaluate_phototour(config: PhotoTourConfig) -> TaskResult:
             distances = pair_distances(contender, data, pairs, cache, key)
             curve = metrics.roc(distances, pairs.same)
             rate = metrics.false_positive_rate(distances, pairs.same)
-            scores[contender.label][name] = {"fpr95": rate, "auc": curve.area}
+            ratio = ratio_map(contender, data, cache, key, config.ratio_points)
+            scores[contender.label][name] = {"fpr95": rate, "auc": curve.area, "ratio_map": ratio}
             curves[name].append(thinned(contender.label, curve))
             worst.append(Worst(f"{name}, {contender.label}", f"FPR95 {100 * rate:.2f} %", rate))
     return TaskResult(
@@ -184,9 +232,15 @@ def table(scores: dict[str, dict[str, dict[str, float]]], names: Sequence[str]) 
     """FPR95 in percent by set, and their mean."""
     columns = [Column("descriptor")]
     for name in names:
-        columns += [Column(f"FPR95 % {name}", ".3f", "low"), Column(f"AUC {name}", ".5f", "high")]
+        columns += [
+            Column(f"FPR95 % {name}", ".3f", "low"),
+            Column(f"AUC {name}", ".5f", "high"),
+            Column(f"mAP by ratio {name}", ".4f", "high"),
+        ]
     rows: list[tuple[Cell, ...]] = []
     for label, by_set in scores.items():
-        values = [v for name in names for v in (100 * by_set[name]["fpr95"], by_set[name]["auc"])]
+        values = []
+        for name in names:
+            values += [100 * by_set[name]["fpr95"], by_set[name]["auc"], by_set[name]["ratio_map"]]
         rows.append((label, *values, float(np.mean([100 * by_set[name]["fpr95"] for name in names]))))
     return Table("PhotoTour", (*columns, Column("mean FPR95 %", ".3f", "low")), tuple(rows))

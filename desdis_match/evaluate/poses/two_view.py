@@ -32,6 +32,7 @@ from ..contenders import Contender, RunConfig, check_names, load_contenders
 from ..results import Cell, Chart, Column, Series, Table, TaskResult, Worst
 from ..shared import Described, SharedPhoto, describe_set
 from . import geometry
+from .estimators import ESTIMATORS, Estimator
 from .ground_truth import TrueCamera, find_truth, read_truth
 from .sfm_runs import photo_size
 
@@ -41,7 +42,6 @@ AUC_DEGREES = (5.0, 10.0, 20.0)
 AUC_PIXELS = (5.0, 10.0, 20.0)
 EPIPOLAR_THRESHOLD = 5e-4
 """A match agrees with the true pose within this distance, normalised, as in SuperGlue's tables."""
-SEED = 0
 KEPT_PHOTOS = 64
 
 
@@ -59,6 +59,8 @@ class PairsConfig:
     """Folders of pairs (two images and corrs.txt), or such pairs."""
     inlier_pixels: float = 1.5
     """Threshold of the robust estimate, pixels of the original photos."""
+    estimator: Estimator = "colmap"
+    """Of poses: COLMAP's LO-RANSAC, or poselib's, with which glue-factory's figures are made."""
     max_size: int = 1600
     """Long side of the photos when keypoints are sought; 0 keeps their size."""
     detection: DetectorConfig = field(default_factory=lambda: DetectorConfig(max_keypoints=2048))
@@ -192,18 +194,6 @@ class Photos:
         return self.cache.get(key, compute)
 
 
-def pose_camera(camera: TrueCamera) -> Any:
-    """A PINHOLE camera for pycolmap, for pixels whose centre is (0, 0)."""
-    from ...support.native import pycolmap
-
-    assert camera.intrinsics is not None
-    k = camera.intrinsics
-    size = camera.size or (round(2 * k[0, 2] + 1), round(2 * k[1, 2] + 1))
-    return pycolmap.Camera(
-        model="PINHOLE", width=size[0], height=size[1], params=[k[0, 0], k[1, 1], k[0, 2], k[1, 2]]
-    )
-
-
 def normalised(xy: NDArray[Any], camera: TrueCamera) -> Float:
     """(N, 2) pixels -> coordinates on the plane at distance 1."""
     assert camera.intrinsics is not None
@@ -213,34 +203,23 @@ def normalised(xy: NDArray[Any], camera: TrueCamera) -> Float:
     return np.asarray(points[:, :2])
 
 
-def score_posed(case: Case, xy0: NDArray[Any], xy1: NDArray[Any], pixels: float) -> CaseScore:
+def score_posed(
+    case: Case, xy0: NDArray[Any], xy1: NDArray[Any], pixels: float, estimator: Estimator = "colmap"
+) -> CaseScore:
     """Estimate the relative pose with the true intrinsics and compare it with the true pose."""
-    from ...support.native import pycolmap
-
     assert case.cameras is not None
     camera0, camera1 = case.cameras
     true = geometry.relative_pose(camera0.pose, camera1.pose)
     matrix = geometry.essential(*true)
     distance = geometry.epipolar_distance(matrix, normalised(xy0, camera0), normalised(xy1, camera1))
     right = distance < EPIPOLAR_THRESHOLD
-    options = pycolmap.RANSACOptions(max_error=pixels, random_seed=SEED)
-    found = None
-    if len(xy0) >= 5:
-        found = pycolmap.estimate_essential_matrix(
-            xy0.astype(np.float64),
-            xy1.astype(np.float64),
-            pose_camera(camera0),
-            pose_camera(camera1),
-            options,
-        )
+    found = ESTIMATORS[estimator](xy0, xy1, camera0, camera1, pixels) if len(xy0) >= 5 else None
     mean = float(right.mean()) if len(right) else float("nan")
     if found is None:
         infinite = float("inf")
         return CaseScore(case.group, case.name, len(xy0), 0, infinite, infinite, infinite, mean, float("nan"))
-    pose = found["cam2_from_cam1"]
-    estimate = np.asarray(pose.rotation.matrix()), np.asarray(pose.translation)
+    estimate, kept = found
     rotation, translation = geometry.relative_errors(estimate, true)
-    kept = np.asarray(found["inlier_mask"], bool)
     inlier = float(right[kept].mean()) if kept.any() else float("nan")
     error = float(np.fmax(rotation, translation))
     return CaseScore(
@@ -295,8 +274,12 @@ def evaluate_pairs(config: PairsConfig) -> TaskResult:
     for case in track(posed + labelled, "pairs", unit="pairs"):
         for contender in contenders:
             found = photos.matched(case, contender)
-            score = score_posed if case.cameras else score_labelled
-            scores[contender.label].append(score(case, found["xy0"], found["xy1"], config.inlier_pixels))
+            xy0, xy1 = found["xy0"], found["xy1"]
+            if case.cameras:
+                score = score_posed(case, xy0, xy1, config.inlier_pixels, config.estimator)
+            else:
+                score = score_labelled(case, xy0, xy1, config.inlier_pixels)
+            scores[contender.label].append(score)
     hashes = sorted({f"{p.name} {file_hash(p)}" for c in posed + labelled for p in c.paths})
     for label, items in scores.items():
         failed = [f"{s.group}: {s.name}" for s in items if np.isinf(s.error)]
