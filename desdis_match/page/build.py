@@ -57,6 +57,8 @@ def build_page(run: Shown, images: Path | None, title: str, refresh: float = 0) 
     if run.left_out:
         notes.append(run.left_out)
     meta["models"] = add_models(blocks, run.models, run.source.names, orientations, notes)
+    for row, metres in zip(meta["models"], run.metres, strict=False):
+        row["metres"] = metres
     meta["first"] = run.first
     if folders:
         add_photos(blocks, run, folders, meta["images"], notes)

@@ -21,6 +21,7 @@ from ..colmap.mapping import model_folders
 from ..conventions import from_colmap
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
+from ..storage.georeference import load_georeference
 from ..storage.matches_file import MatchFile
 from ..storage.report_file import Report
 from ..storage.run_folder import RunFolder
@@ -178,6 +179,7 @@ class Shown:
     report: Report  # an empty one where there is none
     first: int = 0  # the model that is shown at first
     left_out: str = ""  # why models that are there are not shown
+    metres: tuple[bool, ...] = ()  # whether each model's unit is the metre
 
     def model_of(self, name: str) -> int:
         """The first model that has the image, -1 where none has."""
@@ -237,7 +239,8 @@ def read_run(out: Path, model: int = 0, report: Report | None = None) -> Shown:
         for found, folder in zip(models, folders, strict=True):
             _check_fits(found, folder, source)
         stack.pop_all()
-    return Shown(source, models, report, model if models else 0, left_out)
+    metres = tuple(load_georeference(folder) is not None for folder in folders)
+    return Shown(source, models, report, model if models else 0, left_out, metres)
 
 
 def _are_stale(place: RunFolder) -> bool:

@@ -23,6 +23,7 @@ from desdis_match.page.build import build_page
 from desdis_match.page.models import Pose, read_model
 from desdis_match.page.run import read_run
 from desdis_match.page.write import write_report_page
+from desdis_match.storage.georeference import Georeference
 
 
 def test_keypoints_are_colmaps_without_its_half_pixel(out, page):
@@ -156,6 +157,10 @@ def test_every_model_is_on_the_page(out, tmp_path):
     assert meta["first"] == 1 and [model["registered"] for model in meta["models"]] == [6, 3]
     assert len(data["points-1"]) == 12 * half.num_points3D() < len(data["points-0"])
     assert sorted(meta["models"][1]["images"]) == [3, 4, 5]
+    assert [model["metres"] for model in meta["models"]] == [False, False]
+    Georeference().save(run / "sparse" / "1")
+    meta, _ = blocks(write_report_page(run))
+    assert [model["metres"] for model in meta["models"]] == [False, True]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -34,6 +34,7 @@ class ModelView {
     this.orbit = new Orbit(this.model);
     this.cloud = Data.cloud();
     this.numPoints = this.cloud.lengths.length;
+    Object.assign(this, { perUnit: 1, unit: this.model.metres ? "m" : "units" });
     this.cameraSize = this.startCameraSize();
     this.renderer.setCloud({ ...this.cloud, colors: this.cloud.photoColors });
     this.setMeasured([]);
