@@ -109,8 +109,8 @@ def extract(
             check_whole(todo, len(names), "images", output)
         if len(todo) < len(mine):
             log.info("extract goes on: %d of %d images are done", len(mine) - len(todo), len(mine))
-        items = [(name, keys[name]) for name in todo]
-        _spread_photos(task, items, shards, "extract", run, executor, len(mine) - len(todo))
+        keyed = [(name, keys[name]) for name in todo]
+        _spread_photos(task, keyed, shards, "extract", run, executor, len(mine) - len(todo))
         if shard is not None and not all(key in shards.done() for key in keys.values()):
             return output  # what is to be turned, all photos together decide
         usable, unusable, probes = _look(names, keys, shards)

@@ -78,7 +78,9 @@ def spread(
         for tries_left in reversed(range(TRIES)):
             try:
                 num = sum(len(piece.items) for piece in pieces)
-                for _ in track(_run(pieces, workers, executor, name), label, num, unit, done + len(items) - num):
+                for _ in track(
+                    _run(pieces, workers, executor, name), label, num, unit, done + len(items) - num
+                ):
                     pass
                 return
             except WorkerLost as error:

@@ -35,7 +35,7 @@ def test_the_commands_name_the_photos_and_can_be_pasted(tmp_path: Path, monkeypa
     page, export = printed_commands(tmp_path / "my scene" / "images", Path("my scene/images-model"))
     assert page == "xdg-open 'my scene/images-model/report.html'"
     model, photos = "my scene/images-model", "my scene/images"
-    options = ["--model", f"{model}/sparse/0", "--format", "nerfstudio", "--output", model]
+    options = ["--model", f"{model}/sparse/0", "--format", "3dgs", "--output", model]
     assert shlex.split(export) == ["desdis-match", "export", *options, "--images", photos]
     _, export = printed_commands(Path("/data/photos"), Path("out"))
     assert export.endswith("--output out --images /data/photos")
