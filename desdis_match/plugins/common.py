@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,15 +41,22 @@ class PictureExtractor:
         detector: str = ExtractConfig.detector,
         orientation: str = ORIENTATION,
         descriptor: str = DEFAULT_DESCRIPTOR,
+        **thresholds: float,
     ) -> None:
+        """thresholds: contrast_threshold, edge_threshold of the detector."""
         self.config = ExtractConfig(
             max_size=0,
             max_keypoints=max_keypoints,
             detector=detector,  # type: ignore[arg-type]
             orientation=orientation,  # type: ignore[arg-type]
             descriptor=descriptor,
+            **thresholds,  # type: ignore[arg-type]
         )
         self._descriptors: dict[str, Descriptor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles load the descriptor anew: its engine belongs to this process."""
+        return {**self.__dict__, "_descriptors": {}}
 
     def descriptor(self, device: torch.device | str = "cpu") -> Descriptor:
         """The descriptor on `device`, loaded at its first use there."""

@@ -24,6 +24,10 @@ KORNIA_SCALING = FRAME_SCALE / KORNIA_FRAME
 """`scaling_coef` for kornia.feature.LocalFeature: frames of Kornia's detectors get our patches' size."""
 
 
+WHITE = 1.5
+"""No value of an image in [0, 1] is above it, whatever resizing or jitter left; one of 0..255 is."""
+
+
 class DesDisDescriptor(nn.Module):
     """Patch descriptor for kornia.feature.LAFDescriptor: (B, 1, 32, 32) -> (B, D) unit vectors.
 
@@ -39,6 +43,11 @@ class DesDisDescriptor(nn.Module):
         self.network = SIFTDescriptor(PATCH_SIZE) if descriptor == "rootsift" else load_network(descriptor)
 
     def forward(self, patches: Tensor) -> Tensor:
+        if patches.shape[1:] != (1, PATCH_SIZE, PATCH_SIZE):
+            raise ValueError(
+                f"patches must be (B, 1, {PATCH_SIZE}, {PATCH_SIZE}), not {tuple(patches.shape)}; give "
+                f"LAFDescriptor patch_size={PATCH_SIZE}"
+            )
         return F.normalize(self.network(patches).flatten(1), dim=1).to(patches.dtype)
 
 
@@ -59,6 +68,8 @@ class DesDisFeature(nn.Module):
         super().__init__()
         orientation = "upright" if upright else ORIENTATION
         self.extract = PictureExtractor(num_features, detector, orientation, descriptor)
+        # So that .to(device) fails where there is no such device, as it does with Kornia's modules.
+        self.register_buffer("_place", torch.zeros(()), persistent=False)
 
     @torch.compiler.disable
     @torch.no_grad()
@@ -68,6 +79,7 @@ class DesDisFeature(nn.Module):
         frames of the patches (B, N, 2, 3), responses (B, N), descriptors (B, N, D). N is the largest number
         found in the batch; other images end in zeros, which kornia.feature.laf_is_filled tells.
         """
+        _check_picture(img)
         found = []
         for row, picture in enumerate(img):
             allowed = None if mask is None else (mask[row].reshape(img.shape[-2:]) > 0).cpu().numpy()
@@ -83,3 +95,15 @@ class DesDisFeature(nn.Module):
             responses[row, :num] = torch.from_numpy(features.scores).to(responses)
             descriptors[row, :num] = torch.from_numpy(features.descriptors).to(descriptors)
         return lafs, responses, descriptors
+
+
+def _check_picture(img: Tensor) -> None:
+    """Kornia's own features take (B, C, H, W) floats of [0, 1] alone; others would go wrong in silence."""
+    if torch.jit.is_tracing():
+        raise RuntimeError("DesDisFeature is no tensor graph and cannot be traced; trace DesDisDescriptor")
+    if img.ndim != 4 or img.shape[1] not in (1, 3):
+        raise ValueError(f"an image must be (B, 1 or 3, H, W), not {tuple(img.shape)}")
+    if not img.is_floating_point():
+        raise TypeError(f"an image must be of floats in [0, 1], not {img.dtype}; divide by 255")
+    if img.numel() and float(img.max()) > WHITE:
+        raise ValueError(f"an image must be in [0, 1], this one goes up to {float(img.max()):.4g}")

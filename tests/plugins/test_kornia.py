@@ -1,5 +1,7 @@
 """Kornia: our keypoints, frames and descriptors as its modules, compiled and trained."""
 
+import copy
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +90,31 @@ def student(folder: Path) -> str:
 
     save_weights(folder / "small.safetensors", DesDis(8, dim=64), {})
     return str(folder / "small.safetensors")
+
+
+def test_what_would_go_wrong_in_silence_is_refused(photos):
+    feature, gray = DesDisFeature(50, upright=True), tensor(photos[0])
+    with pytest.raises(TypeError, match=r"floats in \[0, 1\], not torch.uint8; divide by 255"):
+        feature((gray.expand(1, 3, -1, -1) * 255).to(torch.uint8))
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\], this one goes up to 2"):
+        feature(gray * 255)
+    with pytest.raises(ValueError, match=r"must be \(B, 1 or 3, H, W\), not \(1, 300, 400\)"):
+        feature(gray[0])
+    with pytest.raises(ValueError, match=r"patches must be \(B, 1, 32, 32\), not \(4, 1, 64, 64\)"):
+        DesDisDescriptor()(torch.rand(4, 1, 64, 64))
+    with pytest.raises(RuntimeError, match="cannot be traced"):
+        torch.jit.trace(feature, gray)
+
+
+def test_copies_pickles_and_devices(photos):
+    feature, gray = DesDisFeature(50, upright=True), tensor(photos[0])
+    expected = feature(gray)[2]
+    for again in (copy.deepcopy(feature), pickle.loads(pickle.dumps(feature))):
+        assert torch.equal(again(gray)[2], expected)
+    descriptor, patches = DesDisDescriptor(), torch.rand(3, 1, 32, 32)
+    assert torch.equal(pickle.loads(pickle.dumps(descriptor))(patches), descriptor(patches))
+    traced = torch.jit.trace(descriptor.eval(), patches)
+    assert torch.allclose(traced(patches), descriptor(patches), atol=1e-6)
+    if not torch.cuda.is_available():
+        with pytest.raises((RuntimeError, AssertionError)):
+            feature.to("cuda")

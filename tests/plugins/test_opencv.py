@@ -1,5 +1,7 @@
 """OpenCV: a Feature2D of ours on OpenCV's keypoints and with its matcher."""
 
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -81,3 +83,29 @@ def test_opencv_masks_kinds_of_pictures_and_bad_input(photos):
         desdis.compute(gray, [cv2.KeyPoint(5, 5, 0)])
     with pytest.raises(InputError, match="an image of shape"):
         desdis.compute(np.zeros((4, 4, 4, 4), np.uint8), points)
+
+
+def test_opencv_calls_of_sift_s_signature(photos):
+    images = [cv2.imread(str(photo), cv2.IMREAD_GRAYSCALE) for photo in photos]
+    desdis = DesDis_create(60, upright=True)
+    keypoints, rows = desdis.detectAndCompute(images[0], None)
+    again = desdis.detectAndCompute(images[0], None, keypoints, True)
+    assert again[0] == keypoints and np.allclose(again[1], rows, atol=0.05)
+    lists = desdis.detect(images)
+    assert [len(found) for found in lists] == [len(desdis.detect(image)) for image in images]
+    points, descriptors = desdis.compute(images, lists)
+    assert [len(p) for p in points] == [len(d) for d in descriptors] == [len(found) for found in lists]
+    assert desdis.getDefaultName() == "Feature2D.DesDis" and not desdis.empty()
+    assert np.allclose(desdis.detectAndCompute(images[0].astype(np.float32))[1], rows, atol=1e-3)  # 0..255
+    with pytest.raises(InputError, match="the mask is of shape"):
+        desdis.detectAndCompute(images[0], np.ones((10, 10), np.uint8))
+    copied = pickle.loads(pickle.dumps(desdis))
+    assert np.array_equal(copied.detectAndCompute(images[0])[1], rows)
+
+
+def test_opencv_keywords_of_sift(photos):
+    image = cv2.imread(str(photos[0]), cv2.IMREAD_GRAYSCALE)
+    few = DesDis_create(0, upright=True, contrastThreshold=0.12).detect(image)
+    more = DesDis_create(nfeatures=0, upright=True, contrastThreshold=0.03).detect(image)
+    edges = DesDis_create(0, upright=True, contrastThreshold=0.03, edgeThreshold=20).detect(image)
+    assert 0 < len(few) < len(more) < len(edges)
