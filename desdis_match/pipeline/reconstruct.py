@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..colmap.mapping import MapConfig
@@ -18,6 +18,7 @@ from ..features.extract import ExtractConfig
 from ..matching.match import MatchConfig
 from ..page.write import write_report_page
 from ..photos.images import list_images
+from ..photos.video import VideoConfig, is_film
 from ..storage.report_file import Report
 from ..storage.run_folder import RunFolder
 from ..support.native import pycolmap
@@ -30,6 +31,7 @@ from . import (
     match,
     pairs,
 )
+from .films import pairs_of, photos_of
 from .mapping import map_models
 from .pairing import settle_pairs
 from .report import StageUsage, make_report
@@ -43,7 +45,7 @@ class ReconstructConfig:
     """Photos in, a COLMAP model out."""
 
     images: Path
-    """Folder of photos; its sub-folders are searched too."""
+    """Folder of photos, or of films, or a film; sub-folders are searched too."""
     output: Path | None = None
     """Folder for the results; by default DIR-model beside the photos."""
     masks: Path | None = None
@@ -51,6 +53,7 @@ class ReconstructConfig:
     for all photos."""
     keypoints: Path | None = None
     """Describe these keypoints instead of detecting: features.h5, or a folder of COLMAP's NAME.txt."""
+    video: VideoConfig = field(default_factory=VideoConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     pairs: PairsConfig = field(default_factory=PairsConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
@@ -79,11 +82,14 @@ def reconstruct(config: ReconstructConfig) -> ReconstructResult:
     Raises InputError for wrong input or an output folder in which another run is at work, and NoModelError
     when no model forms: the report is written all the same, and the message says which stage starved.
     """
-    list_images(config.images)  # a wrong folder is an error before anything is written
+    if not is_film(config.images):
+        list_images(config.images)  # a wrong folder is an error before anything is written
     output = config.output or default_output(config.images)
     make_folder(output)
     with alone_in(output):
-        return _reconstruct(config, output)
+        photos = photos_of(config.images, output, config.video)
+        chosen = pairs_of(config.images, photos, config.pairs)
+        return _reconstruct(replace(config, images=photos, pairs=chosen), output)
 
 
 def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
@@ -150,4 +156,6 @@ def default_output(images: Path) -> Path:
     """DIR-model beside the photos' folder DIR."""
     if images.name in ("", ".."):
         images = images.resolve()
+    if is_film(images):
+        images = images.with_suffix("")
     return images.with_name(f"{images.name}-model")
