@@ -138,11 +138,12 @@ def print_report(report: Report, output: Path, console: Console) -> None:
     for sentence in ([report.diagnosis] if report.models and report.diagnosis else []) + [*report.notes]:
         console.print(sentence, style="yellow", markup=False, highlight=False)
     if report.models and report.images_folder:
-        console.print("\nlook at it:", highlight=False)
+        splat = output.with_name(f"{output.name}-splat")
+        console.print("\nlook at it, or make a splat of it:", highlight=False)
         for command in (
             _opened(folder.page),
             f"desdis-match export --model {_typed(folder.model())} --format 3dgs "
-            f"--output {_typed(output)} --images {_typed(Path(report.images_folder))}",
+            f"--output {_typed(splat)} --images {_typed(Path(report.images_folder))}",
         ):
             console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
 

@@ -26,7 +26,7 @@ def printed_commands(images: Path, output: Path) -> list[str]:
     report = Report(images_folder=str(images), models=(ModelSummary(1, 1, 1, 1.0, 1.0),))
     text = io.StringIO()
     print_report(report, output, Console(file=text, width=60))
-    return [line.strip() for line in text.getvalue().split("look at it:\n")[1].splitlines()]
+    return [line.strip() for line in text.getvalue().split("make a splat of it:\n")[1].splitlines()]
 
 
 def test_the_commands_name_the_photos_and_can_be_pasted(tmp_path: Path, monkeypatch) -> None:
@@ -35,10 +35,10 @@ def test_the_commands_name_the_photos_and_can_be_pasted(tmp_path: Path, monkeypa
     page, export = printed_commands(tmp_path / "my scene" / "images", Path("my scene/images-model"))
     assert page == "xdg-open 'my scene/images-model/report.html'"
     model, photos = "my scene/images-model", "my scene/images"
-    options = ["--model", f"{model}/sparse/0", "--format", "3dgs", "--output", model]
+    options = ["--model", f"{model}/sparse/0", "--format", "3dgs", "--output", f"{model}-splat"]
     assert shlex.split(export) == ["desdis-match", "export", *options, "--images", photos]
     _, export = printed_commands(Path("/data/photos"), Path("out"))
-    assert export.endswith("--output out --images /data/photos")
+    assert export.endswith("--output out-splat --images /data/photos")
 
 
 def test_a_command_that_is_not_there_is_not_named(tmp_path: Path, monkeypatch) -> None:

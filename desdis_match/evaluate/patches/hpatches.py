@@ -101,6 +101,11 @@ def survey(root: Path, split: Sequence[str], split_name: str) -> Patches:
         patches.hashes[name] = combined_hash([file_hash(root / name / f"{kind}.png") for kind in TYPES])
         patches.contrast[name] = sequence.patches["ref"].reshape(len(sequence), -1).std(axis=1)
     if not patches.names:
+        if any((folder / "H_1_2").is_file() for folder in root.glob("*")):
+            raise InputError(
+                f"{root} holds HPatches' sequences (photos, homographies), not its patches; measure on them "
+                f"with `desdis-match evaluate homographies`, or give the folder hpatches-release"
+            )
         raise InputError(f"none of the {len(split)} sequences of split '{split_name}' is below {root}")
     if absent:
         named = [name if why == "not there" else f"{name} ({why})" for name, why in absent.items()]

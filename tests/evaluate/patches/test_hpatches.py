@@ -8,6 +8,7 @@ from desdis_match.commands import cli
 from desdis_match.commands.evaluate import main
 from desdis_match.errors import InputError
 from desdis_match.evaluate.cache import PredictionCache
+from desdis_match.evaluate.patches import hpatches
 from desdis_match.evaluate.patches import hpatches_lists as lists
 from desdis_match.evaluate.patches import hpatches_scores as scores
 from desdis_match.support import metrics
@@ -209,3 +210,10 @@ def test_cache_knows_its_key_and_survives_damage(tmp_path):
         path.write_bytes(path.read_bytes()[:50])
     assert cache.get(key, compute)["x"].tolist() == [0, 1, 2]
     assert len(calls) == 3 and cache.misses == 3
+
+
+def test_sequences_in_the_place_of_patches_are_told(tmp_path):
+    (tmp_path / "v_wall").mkdir()
+    (tmp_path / "v_wall" / "H_1_2").write_text("1 0 0\n0 1 0\n0 0 1\n")
+    with pytest.raises(InputError, match=r"sequences .* not its patches; .*evaluate homographies"):
+        hpatches.survey(tmp_path, ["v_wall"], "a")
