@@ -1,5 +1,7 @@
 """The 3dgs export: pinhole photos under flat names whose pixels are where the model says; turned, masked."""
 
+import json
+
 import cv2
 import numpy as np
 import pycolmap
@@ -116,3 +118,35 @@ def test_a_turned_camera_sees_the_turned_pixel(turns):
     x, y, z = turned_from_camera(turns) @ ray
     seen = [fx * x / z + cx, fy * y / z + cy]
     np.testing.assert_allclose(seen, turned_points(stored, size, turns)[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_nerfstudio_s_photos_show_the_points_too_also_the_turned_one(scene, tmp_path, link):
+    export_model(scene / "model", "nerfstudio", tmp_path / "ns", scene / "photos", link=link)
+    content = json.loads((tmp_path / "ns" / "transforms.json").read_text())
+    model = pycolmap.Reconstruction(scene / "model")
+    applied = np.vstack([content["applied_transform"], [0, 0, 0, 1]])
+    sizes, checked = set(), 0
+    for frame in content["frames"]:
+        assert ".." not in frame["file_path"]
+        path = tmp_path / "ns" / frame["file_path"]
+        assert path.is_symlink() == (link and path.name in ("1_v2.jpg", "cam0_IMG_1.jpg", "cam1_IMG_1.jpg"))
+        photo = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert photo.shape == (frame["h"], frame["w"])
+        assert cv2.imread(str(tmp_path / "ns" / "images_2" / path.name)).shape[1] == frame["w"] // 2
+        sizes.add(photo.shape)
+        camera_from_world = np.linalg.inv(frame["transform_matrix"]) @ applied
+        image = model.image(frame["colmap_im_id"])
+        for point in image.points2D:
+            if point.has_point3D():
+                x, y, z, _ = camera_from_world @ [*model.point3D(point.point3D_id).xyz, 1]
+                u, v = x / -z, y / z
+                factor = 1 + frame["k1"] * (u * u + v * v)
+                column, row = (
+                    frame["fl_x"] * u * factor + frame["cx"],
+                    frame["fl_y"] * v * factor + frame["cy"],
+                )
+                if 0 <= column < frame["w"] and 0 <= row < frame["h"]:
+                    assert photo[int(row), int(column)] > 150, (path.name, column, row)
+                    checked += 1
+    assert sizes == {(768, 1024), (1024, 768)} and checked > 60
