@@ -59,7 +59,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "render a scene with ground truth to try things on",
     ),
     "view": ("Look", "desdis_match.commands.view:main", "a reconstruction as one HTML page"),
-    "doctor": ("Look", "desdis_match.commands.doctor:main", "versions, devices, weights, and a self-test"),
+    "doctor": (
+        "Look",
+        "desdis_match.commands.doctor:main",
+        "versions, devices, weights, a self-test; or a run's folder checked",
+    ),
     "export-onnx": ("Describe", "desdis_match.commands.export_onnx:main", "a descriptor as an ONNX file"),
     "evaluate": (
         "Measure",

@@ -1,4 +1,7 @@
-"""`desdis-match doctor`: versions, devices, weights, and whether a match comes out right on this machine."""
+"""`desdis-match doctor`: versions, devices, weights, and whether a match comes out right on this machine.
+
+`desdis-match doctor OUT`: whether the files of a run are whole and belong together (pipeline/checkup.py).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+import tyro
 
 from .. import __version__
 from ..descriptors import DEFAULT_DESCRIPTOR, DesDis, load_descriptor
@@ -24,6 +29,7 @@ from ..features.extract import ExtractConfig
 from ..features.extract_set import extract_together
 from ..matching.match import MatchConfig, match_features
 from ..photos.images import GrayImage
+from ..pipeline.checkup import SOUND, check_run
 from ..support.devices import pick_device
 from ..support.versions import installed_version
 from ..support.workers import available_cores
@@ -61,6 +67,8 @@ LEAST_TRUE_SHARE = 0.8
 class DoctorConfig:
     """Versions, devices, engines, weights, and a self-test of a few seconds."""
 
+    out: tyro.conf.Positional[Path | None] = None
+    """Output folder of a run: are its files whole, do they belong together? Without it the installation."""
     device: str = "auto"
     """Device of the self-test: auto, cpu, cuda or mps."""
     json: bool = False
@@ -167,6 +175,8 @@ def engines_differ() -> float:
 def main(argv: Sequence[str]) -> int:
     """`desdis-match doctor`; 1 when the self-test fails."""
     config = parse(DoctorConfig, argv, "doctor")
+    if config.out is not None:
+        return _check_folder(config.out, config.json)
     tables = {"versions": find_versions(), "devices": find_devices(), "weights": find_weights()}
     if not config.json:
         print_tables(tables)
@@ -176,6 +186,16 @@ def main(argv: Sequence[str]) -> int:
     else:
         print_tables({"self-test": describe(result)})
     return 0 if result.passed else 1
+
+
+def _check_folder(out: Path, as_json: bool) -> int:
+    """Print what check_run finds; 1 when a file is damaged, changed or stale."""
+    found = check_run(out)
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=1, ensure_ascii=False))
+    else:
+        print_tables({str(out): {one.file: f"{one.state}: {one.text}" for one in found}})
+    return 0 if all(one.state in SOUND for one in found) else 1
 
 
 def describe(result: SelfTest) -> dict[str, str]:

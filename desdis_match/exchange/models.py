@@ -11,6 +11,7 @@ from ..colmap.log import log_to
 from ..colmap.mapping import new_folder, read_model
 from ..colmap.model_files import write_model
 from ..errors import InputError
+from ..photos.formats import read_stored
 from ..storage.georeference import load_georeference
 from ..support.files import new_files
 from ..support.native import pycolmap
@@ -170,9 +171,11 @@ def _undistorted(job: Job) -> Exported:
     images = job.photos("undistorting")
     if job.output.exists() and (not job.output.is_dir() or any(job.output.iterdir())):
         raise InputError(f"{job.output} exists and is not empty; give a new folder")
+    names = sorted(job.model.image(i).name for i in job.model.reg_image_ids())
+    for name in names:
+        read_stored(images / name)  # COLMAP says nothing of a damaged photo
     with new_folder(job.output) as folder, log_to(None):
         pycolmap.undistort_images(folder, job.model_dir, images)
-        names = sorted(job.model.image(i).name for i in job.model.reg_image_ids())
         unread = [name for name in names if not (folder / "images" / name).is_file()]
         if unread:  # COLMAP only logs them
             raise InputError(f"{images / unread[0]} cannot be read as a photo ({len(unread)} in all)")

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -191,10 +192,10 @@ def _read_settings(folder: RunFolder) -> _Settings:
     output, stamp = folder.path, folder.stamp
     if not stamp.is_file() or not model_folders(folder.sparse):
         raise InputError(f"{output} holds no model; run desdis-match reconstruct there first")
-    made = {
+    made: dict[str, Any] = {
         "extract": (file_config(folder.features) or {}).get("extract"),
         "match": (file_config(folder.matches) or {}).get("match"),
-        "map": json.loads(stamp.read_text(encoding="utf-8")).get("map"),
+        "map": read_json(stamp).get("map"),
     }
     unknown = [stage for stage, config in made.items() if config is None]
     if unknown:

@@ -74,7 +74,9 @@ def map_models(
     made_by = {"map": asdict(config), **sources, **_mapper_code(config), **positions}
     settings = {"cameras": asdict(config.cameras), **sources}
     make_folder(output)
+    unfinished = folder.path / ".mapping"
     if is_current(folder.stamp, made_by, overwrite, "a model", json_file):
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run killed at its very end
         return read_models(folder.sparse)
     known = _known_config(database)
     if canonical_json(known or {}) != canonical_json(settings):
@@ -93,7 +95,6 @@ def map_models(
             )
     _put_geometries(images, features, matches, folder, config, run, overwrite)
     # The old model stays where it is until the new one is whole, its stamp in it.
-    unfinished = folder.path / ".mapping"
     placing = map_database(database, images, unfinished, config, log_path=folder.log)
     placing.record.save(folder.placing)
     models = placing.models

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -102,6 +103,8 @@ def is_current(
         return False
     differences = config_differences(made_before, made_by)
     if not differences:
+        # What a run left that was killed between its output and the end of its pieces.
+        shutil.rmtree(parts_folder(output), ignore_errors=True)
         return True
     shown = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
     if not overwrite:

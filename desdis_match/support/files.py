@@ -62,6 +62,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
+    if path.exists() and not (path.is_file() or path.is_dir()):  # taking its place would destroy a device
+        raise InputError(f"{path} is no ordinary file; give another path")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -119,7 +121,7 @@ def file_error(error: OSError, path: Path | None = None, done: str = "used") -> 
 
 def _is_other(named: Path, path: Path) -> bool:
     """Whether an error is about another file than `path`, the temporary one beside it or its folders."""
-    return named not in (path, path.with_name(f".{path.name}.tmp")) and named not in path.parents
+    return named.name not in (path.name, f".{path.name}.tmp") and named not in path.parents
 
 
 def read_text(path: Path, what: str = "a text file") -> str:

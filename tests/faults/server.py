@@ -1,0 +1,145 @@
+"""Runs commands of desdis-match one after another, each in a process forked from one that has loaded it all.
+
+Reads a JSON request a line from stdin and answers with a JSON line. A call costs a tenth of a second, not the
+three that Python needs to load the libraries, so that thousands of calls are possible.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+
+CHANGES = frozenset(
+    ["os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"]
+)
+"""Python's audit events of operations on the file system; opening for writing is one more."""
+MEMORY = 16 << 30
+"""Address space that a call may take: what fills the memory is a crash here, not of the machine."""
+
+
+def answer(request: dict) -> dict:
+    """Run one request in a child; what became of it."""
+    # Pipes: a file would fall under the limit of the files' size, too.
+    (words, output), (marks, counted) = pipe(), pipe()
+    child = os.fork()
+    if child == 0:
+        run(request, output, counted)
+    os.close(output)
+    os.close(counted)
+    hung = wait(child, request.get("timeout", 120.0))
+    status = STATUS.pop(child)
+    with open(words, "rb") as said, open(marks, "rb") as counts:
+        return {
+            "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status),
+            "hung": hung,
+            "output": said.read().decode("utf-8", errors="replace")[-20000:],
+            "operations": len(counts.read()),
+        }
+
+
+def pipe() -> tuple[int, int]:
+    """A pipe that holds all that a call says, read when it has ended."""
+    ends = os.pipe()
+    fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 1 << 20)
+    os.set_blocking(ends[1], False)
+    return ends
+
+
+STATUS: dict[int, int] = {}
+
+
+def wait(child: int, seconds: float) -> bool:
+    """Wait for a child; True when it had to be ended."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            STATUS[child] = status
+            return False
+        time.sleep(0.005)
+    os.killpg(child, signal.SIGKILL)
+    STATUS[child] = os.waitpid(child, 0)[1]
+    return True
+
+
+def run(request: dict, output: int, counted: int) -> None:
+    """In the child: the command, under the request's limits; never returns."""
+    code = 99
+    try:
+        os.setsid()
+        for stream in (1, 2):
+            os.dup2(output, stream)
+        os.chdir(request["cwd"])
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        if request.get("file_size") is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"],) * 2)
+        sys.addaudithook(Counter(request["cwd"], counted, request.get("kill_at")))
+        from desdis_match.commands.cli import main
+
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", 1, closefd=False)
+        code = main(request["argv"])
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        code = 98
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+class Counter:
+    """Counts the operations below a folder, and kills the process before operation number `kill_at`."""
+
+    def __init__(self, folder: str, counted: int, kill_at: int | None) -> None:
+        self.folder, self.counted, self.kill_at, self.number = folder, counted, kill_at, 0
+
+    def __call__(self, event: str, arguments: tuple) -> None:
+        if event not in CHANGES and event != "open":
+            return
+        if event == "open":
+            path, _, flags = arguments
+            writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            if not writes or not isinstance(path, (str, bytes)):
+                return
+        path = os.path.abspath(os.fsdecode(arguments[0]))
+        if not path.startswith(self.folder):
+            return
+        if self.number == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.number += 1
+        os.write(self.counted, b".")
+
+
+def load() -> None:
+    """Import what commands need, and hold it to one thread: a fork takes no threads along."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    from desdis_match.commands.cli import COMMANDS
+
+    for _, place, _ in COMMANDS.values():
+        importlib.import_module(place.split(":")[0])
+
+
+if __name__ == "__main__":
+    load()
+    replies = os.fdopen(os.dup(1), "w")
+    print("ready", file=replies, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), file=replies, flush=True)
