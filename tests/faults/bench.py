@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -210,7 +211,7 @@ class Bench:
         target = self.folder / name
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(self.original, target)
-        os.mkfifo(target / "device")  # no ordinary file: not to be replaced, nor waited for
+        os.mknod(target / "device", stat.S_IFSOCK | 0o600)  # no ordinary file: not to be replaced
         return target
 
     def close(self) -> None:

@@ -149,7 +149,7 @@ def bad_calls(bench: Bench, name: str, flag: str, value: str) -> Finding:
     outcome = bench.call(folder, (*argv, flag, value))
     given = {path: digest for path, digest in contents(bench.original, ("photos", "more")).items()}
     lost = [path for path, digest in given.items() if contents(folder, (path,)).get(path) != digest]
-    if not (folder / "device").is_fifo():
+    if not (folder / "device").is_socket():
         lost.append("device")
     return f"{name} {flag} {value[:40]}", outcome.fault or (f"{lost[0]} was changed" if lost else None)
 
