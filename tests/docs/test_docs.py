@@ -60,7 +60,8 @@ def test_commands_and_options_exist(help_of, capsys):
         if words[0].startswith("--"):
             continue
         assert words[0] in COMMANDS, f"{page}: {words[0]}"
-        depth = 2 if words[0] in ("evaluate", "train") and len(words) > 1 and words[1].islower() else 1
+        grouped = words[0] in ("evaluate", "train", "merge-shards")
+        depth = 2 if grouped and len(words) > 1 and words[1].islower() else 1
         text = help_of(words[:depth], capsys)
         for flag in (word.split("=")[0] for word in words[depth:] if re.match(r"--[a-z]", word)):
             assert flag == "--help" or re.search(rf"{re.escape(flag)}\b", text), f"{page}: {words[0]} {flag}"

@@ -7,7 +7,7 @@
 4. Pairs are taken by their scores, best first, as long as both photos have fewer than `partners`. Scores that
    chance gives are passed over, but every photo has LEAST partners, and bridges join what fell apart.
 
-Each photo costs the same in all steps but the products of vectors, which take 1e-6 s a pair of photos. Memory
+Each photo costs the same in all steps but the products of vectors, 0.2e-6 s a pair of photos. Memory
 holds a block of vectors and, of each photo, its scored candidates (8 KB); descriptors lie in a scratch file.
 """
 
