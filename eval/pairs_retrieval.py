@@ -1,10 +1,10 @@
 """Pairs by retrieval against all pairs, many scenes mixed: which verified pairs it finds, and at what cost.
 
-    python eval/pairs_retrieval.py RUNS PHOTOS OUT [MAPPER]
+    python eval/pairs_retrieval.py RUNS PHOTOS OUT [ACROSS] [MAPPER]
 
 PHOTOS/SCENE: photos of a scene. RUNS/SCENE: its features.h5 and, where photos belong together, matches.h5 of
 all its pairs, as `desdis-match extract`, `pairs --pairs exhaustive`, `match` make them. The truth: pairs of
-one scene that verify with 30 inliers or more, and a sample of pairs across scenes, matched and verified here.
+one scene that verify with 30 inliers or more, and ACROSS (200) pairs across scenes, matched and verified.
 With MAPPER each scene is mapped twice, by all its pairs and by those that retrieval chose. Writes
 eval/results/pairs_retrieval.json.
 """
@@ -30,26 +30,30 @@ from desdis_match.storage.two_view_file import TwoViewFile
 from desdis_match.support.resources import measured
 
 INLIERS = 30
-ACROSS = 200
 
 runs, photos, out = (Path(argument) for argument in sys.argv[1:4])
-mapper = sys.argv[4] if len(sys.argv) > 4 else None
+across_scenes = int(sys.argv[4]) if len(sys.argv) > 4 else 200
+mapper = sys.argv[5] if len(sys.argv) > 5 else None
 scenes = sorted(
     path.parent.name for path in runs.glob("*/features.h5") if (photos / path.parent.name).is_dir()
 )
 files = {scene: FeatureFile(runs / scene / "features.h5") for scene in scenes}
 names = [f"{scene}/{name}" for scene in scenes for name in files[scene].names()]
 
-# Which pairs are true.
+# Which pairs are true; OUT/SCENE/inliers.json keeps it: [name, name, inliers] of every pair.
 inliers = {}
 for scene in scenes:
     if (runs / scene / "matches.h5").exists():
-        path = out / scene / "two_view.h5"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        verify_pairs(photos / scene, runs / scene / "features.h5", runs / scene / "matches.h5", path)
-        with TwoViewFile(path) as found, MatchFile(runs / scene / "matches.h5") as matches:
-            for a, b in matches.pairs(files[scene].names()):
-                inliers[f"{scene}/{a}", f"{scene}/{b}"] = len(found.get(*sorted((a, b))).inliers)
+        known, path = out / scene / "inliers.json", out / scene / "two_view.h5"
+        if not known.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            verify_pairs(photos / scene, runs / scene / "features.h5", runs / scene / "matches.h5", path)
+            with TwoViewFile(path) as found, MatchFile(runs / scene / "matches.h5") as matches:
+                listed = [sorted(pair) for pair in matches.pairs(files[scene].names())]
+                counts = [[a, b, len(found.get(a, b).inliers)] for a, b in listed]
+            known.write_text(json.dumps(counts), encoding="utf-8")
+        for a, b, num in json.loads(known.read_text(encoding="utf-8")):
+            inliers[f"{scene}/{a}", f"{scene}/{b}"] = num
 true = {frozenset(pair) for pair, num in inliers.items() if num >= INLIERS}
 
 # Retrieval.
@@ -97,8 +101,8 @@ print(json.dumps(results, indent=1), flush=True)
 # Pairs across scenes: a sample of all, and of those that retrieval chose.
 across = [pair for pair in chosen if pair[0].split("/")[0] != pair[1].split("/")[0]]
 random = np.random.default_rng(0)
-sample = {"chosen": [across[i] for i in random.permutation(len(across))[:ACROSS]], "any": []}
-while len(sample["any"]) < ACROSS:
+sample = {"chosen": [across[i] for i in random.permutation(len(across))[:across_scenes]], "any": []}
+while len(sample["any"]) < across_scenes:
     a, b = (names[i] for i in random.integers(len(names), size=2))
     if a.split("/")[0] != b.split("/")[0]:
         sample["any"].append((a, b))
@@ -106,7 +110,7 @@ sizes = {name: files[name.split("/")[0]].image_size(name.split("/", 1)[1]) for n
 cameras, camera_of = assign_cameras(read_photo_info(photos, sizes), CameraConfig())
 verifier = PairVerifier(VerifyConfig(), 0)
 results["across_scenes"] = {"pairs_chosen": len(across)}
-for kind, listed in sample.items():
+for kind, listed in sample.items() if across_scenes else ():
     verified = []
     for pair in listed:
         first, second = (files[name.split("/")[0]].get(name.split("/", 1)[1]) for name in pair)
@@ -124,7 +128,7 @@ print(results["across_scenes"], flush=True)
 # Mapping by all pairs of a scene and by those chosen.
 if mapper is not None:
     results["mapper"] = mapper
-    for scene in [scene for scene in scenes if (out / scene / "two_view.h5").exists()]:
+    for scene in [scene for scene in scenes if (out / scene / "inliers.json").exists()]:
         for kind in ("exhaustive", "retrieval"):
             source = runs / scene / "matches.h5"
             folder = out / scene / kind
