@@ -97,7 +97,7 @@ class Orbit {
     // Room for the tools' marks at the edges: left, top, right, bottom.
     const room = [0.06 * width, 0.07 * height, 0.94 * width, 0.87 * height].map((v, k) => (v - (k % 2 ? height : width) / 2) / focal);
     const [xs, ys, zs] = [right, V.mul(up, -1), V.mul(back, -1)].map((axis) => places.map((place) => V.dot(axis, place)));
-    const reaches = (values, slope) => quantile(values.map((v, k) => v - slope * zs[k]), slope < 0 ? 0.015 : 0.985);
+    const reaches = (values, slope) => quantile(values.map((v, k) => v - slope * zs[k]), slope < 0 ? 0.005 : 0.995);
     // A place is inside the left edge where x - eye_x >= slope (z - eye_z); so each edge gives a line for the eye.
     const [left, top, rightmost, bottom] = [reaches(xs, room[0]), reaches(ys, room[1]), reaches(xs, room[2]), reaches(ys, room[3])];
     const z = Math.min((rightmost - left) / (room[0] - room[2]), (bottom - top) / (room[1] - room[3]));

@@ -109,7 +109,7 @@ function drawScaleBar(context, perPixel, unit, height) {
   context.fillText(showLength(length, unit), x + 4, y - 6);
 }
 
-const showLength = (length, unit) => `${Number(length.toPrecision(4))} ${unit}`;
+const showLength = (length, unit) => `${Number(length.toPrecision(4))} ${length === 1 ? unit.replace("units", "unit") : unit}`;
 
 function drawMeasure(context, project, places, text) {
   const ends = places.map(project);
