@@ -67,22 +67,26 @@ def inside(xy: NDArray[Any], size: tuple[int, int], margin: ArrayLike = 0.0) -> 
 
 def sigma_from_scale(scales: NDArray[Float]) -> NDArray[Float]:
     """A blob's sigma from the radius of its patch."""
-    return scales / scales.dtype.type(FRAME_SCALE)
+    result: NDArray[Float] = scales / scales.dtype.type(FRAME_SCALE)
+    return result
 
 
 def scale_from_sigma(sigmas: NDArray[Float]) -> NDArray[Float]:
     """The radius of the patch of a blob."""
-    return sigmas * sigmas.dtype.type(FRAME_SCALE)
+    result: NDArray[Float] = sigmas * sigmas.dtype.type(FRAME_SCALE)
+    return result
 
 
 def to_degrees(angles: NDArray[Float]) -> NDArray[Float]:
     """hloc's and OpenCV's degrees, clockwise as seen, of our angles."""
-    return -np.rad2deg(angles)
+    result: NDArray[Float] = -np.rad2deg(angles)
+    return result
 
 
 def from_degrees(degrees: NDArray[Float]) -> NDArray[Float]:
     """Our angles of hloc's and OpenCV's degrees."""
-    return -np.deg2rad(degrees)
+    result: NDArray[Float] = -np.deg2rad(degrees)
+    return result
 
 
 class ColmapKeypoints(NamedTuple):

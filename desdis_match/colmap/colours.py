@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..photos.images import UnreadableImage, read_rgb
+from ..photos.formats import UnreadableImage
+from ..photos.images import read_rgb
 from ..support.native import pycolmap
 
 log = logging.getLogger(__name__)

@@ -23,12 +23,12 @@ from ..errors import InputError
 from ..matching.match import (
     MatchConfig,
     Neighbours,
-    Prepared,
     find_matcher,
     match_features,
     match_prepared,
     prepare,
 )
+from ..matching.nearest import Prepared
 from ..photos.cameras import CameraConfig, PhotoInfo, assign_cameras
 from ..storage.features_file import FeatureFile
 from ..support.checks import ABOVE_ZERO, check_options

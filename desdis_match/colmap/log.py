@@ -42,6 +42,7 @@ def log_to(path: Path | None) -> Iterator[None]:
 
 def _is_descriptor_2(stream: object) -> bool:
     try:
-        return stream.fileno() == 2  # type: ignore[attr-defined]
+        result: bool = stream.fileno() == 2  # type: ignore[attr-defined]
+        return result
     except (AttributeError, OSError, ValueError):
         return False

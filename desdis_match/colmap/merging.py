@@ -105,7 +105,8 @@ def _similarity(
         found: Any = pycolmap.estimate_sim3d_robust(source, target, options)
         enough = max(MIN_SHARED_POINTS, MIN_SHARED_SHARE * len(target))
         if found is not None and found["num_inliers"] >= enough:
-            return found["tgt_from_src"]
+            result: pycolmap.Sim3d = found["tgt_from_src"]
+            return result
     names = _names(model) & _names(other)
     if len(names) >= 2 and len(target) < MIN_SHARED_POINTS:
         by_poses = pycolmap.align_reconstructions_via_reprojections(other, model)

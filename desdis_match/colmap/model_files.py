@@ -18,6 +18,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -129,7 +130,7 @@ class _Walk:
         if self.count > len(self._data):  # every record has more bytes than one
             self.fail(f"it says that it holds {self.count} records, in {len(self._data)} bytes")
 
-    def take(self, layout: str) -> tuple:
+    def take(self, layout: str) -> tuple[Any, ...]:
         """The next numbers."""
         size = struct.calcsize(layout)
         if self._at + size > len(self._data):
@@ -161,7 +162,8 @@ class _Walk:
         """The count of records, once all are passed."""
         if self._at != len(self._data):
             self.fail(f"{len(self._data) - self._at} bytes follow its last record")
-        return self.count
+        result: int = self.count
+        return result
 
     def finite(self, numbers: ArrayLike, what: str) -> None:
         """Fail for NaN and infinity."""

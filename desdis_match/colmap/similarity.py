@@ -96,7 +96,8 @@ def rotation_to_z(up: NDArray[np.float64]) -> NDArray[np.float64]:
     if cosine < -1 + 1e-12:
         return np.diag([1.0, -1, -1])
     skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.eye(3) + skew + skew @ skew / (1 + cosine)
+    result: NDArray[np.float64] = np.eye(3) + skew + skew @ skew / (1 + cosine)
+    return result
 
 
 def _samples(num: int, size: int) -> list[NDArray[np.int64]]:

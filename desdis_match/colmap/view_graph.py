@@ -116,4 +116,5 @@ def epipolar_distance(cam1_from_cam0: pycolmap.Rigid3d, points0: Float, points1:
     lines1, lines0 = rays0 @ essential.T, rays1 @ essential
     error = np.abs((rays1 * lines1).sum(1))
     slopes = (lines1[:, :2] ** 2).sum(1) + (lines0[:, :2] ** 2).sum(1)
-    return error / np.sqrt(np.maximum(slopes, 1e-24))
+    result: Float = error / np.sqrt(np.maximum(slopes, 1e-24))
+    return result

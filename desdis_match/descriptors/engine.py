@@ -58,7 +58,8 @@ class TorchEngine:
             return nn.functional.normalize(self.body(x).flatten(1).float(), dim=1)
         x = self.head(x)
         x = x.to(torch.float16 if self.half else torch.float32, memory_format=torch.channels_last)
-        return self.tail(self.body(x).float())
+        result: Tensor = self.tail(self.body(x).float())
+        return result
 
 
 class OnnxEngine:

@@ -53,7 +53,7 @@ def inference_layers(network: nn.Module) -> nn.Sequential | None:
     elif kind == "HardNet":
         sequence = [Standardize(1e-6, eps_in_root=False), *network.features, nn.Flatten()]  # type: ignore[misc]
     elif type(network) is HardTFeat:
-        sequence = [Standardize(1e-7, False), *network.features, *network.classifier, nn.Flatten()]  # type: ignore[misc]
+        sequence = [Standardize(1e-7, False), *network.features, *network.classifier, nn.Flatten()]
     elif kind == "SOSNet":
         sequence = [*network.layers, nn.Flatten()]  # type: ignore[misc]
     elif kind == "TFeat":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def export_onnx(config: ExportOnnxConfig) -> float:
 
 
 @torch.no_grad()
-def _difference(network: nn.Module, session, num_patches: int) -> float:
+def _difference(network: nn.Module, session: Any, num_patches: int) -> float:
     """Largest difference of a component over random patches of high and of low contrast."""
     generator = np.random.default_rng(num_patches)
     patches = generator.random((num_patches, 1, PATCH_SIZE, PATCH_SIZE), np.float32)

@@ -65,7 +65,7 @@ def _conv(graph: _Graph, layer: nn.Conv2d, x: str) -> str:
     constants = [graph.constant(layer.weight.detach().numpy())]
     if layer.bias is not None:
         constants.append(graph.constant(layer.bias.detach().numpy()))
-    pads = [int(pad) for pad in layer.padding] * 2  # type: ignore[arg-type]
+    pads = [int(pad) for pad in layer.padding] * 2
     return graph.add("Conv", x, *constants, strides=list(layer.stride), pads=pads, group=layer.groups)
 
 

@@ -140,4 +140,5 @@ def output_size(network: nn.Module) -> int:
     """Length of the network's descriptors."""
     if isinstance(getattr(network, "dim", None), int):
         return network.dim  # type: ignore[return-value]
-    return network(torch.zeros(1, 1, 32, 32)).flatten(1).shape[1]
+    result: int = network(torch.zeros(1, 1, 32, 32)).flatten(1).shape[1]
+    return result

@@ -34,7 +34,8 @@ def kornia_network(name: str, pretrained: bool = True) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # Kornia warns at each try; one error will do
-            return build(pretrained=pretrained).eval()
+            result: nn.Module = build(pretrained=pretrained).eval()
+            return result
     except (OSError, RuntimeError) as error:
         address = importlib.import_module(build.__module__).urls[key]
         address = address if isinstance(address, str) else address[0]

@@ -36,7 +36,8 @@ class Batches:
             self._ahead = (step, self._thread.submit(self._draw, step))
         drawn = self._ahead[1].result()
         self._ahead = (step + 1, self._thread.submit(self._draw, step + 1))
-        return drawn
+        result: Pairs = drawn
+        return result
 
     def _draw(self, step: int) -> Pairs:
         rng = np.random.default_rng([self.config.seed, step, self.rank])

@@ -50,7 +50,7 @@ def read_planar(
     """Keypoints and patches of sequences, from `cache` if they are there. InputError for a wrong folder."""
     # Thresholds are spelled out so that scores stay comparable when the detectors' defaults change.
     config = DetectorConfig(
-        detector=detector,  # type: ignore[arg-type]
+        detector=detector,
         max_keypoints=keypoints,
         contrast_threshold=0.0067,
         edge_threshold=10.0,

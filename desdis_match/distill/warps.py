@@ -160,7 +160,8 @@ def _thinned(frames: Float) -> Float:
     radius, centre = np.hypot(frames[:, 0, 0], frames[:, 1, 0]), frames[:, :, 2]
     gap = np.linalg.norm(centre[:, None] - centre[None], axis=2)
     crowded = np.tril(gap < 0.5 * np.maximum(radius[:, None], radius[None]), -1).any(axis=1)
-    return frames[~crowded]
+    result: Float = frames[~crowded]
+    return result
 
 
 def random_homography(width: int, height: int, config: WarpConfig, rng: np.random.Generator) -> Float:
@@ -173,7 +174,8 @@ def random_homography(width: int, height: int, config: WarpConfig, rng: np.rando
     inner[2, :2] = rng.uniform(-config.perspective, config.perspective, 2)
     half = max(width, height) / 2
     centred = np.array([[1 / half, 0, -width / 2 / half], [0, 1 / half, -height / 2 / half], [0, 0, 1]])
-    return np.linalg.inv(centred) @ inner @ centred
+    result: Float = np.linalg.inv(centred) @ inner @ centred
+    return result
 
 
 def _turn(angle: float) -> Float:
@@ -222,7 +224,8 @@ def _sample_positions(frames: Float, picture_from_view: Float, config: WarpConfi
     places = unit @ frames[:, :, :2].transpose(0, 2, 1) + frames[:, None, :, 2]
     projected = places @ picture_from_view[:, :2].T + picture_from_view[:, 2]
     depth = np.where(projected[..., 2:] > 1e-6, projected[..., 2:], np.nan)
-    return (projected[..., :2] / depth).reshape(len(frames), config.side, config.side, 2)
+    result: Float = (projected[..., :2] / depth).reshape(len(frames), config.side, config.side, 2)
+    return result
 
 
 def _pyramid(picture: Gray) -> list[Gray]:
@@ -267,7 +270,8 @@ def _expose(patches: Gray, config: WarpConfig, rng: np.random.Generator) -> Gray
     if sigma > 0.3:  # a narrower kernel is one pixel
         for row in range(len(lit)):
             lit[row] = cv2.GaussianBlur(lit[row], (0, 0), sigma)
-    return lit
+    result: Gray = lit
+    return result
 
 
 def _well_seen(

@@ -73,7 +73,8 @@ def to_json(result: TaskResult, argv: Sequence[str]) -> dict[str, Any]:
     record["tables"] = [asdict(t) for t in result.tables]
     record["charts"] = [asdict(c) for c in result.charts]
     record["worst"] = [asdict(w) for w in result.worst]
-    return plain(record)
+    made: dict[str, Any] = plain(record)
+    return made
 
 
 def to_markdown(result: TaskResult, argv: Sequence[str]) -> str:

@@ -140,7 +140,8 @@ def _file_world_from_camera(
     world_from_cam = np.vstack([image.cam_from_world().inverse().matrix(), [0, 0, 0, 1]])
     cam_from_turned = np.eye(4)
     cam_from_turned[:3, :3] = turned_from_camera(turns).T
-    return file_from_world @ world_from_cam @ cam_from_turned @ OPENGL_AXES
+    result: NDArray[np.float64] = file_from_world @ world_from_cam @ cam_from_turned @ OPENGL_AXES
+    return result
 
 
 def _write_points(model: pycolmap.Reconstruction, path: Path, file_from_world: NDArray[np.float64]) -> None:

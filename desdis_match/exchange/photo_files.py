@@ -79,7 +79,7 @@ def bring_photo(photo: Path, target: Path, turns: int, reencode: bool, link: boo
         target.symlink_to(photo.resolve())
     else:
         shutil.copyfile(photo, target)
-    return pixels  # type: ignore[return-value]
+    return pixels
 
 
 def turned_size(size: tuple[int, int], turns: int) -> tuple[int, int]:

@@ -85,10 +85,14 @@ def read_text_features(folder: Path, name: str, image_size: tuple[int, int] = (0
 
 def _to_bytes(descriptors: NDArray[np.float32], signed: bool) -> NDArray[np.uint8]:
     scaled = SIGNED_ZERO + SIGNED_SCALE * descriptors if signed else ROOTSIFT_SCALE * descriptors
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return result
 
 
 def _from_bytes(codes: NDArray[np.floating], signed: bool) -> NDArray[np.float32]:
     """Unit vectors; a code of zeros stays zero."""
     values = codes.astype(np.float32) - np.float32(SIGNED_ZERO if signed else 0)
-    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12).astype(np.float32)
+    result: NDArray[np.float32] = values / np.maximum(
+        np.linalg.norm(values, axis=1, keepdims=True), 1e-12
+    ).astype(np.float32)
+    return result

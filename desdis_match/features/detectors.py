@@ -181,7 +181,8 @@ def _suppression_radii(found: Extrema) -> NDArray[np.float64]:
     xy, contrast = found.xy.cpu().numpy(), found.contrast.cpu().numpy()
     distance, index = cKDTree(xy).query(xy, k=min(NEAREST, len(xy)))
     stronger = contrast[index] * ROBUSTNESS > contrast[:, None]
-    return np.where(stronger, distance, np.inf).min(1)
+    result: NDArray[np.float64] = np.where(stronger, distance, np.inf).min(1)
+    return result
 
 
 def without_duplicates(found: Extrema) -> Extrema:

@@ -9,6 +9,8 @@ atan2(A01, A00)).
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
@@ -87,7 +89,8 @@ def scaled_lafs(lafs: Tensor, factor: float) -> Tensor:
 def laf_scales(lafs: Tensor) -> Tensor:
     """sqrt|det A| (N,) of frames (N, 2, 3)."""
     shapes = lafs[..., :2].cpu() if lafs.device.type == "mps" else lafs[..., :2]  # MPS has no float64
-    return torch.linalg.det(shapes.double()).abs().sqrt().to(lafs)
+    result: Tensor = torch.linalg.det(shapes.double()).abs().sqrt().to(lafs)
+    return result
 
 
 def laf_angles(lafs: Tensor) -> Tensor:
@@ -95,7 +98,7 @@ def laf_angles(lafs: Tensor) -> Tensor:
     return torch.atan2(lafs[..., 0, 1], lafs[..., 0, 0])
 
 
-def keypoints_to_lafs(xy, scales=1.0, angles=0.0) -> Tensor:
+def keypoints_to_lafs(xy: Any, scales: Any = 1.0, angles: Any = 0.0) -> Tensor:
     """Frames (N, 2, 3) float32 of scales (N,) and angles (N,) radians at pixels `xy` (N, 2)."""
     xy = torch.as_tensor(xy, dtype=torch.float32).reshape(-1, 2)
     scales = torch.as_tensor(scales, dtype=torch.float32, device=xy.device).expand(len(xy))

@@ -24,6 +24,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -297,7 +298,9 @@ def _value(labels: dict[int, int], edges: Edges) -> float:
     return 0.5 * pairs + sum(float(_prior(photo, edges)[label]) for photo, label in labels.items())
 
 
-def _mutual(descriptors0: NDArray[np.float16], descriptors1: NDArray[np.float16]) -> tuple[NDArray, NDArray]:
+def _mutual(
+    descriptors0: NDArray[np.float16], descriptors1: NDArray[np.float16]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Rows of mutual nearest neighbours that pass the ratio test both ways."""
     if min(len(descriptors0), len(descriptors1)) < 2:
         return np.zeros(0, int), np.zeros(0, int)

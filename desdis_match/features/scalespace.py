@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -311,7 +311,7 @@ def _blur(image: Tensor, sigma: float, out: Tensor | None = None) -> Tensor:
     return _convolve(image, kernel.tolist(), kernel.tolist(), out)
 
 
-def _convolve(image: Tensor, kernel_x, kernel_y, out: Tensor | None = None) -> Tensor:
+def _convolve(image: Tensor, kernel_x: Any, kernel_y: Any, out: Tensor | None = None) -> Tensor:
     """Separable correlation of (h, w) with odd kernels, borders reflected about the outer pixel centres."""
     out = torch.empty_like(image) if out is None else out
     if on_cpu(image):

@@ -69,7 +69,10 @@ def colour_on_grid(path: Path, image: GrayImage) -> NDArray[np.float32]:
     height, width = image.pixels.shape
     if stored.shape[:2] != (height, width):
         stored = cv2.resize(stored, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return np.ascontiguousarray(stored.transpose(2, 0, 1), np.float32) / np.float32(255)
+    result: NDArray[np.float32] = np.ascontiguousarray(stored.transpose(2, 0, 1), np.float32) / np.float32(
+        255
+    )
+    return result
 
 
 def _check(found: Features, name: str) -> None:

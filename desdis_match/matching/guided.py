@@ -186,4 +186,5 @@ class _Bands:
     def off_line(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(R, C) which keypoints of image 1 are too far from the lines of image 0's."""
         lines = self.lines[rows]
-        return np.abs(lines[:, :2] @ self.xy1[columns].T + lines[:, 2:]) > self.width
+        result: NDArray[np.bool_] = np.abs(lines[:, :2] @ self.xy1[columns].T + lines[:, 2:]) > self.width
+        return result

@@ -52,7 +52,8 @@ class Prepared:
     @property
     def dim(self) -> int:
         """D."""
-        return self.exact.shape[1]
+        result: int = self.exact.shape[1]
+        return result
 
 
 @dataclass(frozen=True)

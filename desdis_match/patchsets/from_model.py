@@ -305,4 +305,5 @@ def same_places(seen: Observations, model: Any) -> NDArray[np.int64]:
     one = np.repeat(np.arange(len(points)), [len(found) for found in near])
     two = np.concatenate([np.asarray(found, np.int64) for found in near])
     links = coo_matrix((np.ones(len(one), bool), (one, two)), shape=(len(points), len(points)))
-    return connected_components(links, directed=False)[1][inverse].astype(np.int64)
+    result: NDArray[np.int64] = connected_components(links, directed=False)[1][inverse].astype(np.int64)
+    return result

@@ -8,6 +8,7 @@ pixels do not set it. What fills a fair part of its type's range stays as it is.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ SAMPLES = 1 << 20
 """Values that are looked at."""
 
 
-def used_range(stored: NDArray) -> tuple[float, float] | None:
+def used_range(stored: NDArray[Any]) -> tuple[float, float] | None:
     """(low, high) to be stretched to 0 and 1; None where the values stay as they are, as all bytes do."""
     if stored.dtype == np.uint8:
         return None
@@ -44,14 +45,15 @@ def used_range(stored: NDArray) -> tuple[float, float] | None:
     return low - margin, high + margin
 
 
-def to_unit_range(stored: NDArray) -> NDArray[np.float32]:
+def to_unit_range(stored: NDArray[Any]) -> NDArray[np.float32]:
     """Values of any depth in [0, 1]; what is no number is 0."""
     ends = used_range(stored)
     if ends is None:
         full = np.iinfo(stored.dtype).max if np.issubdtype(stored.dtype, np.integer) else 1
         values = stored.astype(np.float32)
         if full > 1:
-            return values * np.float32(1.0 / full)
+            result: NDArray[np.float32] = values * np.float32(1.0 / full)
+            return result
         return np.clip(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), 0, 1)
     low, high = ends
     scale = 1.0 / (high - low) if high > low else 0.0

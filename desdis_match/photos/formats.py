@@ -53,7 +53,9 @@ class UnreadableImage(InputError):
         self.path = path
         self.why = why
 
-    def __reduce__(self):  # an exception with two arguments must say how it is rebuilt in another process
+    def __reduce__(
+        self,
+    ) -> tuple[Any, ...]:  # an exception with two arguments must say how it is rebuilt in another process
         return type(self), (self.path, self.why)
 
 
@@ -79,7 +81,7 @@ def why_not_read(suffix: str) -> Unread | None:
     return None
 
 
-def read_stored(path: Path, keep_damaged: bool = False) -> NDArray:
+def read_stored(path: Path, keep_damaged: bool = False) -> NDArray[Any]:
     """Grey (h, w) or blue, green, red (h, w, 3), perhaps with alpha, of the file's own depth.
 
     A JPEG is read as grey: its luma. Raises UnreadableImage, unless `keep_damaged` also for a photo of which
@@ -104,7 +106,7 @@ def read_stored(path: Path, keep_damaged: bool = False) -> NDArray:
     return stored
 
 
-def read_stored_colour(path: Path) -> NDArray:
+def read_stored_colour(path: Path) -> NDArray[Any]:
     """Blue, green, red (h, w, 3) of the file's own depth, a grey photo's three times. UnreadableImage."""
     if path.suffix.lower() in RAW:
         return _read_raw(path)
@@ -128,7 +130,7 @@ def read_bytes(path: Path) -> NDArray[np.uint8]:
     return data
 
 
-def _decoded(path: Path, data: NDArray[np.uint8], flags: int) -> NDArray:
+def _decoded(path: Path, data: NDArray[np.uint8], flags: int) -> NDArray[Any]:
     stored = _imdecode(data, flags)
     if stored is None and path.suffix.lower() in PILLOW | HEIC | JPEG_XL:
         stored = _pillow_decode(path, data)
@@ -137,7 +139,7 @@ def _decoded(path: Path, data: NDArray[np.uint8], flags: int) -> NDArray:
     return stored
 
 
-def _imdecode(data: NDArray[np.uint8], flags: int) -> NDArray | None:
+def _imdecode(data: NDArray[np.uint8], flags: int) -> NDArray[Any] | None:
     """OpenCV's decoding of an image as stored, silent; None for what it cannot read."""
     data = _without_tiff_orientation(data)
     log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
@@ -150,7 +152,7 @@ def _imdecode(data: NDArray[np.uint8], flags: int) -> NDArray | None:
     return image if image is not None and image.size else None
 
 
-def _pillow_decode(path: Path, data: NDArray[np.uint8]) -> NDArray | None:
+def _pillow_decode(path: Path, data: NDArray[np.uint8]) -> NDArray[Any] | None:
     from PIL import Image
 
     register_pillow_readers(path)
@@ -196,7 +198,10 @@ def _read_raw(path: Path) -> NDArray[np.uint8]:
     """Blue, green, red of 8 bits, developed with the camera's white balance, not turned."""
     with open_raw(path) as raw:
         try:
-            return cv2.cvtColor(raw.postprocess(use_camera_wb=True, user_flip=0), _RGB_TO_BGR)  # type: ignore[return-value]
+            result: NDArray[np.uint8] = cv2.cvtColor(
+                raw.postprocess(use_camera_wb=True, user_flip=0), _RGB_TO_BGR
+            )
+            return result
         except Exception as error:
             raise UnreadableImage(path, f"is a damaged camera RAW ({error})") from error
 

@@ -101,7 +101,8 @@ def east_north_up(positions: Sequence[Position], origin: Position) -> NDArray[np
             [math.cos(phi) * math.cos(lam), math.cos(phi) * math.sin(lam), math.sin(phi)],
         ]
     )
-    return (earth_centred(positions) - earth_centred([origin])) @ enu_from_ecef.T
+    result: NDArray[np.float64] = (earth_centred(positions) - earth_centred([origin])) @ enu_from_ecef.T
+    return result
 
 
 def _degrees(value: Any, reference: Any, negative: str) -> float | None:
@@ -114,7 +115,8 @@ def _degrees(value: Any, reference: Any, negative: str) -> float | None:
     if not letter or not parts or not all(math.isfinite(part) for part in parts):
         return None
     angle = sum(part / 60**i for i, part in enumerate(parts[:3]))
-    return -angle if letter == negative else angle
+    result: float | None = -angle if letter == negative else angle
+    return result
 
 
 def _letter(value: Any) -> str:

@@ -108,12 +108,12 @@ def read_rgb(path: Path | str) -> NDArray[np.uint8]:
     return cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
-def to_original(xy: NDArray, image: GrayImage) -> NDArray[np.float32]:
+def to_original(xy: NDArray[Any], image: GrayImage) -> NDArray[np.float32]:
     """Pixels (N, 2) of `image.pixels` -> pixels of the photo; pixel centres correspond to pixel centres."""
     return conventions.to_original(np.asarray(xy, np.float64), image.scale_xy).astype(np.float32)
 
 
-def to_resized(xy: NDArray, image: GrayImage) -> NDArray[np.float32]:
+def to_resized(xy: NDArray[Any], image: GrayImage) -> NDArray[np.float32]:
     """Pixels (N, 2) of the photo -> pixels of `image.pixels`; the inverse of `to_original`."""
     return conventions.to_resized(np.asarray(xy, np.float64), image.scale_xy).astype(np.float32)
 
@@ -226,7 +226,7 @@ def header_focal(header: PhotoHeader) -> float | None:
     return focal_mm * resolution / unit_mm * shrunk
 
 
-def _positive(value) -> float | None:
+def _positive(value: Any) -> float | None:
     """An EXIF number if it is one and above zero; EXIF rationals may be 0/0."""
     try:
         number = float(value)
@@ -235,7 +235,7 @@ def _positive(value) -> float | None:
     return number if math.isfinite(number) and number > 0 else None
 
 
-def read_stored_grey(path: Path, keep_damaged: bool = False) -> NDArray:
+def read_stored_grey(path: Path, keep_damaged: bool = False) -> NDArray[Any]:
     """Grey pixels (h, w) as stored, of the file's own depth. Raises UnreadableImage as read_gray."""
     stored = read_stored(path, keep_damaged)
     if stored.ndim == 2:

@@ -8,6 +8,7 @@ Orientation, is recognised by its size and turned back.
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
@@ -58,7 +59,7 @@ def read_mask(
     return np.asarray(share) > 0.999
 
 
-def _as_stored(mask: NDArray, size: tuple[int, int], photo: Path | None) -> NDArray:
+def _as_stored(mask: NDArray[Any], size: tuple[int, int], photo: Path | None) -> NDArray[Any]:
     """`mask` turned back where it has the size of the photo as shown and not as stored."""
     if mask.shape != size or size[0] == size[1] or photo is None:  # of the mask: height, width
         return mask

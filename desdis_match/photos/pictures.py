@@ -44,7 +44,10 @@ class CheckedPicture:
             pixels = np.repeat(pixels[:, :, None], 3, axis=2)
         if pixels.shape[:2] != (height, width):
             pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32) / np.float32(255)
+        result: NDArray[np.float32] = np.ascontiguousarray(
+            pixels.transpose(2, 0, 1), np.float32
+        ) / np.float32(255)
+        return result
 
 
 def as_picture(

@@ -7,10 +7,11 @@ fields that differ (`pairs`, which takes no time, always writes its list anew). 
 of it: they change how long a result takes, not what it is.
 """
 
+from ..matching.pairs import PairsConfig
 from .extraction import MIN_PARALLEL_IMAGES, extract, unusable_images
 from .mapping import map_images
 from .matching import match
-from .pairing import PairsConfig, choose_pairs, pairs
+from .pairing import choose_pairs, pairs
 from .resume import RunConfig, alone_in, fingerprint, make_folder, num_workers
 
 __all__ = [

@@ -31,7 +31,6 @@ from ..colmap.diagnosis import starvation
 from ..colmap.log import log_to
 from ..colmap.mapping import (
     MapConfig,
-    ModelSummary,
     model_folders,
     model_summary,
     read_models,
@@ -60,6 +59,7 @@ from ..storage.run_folder import RunFolder
 from ..support.files import canonical_json, read_json, write_text
 from ..support.native import pycolmap
 from ..support.progress import track
+from ..types import ModelSummary
 from .extraction import extract
 from .matching import match
 from .report import StageUsage, make_report, unusable_reports

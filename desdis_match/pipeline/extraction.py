@@ -28,7 +28,7 @@ from ..features.orientation_of_set import Probe, Turn, decide
 from ..features.orientation_policy import OrientationPolicy
 from ..features.whole import LOCAL_FEATURES
 from ..photos.depth import stretched_range
-from ..photos.images import UnreadableImage
+from ..photos.formats import UnreadableImage
 from ..photos.listing import look_through
 from ..photos.masks import mask_path
 from ..storage.features_file import FeatureFile, write_features

@@ -146,4 +146,5 @@ def _writer(shards: ShardFolder) -> ShardFolder:
         if known is not None:
             _here.shards.close()
         _here.key, _here.shards = (shards.path, shards.stamp), shards.own()
-    return _here.shards
+    result: ShardFolder = _here.shards
+    return result

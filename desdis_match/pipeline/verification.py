@@ -123,7 +123,7 @@ class _Source:
         self.keypoints = lru_cache(maxsize=HELD)(lambda name: to_colmap(features.keypoints(name)))
         self.matches = matches
 
-    def of(self, pair: Pair) -> tuple[tuple[NDArray, NDArray], NDArray[np.int32]]:
+    def of(self, pair: Pair) -> tuple[tuple[NDArray[Any], NDArray[Any]], NDArray[np.int32]]:
         """Keypoints, in COLMAP's pixels, and matches of a pair."""
         return (self.keypoints(pair[0]), self.keypoints(pair[1])), self.matches.get(*pair).indices
 

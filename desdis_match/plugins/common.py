@@ -47,7 +47,7 @@ class PictureExtractor:
         self.config = ExtractConfig(
             max_size=0,
             max_keypoints=max_keypoints,
-            detector=detector,  # type: ignore[arg-type]
+            detector=detector,
             orientation=orientation,  # type: ignore[arg-type]
             descriptor=descriptor,
             **thresholds,  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ class DesDisExtractor:
         self.descriptor_size = self._extract_picture.descriptor(self._device).dim  # type: ignore[attr-defined]
 
     @torch.inference_mode()
-    def _extract(self, image: NDArray) -> dict[str, NDArray]:
+    def _extract(self, image: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """(H, W) grey in [0, 255] -> keypoints (N, 2), descriptors (D, N), scores (N,)."""
         features = self._extract_picture(self._preprocess_tensor(image, self._device))  # type: ignore[attr-defined]
         return {
@@ -59,7 +59,7 @@ class DesDisExtractor:
             "scores": features.scores,
         }
 
-    def _preprocess_tensor(self, image: NDArray, device: str = "cpu") -> torch.Tensor:
+    def _preprocess_tensor(self, image: NDArray[Any], device: str = "cpu") -> torch.Tensor:
         """(H, W) in [0, 255] -> (H, W) float32 in [0, 1] on `device`."""
         return torch.from_numpy(np.asarray(image, np.float32) / np.float32(255)).to(device)
 

@@ -44,7 +44,7 @@ except ImportError:  # without glue-factory the class stands alone, with a plain
             return self._forward(data)
 
 
-class DesDis(BaseModel):
+class DesDis(BaseModel):  # type: ignore[misc]
     """data['image'] (B, 1 or 3, H, W) in [0, 1], with padding if data['image_size'] (B, 2) says so ->
 
     keypoints (B, N, 2), keypoint_scores, scales (sigma), oris (radians, clockwise) (B, N), descriptors

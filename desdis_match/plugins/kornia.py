@@ -71,7 +71,7 @@ class DesDisFeature(nn.Module):
         # So that .to(device) fails where there is no such device, as it does with Kornia's modules.
         self.register_buffer("_place", torch.zeros(()), persistent=False)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
     def forward(self, img: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """img (B, 1 or 3, H, W) in [0, 1], mask (B, 1, H, W), 0 = no keypoint there ->

@@ -57,7 +57,7 @@ class DesDis:
             return [points for points, _ in made], [rows for _, rows in made]
         return self._compute(images, keypoints)
 
-    def _compute(self, image: NDArray, keypoints: Sequence[cv2.KeyPoint]) -> Found:
+    def _compute(self, image: NDArray[Any], keypoints: Sequence[cv2.KeyPoint]) -> Found:
         keypoints = tuple(keypoints)
         if not keypoints:
             return (), np.empty((0, self.descriptorSize()), np.float32)
@@ -84,8 +84,8 @@ class DesDis:
 
     def detectAndCompute(
         self,
-        image: NDArray,
-        mask: NDArray | None = None,
+        image: NDArray[Any],
+        mask: NDArray[Any] | None = None,
         keypoints: Sequence[cv2.KeyPoint] | None = None,
         useProvidedKeypoints: bool = False,
     ) -> Found:
@@ -159,7 +159,7 @@ def _keypoints(features: Features) -> tuple[cv2.KeyPoint, ...]:
     return tuple(cv2.KeyPoint(x, y, size, angle, score) for (x, y), size, angle, score in columns)
 
 
-def _gray(image: NDArray) -> GrayImage:
+def _gray(image: NDArray[Any]) -> GrayImage:
     image = np.asarray(image)
     white = np.iinfo(image.dtype).max if np.issubdtype(image.dtype, np.integer) else 1
     if image.dtype not in (np.uint8, np.uint16):  # of the others cvtColor takes float32 alone

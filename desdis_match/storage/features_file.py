@@ -191,7 +191,8 @@ class FeatureFile(H5Reader):
         else:
             part = self._array(group, "descriptors")[:, rows]
         found = np.ascontiguousarray(part.T, dtype=np.float32)
-        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+        result: NDArray[np.float32] = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+        return result
 
     def _scales(self, group: h5py.Group, num: int) -> NDArray[np.float32]:
         """The patch's radii (N,); files that are not ours, hloc's for one, hold sigmas."""

@@ -58,7 +58,7 @@ class ShardFolder:
     def save(self, key: str, arrays: Arrays) -> None:
         """Append one finished piece."""
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(buffer, allow_pickle=False, **arrays)
         name, payload = key.encode("utf-8"), buffer.getvalue()
         crc = zlib.crc32(payload, zlib.crc32(name))
         log = self._open_log()

@@ -65,7 +65,8 @@ def _executor(stack: ExitStack, where: Any) -> Executor:
     except (OSError, ValueError) as error:
         raise InputError(f"the Dask scheduler {where} cannot be reached: {error}") from error
     stack.enter_context(client)
-    return client.get_executor(retries=RETRIES, pure=False)
+    result: Executor = client.get_executor(retries=RETRIES, pure=False)
+    return result
 
 
 def _slurm_cluster(workers: int) -> Any:

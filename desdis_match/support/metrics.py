@@ -85,7 +85,8 @@ def average_precision_of_ranks(false_before: ArrayLike) -> Float:
     false = np.asarray(false_before, dtype=np.float64)
     order = np.arange(1, false.shape[-1] + 1)
     before = np.maximum(order - 1, TINY) / np.maximum(order - 1 + false, TINY)
-    return ((before + order / (order + false)) / 2).mean(axis=-1)
+    result: Float = ((before + order / (order + false)) / 2).mean(axis=-1)
+    return result
 
 
 def false_positive_rate(distances: ArrayLike, labels: ArrayLike, recall: float = 0.95) -> float:

@@ -21,7 +21,8 @@ def configured(config: Config, options: Mapping[str, Any], caller: str) -> Confi
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise InputError(f"{caller} has no option '{unknown[0]}'; it has {', '.join(known)}")
-    return _filled(config, options)
+    result: Config = _filled(config, options)
+    return result
 
 
 def option_names(config: type) -> list[str]:

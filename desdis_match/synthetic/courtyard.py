@@ -103,7 +103,8 @@ def dead_leaves(
         grid = (max(2, round(size[1] / cell)), max(2, round(size[0] / cell)))
         coarse = rng.normal(0, strength, grid).astype(np.float32)
         shades += cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC)
-    return np.clip(image + shades[..., None], 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = np.clip(image + shades[..., None], 0, 255).astype(np.uint8)
+    return result
 
 
 def make_scene(config: SyntheticConfig) -> list[Surface]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,7 +43,8 @@ class View:
     @property
     def center(self) -> Float64:
         """The camera's position (3,) in the world."""
-        return -self.rotation.T @ self.translation
+        result: Float64 = -self.rotation.T @ self.translation
+        return result
 
     @property
     def pixel_from_world(self) -> Float64:
@@ -68,7 +70,8 @@ class Surface:
     def outline(self) -> Float64:
         """(4, 3) its corners in the world, around."""
         u, v = self.axes[0] * self.size[0], self.axes[1] * self.size[1]
-        return self.corner + np.array([np.zeros(3), u, u + v, v])
+        result: Float64 = self.corner + np.array([np.zeros(3), u, u + v, v])
+        return result
 
     def surface_from_pixel(self, view: View) -> Float64:
         """(3, 3): homogeneous pixel -> (u, v, 1) / depth, with u and v in metres from the corner."""
@@ -197,7 +200,7 @@ def render(scene: Scene, view: View) -> NDArray[np.uint8]:
     return np.clip(np.round(small), 0, 255).astype(np.uint8)
 
 
-def _window(surface: Surface, view: View, xs: NDArray, ys: NDArray) -> tuple[slice, slice]:
+def _window(surface: Surface, view: View, xs: NDArray[Any], ys: NDArray[Any]) -> tuple[slice, slice]:
     """Rows and columns of the samples that the surface can cover."""
     xy, depths = project(surface.outline, view)
     if depths.min() <= 1e-3:  # reaches behind the camera: its outline's projection does not bound it
@@ -210,8 +213,8 @@ def _window(surface: Surface, view: View, xs: NDArray, ys: NDArray) -> tuple[sli
 
 
 def _texture_plane(
-    surface: Surface, view: View, xs: NDArray, ys: NDArray
-) -> tuple[NDArray, NDArray, NDArray]:
+    surface: Surface, view: View, xs: NDArray[Any], ys: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """u / depth, v / depth, 1 / depth, each (rows, columns), u and v in metres."""
     a = surface.surface_from_pixel(view).astype(np.float32)
     u, v, inverse = (a[i, 0] * xs[None, :] + (a[i, 1] * ys[:, None] + a[i, 2]) for i in range(3))
@@ -219,7 +222,7 @@ def _texture_plane(
 
 
 def _shade(
-    surface: Surface, view: View, xs: NDArray, ys: NDArray, mine: NDArray[np.bool_]
+    surface: Surface, view: View, xs: NDArray[Any], ys: NDArray[Any], mine: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """Colours (rows, columns, 3) of the surface, right where `mine` (rows, columns) holds."""
     u, v, inverse = _texture_plane(surface, view, xs, ys)
@@ -232,7 +235,7 @@ def _shade(
     level = np.maximum(0.5 * np.log2(area * inverse**-3.0), 0)
     low, high = int(level[mine].min()), int(np.ceil(level[mine].max()))
     colors = np.zeros((*mine.shape, 3), np.float32)
-    mip: NDArray = surface.texture.astype(np.float32)
+    mip: NDArray[Any] = surface.texture.astype(np.float32)
     for k in range(high + 1):
         if k:
             mip = cv2.resize(

@@ -79,7 +79,10 @@ def published_splits() -> dict[str, list[str]]:
     """Test sequences of the benchmark's splits a, b, c, full, illum and view, in its order."""
     lists = json.loads(Path(__file__).with_name("hpatches_splits.json").read_text())
     full = lists["full"]
-    return lists | {kind: [s for s in full if s.startswith(kind[0] + "_")] for kind in ("illum", "view")}
+    result: dict[str, list[str]] = lists | {
+        kind: [s for s in full if s.startswith(kind[0] + "_")] for kind in ("illum", "view")
+    }
+    return result
 
 
 def read_split(name: str, folders: Sequence[Path]) -> list[str]:

@@ -75,7 +75,10 @@ def shrink(patches: NDArray[np.uint8], size: int = INPUT_SIZE) -> NDArray[np.flo
     import cv2
 
     small = [cv2.resize(p, (size, size), interpolation=cv2.INTER_AREA) for p in patches]
-    return np.array(small, dtype=np.float32).reshape(-1, 1, size, size) / np.float32(255)
+    result: NDArray[np.float32] = np.array(small, dtype=np.float32).reshape(-1, 1, size, size) / np.float32(
+        255
+    )
+    return result
 
 
 def check_descriptors(name: str, descriptors: NDArray[Any], expected: int, where: str) -> None:

@@ -98,7 +98,8 @@ def read_colour(path: Path, image: GrayImage) -> Float32:
     height, width = image.pixels.shape
     if stored.shape[:2] != (height, width):
         stored = cv2.resize(stored, (width, height), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(stored.transpose(2, 0, 1), np.float32) / np.float32(255)
+    result: Float32 = np.ascontiguousarray(stored.transpose(2, 0, 1), np.float32) / np.float32(255)
+    return result
 
 
 def load_baselines(names: Sequence[str], device: str) -> list[Baseline]:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from ...conventions import FRAME_SCALE
 from ...errors import InputError
 from ...features.detectors import DetectorConfig
-from ...photos.images import UnreadableImage, to_original
+from ...photos.formats import UnreadableImage
+from ...photos.images import to_original
 from ...support.checks import ABOVE_ZERO, check_options
 from ...support.progress import track
 from ..cache import Arrays, PredictionCache, code_hash, combined_hash

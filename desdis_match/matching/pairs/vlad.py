@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,8 @@ def learn_words(sketches: Sketches, seed: int) -> Float32:
         means.train(sample)
     finally:
         faiss.omp_set_num_threads(threads)
-    return np.rint(np.asarray(means.centroids)).astype(np.float32)
+    result: Float32 = np.rint(np.asarray(means.centroids)).astype(np.float32)
+    return result
 
 
 def vlad(descriptors: Float32, words: Float32) -> NDArray[np.int16]:
@@ -104,7 +106,8 @@ def vlad(descriptors: Float32, words: Float32) -> NDArray[np.int16]:
     lengths = np.sqrt((sums**2).sum(axis=1, keepdims=True))
     sums /= np.maximum(lengths, 1e-9)
     total = np.sqrt((sums**2).sum())
-    return np.rint(sums.ravel() * (LENGTH / max(total, 1e-9))).astype(np.int16)
+    result: NDArray[np.int16] = np.rint(sums.ravel() * (LENGTH / max(total, 1e-9))).astype(np.int16)
+    return result
 
 
 class Vectors:
@@ -128,7 +131,7 @@ class Vectors:
 
     def nearest(
         self, queries: Float32, num: int, group: NDArray[np.int64], not_of: NDArray[np.int64]
-    ) -> tuple[NDArray, NDArray]:
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Photos (Q, <= num) nearest to queries (Q, K * D), and their products (Q, <= num), nearest first.
 
         group: a number a photo; not_of: (Q,) the group whose photos are no answer to a query. Of equally near
@@ -146,7 +149,7 @@ class Vectors:
         return self.num - 1 - best % self.num, np.where(best < 0, -1, best // self.num)
 
 
-def nearest_photos(vectors: Vectors, num: int) -> Iterator[tuple[int, NDArray, NDArray]]:
+def nearest_photos(vectors: Vectors, num: int) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
     """(photo, indices of the <= num nearest other photos, their products) of every photo."""
     every = np.arange(vectors.num)
     for start, block in vectors.blocks():
