@@ -44,7 +44,8 @@ def spread(num: int, most: int) -> NDArray[np.int64]:
     """At most `most` of `num` rows, evenly spread, ascending."""
     if num <= most:
         return np.arange(num)
-    return np.linspace(0, num - 1, most).round().astype(np.int64)
+    result: NDArray[np.int64] = np.linspace(0, num - 1, most).round().astype(np.int64)
+    return result
 
 
 def quantise(xy: Float32, size: tuple[int, int], orientation: int = 1) -> NDArray[np.uint16]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..conventions import PIXEL_CENTRE
-from ..photos.images import TIFF_ORIENTATION, UnreadableImage, read_header, read_rgb
+from ..photos.formats import TIFF_ORIENTATION, UnreadableImage
+from ..photos.images import read_header, read_rgb
 from ..support.progress import track
 from ..types import Float32
 from .blocks import Blocks, spread

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .images import UnreadableImage, open_header, read_gray
+from .formats import UnreadableImage
+from .images import open_header, read_gray
 
 PROPORTIONS = (1.98, 2.02)
 """Width over height."""

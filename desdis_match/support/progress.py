@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -48,7 +48,7 @@ def set_verbosity(verbose: bool = False, quiet: bool = False) -> None:
         package.addHandler(handler)
 
 
-class _CurrentStderr(logging.StreamHandler):
+class _CurrentStderr(logging.StreamHandler[Any]):
     """Writes to what stderr is at the moment: while a bar is shown, above the bar."""
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from desdis_match.features import extract_later
-from desdis_match.features.extract_later import CLEAR, MIN_GAIN, WayUp, joining_orientation
+from desdis_match.features.extract_later import CLEAR, MIN_GAIN, WayUp
 from desdis_match.types import Features
 
 PHOTO = Path("photo.jpg")
@@ -74,12 +74,3 @@ def test_a_turn_needs_clearly_more_matches(turned_to, extra, is_turned):
     found = WayUp([features(seen)], OnCpu())(PHOTO, upright)
     assert sorted(asked) == sorted([math.pi / 2, -math.pi / 2, math.pi])
     assert (found is not upright) == is_turned
-
-
-def test_photos_join_as_most_of_the_set_stand():
-    upright, turned = np.zeros(5, np.float32), np.full(5, 1.5, np.float32)
-    one_by_one = np.linspace(0, 5, 5, dtype=np.float32)
-    nothing = np.zeros(0, np.float32)
-    assert joining_orientation([upright, turned, one_by_one]) == "upright"
-    assert joining_orientation([one_by_one, turned]) == "upright"
-    assert joining_orientation([one_by_one, one_by_one, nothing]) == "multi"

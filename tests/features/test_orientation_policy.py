@@ -31,6 +31,8 @@ def test_a_newcomer_is_turned_by_quarters_where_photos_have_one_angle():
     assert newcomer.turns == (math.pi / 2, -math.pi / 2, math.pi)
     newcomer = policy.of_newcomer([ONE_ANGLE, MANY_ANGLES, MANY_ANGLES])
     assert newcomer.config.orientation == "multi" and newcomer.turns == ()
+    newcomer = policy.of_newcomer([MANY_ANGLES, ONE_ANGLE])  # as many of each
+    assert newcomer.config.orientation == "upright"
 
 
 @pytest.mark.parametrize("orientation", ["upright", "dominant", "multi", "learned"])
