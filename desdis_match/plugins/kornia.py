@@ -99,7 +99,7 @@ class DesDisFeature(nn.Module):
 
 def _check_picture(img: Tensor) -> None:
     """Kornia's own features take (B, C, H, W) floats of [0, 1] alone; others would go wrong in silence."""
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
         raise RuntimeError("DesDisFeature is no tensor graph and cannot be traced; trace DesDisDescriptor")
     if img.ndim != 4 or img.shape[1] not in (1, 3):
         raise ValueError(f"an image must be (B, 1 or 3, H, W), not {tuple(img.shape)}")
