@@ -55,6 +55,9 @@ class AlignConfig:
     """Observations whose patch agrees less with the reference stay where they were."""
     max_shift: float = 2.0
     """Longest move that is believed, pixels of the photo."""
+    loss_scale: float = 0.5
+    """Residuals beyond this many pixels lose weight in the adjustment that follows (Cauchy's loss). Squared
+    residuals let the few wrong observations among thousands turn the cameras."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,8 @@ def align_model(
         by_name[seen.names[photo]].points2D[int(keypoint)].xy = to_colmap(xy)
     options = pycolmap.BundleAdjustmentOptions()
     options.ceres.solver_options.num_threads = threads
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
+    options.ceres.loss_function_scale = config.loss_scale
     options.print_summary = False
     options.refine_focal_length = options.refine_extra_params = not fix_intrinsics
     pycolmap.bundle_adjustment(model, options)

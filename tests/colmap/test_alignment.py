@@ -13,6 +13,8 @@ from desdis_match.colmap import alignment
 from desdis_match.colmap.alignment import AlignConfig, Observations, align, align_model, observations
 from desdis_match.conventions import FRAME_SCALE
 from desdis_match.distill.warps import texture
+from desdis_match.evaluate.poses.geometry import pair_errors
+from desdis_match.evaluate.poses.sfm_scores import poses_of
 
 A = np.array([[1.05, 0.12, 3.3], [-0.10, 0.93, 20.7]])
 """second_from_first, pixels."""
@@ -294,3 +296,22 @@ def test_the_same_model_gives_the_same_places(aligned, scene_folder):
         np.testing.assert_array_equal(
             image.cam_from_world().matrix(), again.images[number].cam_from_world().matrix()
         )
+
+
+def test_a_few_wrong_observations_do_not_turn_the_cameras(scene_folder):
+    path = scene_folder / "ground_truth" / "sparse"
+    truth = poses_of(pycolmap.Reconstruction(str(path)))
+    errors = []
+    for loss_scale in (1e3, AlignConfig().loss_scale):  # the first is as good as squared residuals
+        model = pycolmap.Reconstruction(str(path))
+        for image in list(model.images.values())[::2]:
+            for point in image.points2D[::12]:
+                point.xy = np.add(point.xy, [3.5, 0])
+        sizes = {
+            image.name: np.full(len(image.points2D), 1.5 * FRAME_SCALE) for image in model.images.values()
+        }
+        features = SimpleNamespace(get=lambda name, sizes=sizes: SimpleNamespace(scales=sizes[name]))
+        config = AlignConfig(max_size=200, steps=0, max_shift=-1, loss_scale=loss_scale)  # nothing moves
+        align_model(model, scene_folder / "images", features, config, fix_intrinsics=True)
+        errors.append(np.median(pair_errors(poses_of(model), truth).rotation))
+    assert errors[1] < 0.3 * errors[0]
