@@ -116,7 +116,10 @@ def photo_patches(
         except InputError:
             continue
         detector = DetectorConfig(
-            detector=("dog", "hessian")[number % 2], orientation="upright", max_keypoints=3000
+            detector=("dog", "hessian")[number % 2],
+            ranking="contrast",
+            orientation="upright",
+            max_keypoints=3000,
         )
         frames = scaled_lafs(detect(pixels, detector).lafs, FRAME_SCALE).double().numpy()
         chosen = frames[rng.permutation(len(frames))[:points]]

@@ -52,6 +52,7 @@ def read_planar(
     config = DetectorConfig(
         detector=detector,
         max_keypoints=keypoints,
+        ranking="contrast",
         contrast_threshold=0.0067,
         edge_threshold=10.0,
         orientation=orientation,  # type: ignore[arg-type]

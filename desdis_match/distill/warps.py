@@ -148,7 +148,12 @@ def detected_frames(pixels: NDArray[np.float32], config: WarpConfig, rng: np.ran
     from ..features.detectors import DetectorConfig, detect
     from ..features.frames import scaled_lafs
 
-    detector = DetectorConfig(detector="dog+hessian", orientation="upright", max_keypoints=10 * config.points)
+    detector = DetectorConfig(
+        detector="dog+hessian",
+        ranking="contrast",
+        orientation="upright",
+        max_keypoints=10 * config.points,
+    )
     found = detect(pixels, detector)
     chosen = rng.permutation(len(found))[: 3 * config.points]
     frames = scaled_lafs(found.lafs, FRAME_SCALE).double().numpy()[chosen]

@@ -16,6 +16,7 @@ from ..support.checks import check_options
 from ..support.parts import check_part, find_part
 from .frames import PatchPyramid, keypoints_to_lafs, scaled_lafs
 from .orientation import ORIENTATIONS
+from .ranking import ranked
 from .scalespace import Extrema, find_extrema
 
 KORNIA_FRAME = 6.0
@@ -44,7 +45,11 @@ class DetectorConfig:
     package's, or module:Class of your own."""
 
     max_keypoints: int = 8000
-    """Frames kept per photo, those of highest contrast."""
+    """Frames kept per photo, those that rank highest."""
+
+    ranking: Literal["matchability", "contrast"] = "matchability"
+    """What the best keypoints are: those likely to be found again and matched right, as a small network says
+    that was trained for it, or those of highest contrast."""
 
     orientation: Literal["upright", "dominant", "multi", "learned", "auto"] = "auto"
     """How a frame is turned: not at all, along the dominant gradient, once along each strong one, as a small
@@ -88,7 +93,7 @@ class Detections:
     """Frames of one image in pixels of the grid they were found on, best first."""
 
     lafs: Tensor  # (N, 2, 3) float32, sqrt|det A| = sigma of the blob (see patches.py)
-    scores: Tensor  # (N,) float32 contrast
+    scores: Tensor  # (N,) float32 probability to be matched, or contrast, as `ranking` says
     pyramid: PatchPyramid  # of the same image, to sample patches from
 
     def __len__(self) -> int:
@@ -139,11 +144,13 @@ def affine_shaped(lafs: Tensor, pyramid: PatchPyramid) -> Tensor:
 
 
 def _dog(image: Tensor, config: DetectorConfig) -> Extrema:
-    return find_extrema(image, "dog", -1, config.contrast_threshold, config.edge_threshold)
+    found = find_extrema(image, "dog", -1, config.contrast_threshold, config.edge_threshold)
+    return ranked(found, "dog", config.ranking)
 
 
 def _hessian(image: Tensor, config: DetectorConfig) -> Extrema:
-    return find_extrema(image, "hessian", 0, config.contrast_threshold, config.edge_threshold)
+    found = find_extrema(image, "hessian", 0, config.contrast_threshold, config.edge_threshold)
+    return ranked(found, "hessian", config.ranking)
 
 
 def _both(image: Tensor, config: DetectorConfig) -> Extrema:
@@ -152,7 +159,8 @@ def _both(image: Tensor, config: DetectorConfig) -> Extrema:
 
 
 Detector = Callable[[Tensor, DetectorConfig], Extrema]
-"""(h, w) float32 in [0, 1] on its device -> all extrema found, in any order."""
+"""(h, w) float32 in [0, 1] on its device -> all extrema found, in any order; those of largest `contrast` are
+kept, which is what the detector ranks them by."""
 
 DETECTORS: dict[str, Detector] = {
     "dog": _dog,
@@ -162,7 +170,7 @@ DETECTORS: dict[str, Detector] = {
 
 
 def strongest(found: Extrema, count: int, spread: bool) -> Extrema:
-    """At most `count` extrema, of highest contrast first; `spread` chooses them by adaptive suppression.
+    """At most `count` extrema, those that rank highest first; `spread` chooses them by adaptive suppression.
 
     Adaptive non-maximal suppression (Brown, Szeliski & Winder, CVPR 2005): those whose next clearly stronger
     neighbour is furthest away.
@@ -186,7 +194,7 @@ def _suppression_radii(found: Extrema) -> NDArray[np.float64]:
 
 
 def without_duplicates(found: Extrema) -> Extrema:
-    """Of extrema at the same place and scale (SAME_PLACE, SAME_SCALE) keep the one of highest contrast."""
+    """Of extrema at the same place and scale (SAME_PLACE, SAME_SCALE) keep the one that ranks higher."""
     order = found.contrast.argsort(descending=True, stable=True)
     found = _take(found, order)
     xy, sigma = found.xy.cpu().double().numpy(), found.sigma.cpu().double().numpy()
@@ -217,7 +225,7 @@ def _near_pairs(xy: NDArray[np.float64], sigma: NDArray[np.float64]) -> Iterator
 
 
 def _take(found: Extrema, rows: Tensor | slice) -> Extrema:
-    return Extrema(*(column[rows] for column in found))
+    return Extrema(*(None if column is None else column[rows] for column in found))
 
 
 def _outside_mask(xy: Tensor, mask: NDArray[np.bool_] | None) -> Tensor:

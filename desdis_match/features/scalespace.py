@@ -47,6 +47,9 @@ MAX_SCALE_SHIFT = 1.0
 PRE_THRESHOLD = 0.8
 """Samples below this part of the contrast threshold are not refined at all (as VLFeat)."""
 
+AROUND = 43
+"""Samples of the response that are kept of an extremum's surroundings."""
+
 HESSIAN_TO_DOG = 2.0 * (2.0 ** (1.0 / LEVELS) - 1.0)
 """|DoG| over sigma^2 sqrt(det H) of a round blob, from DoG = (k - 1) sigma^2 (Lxx + Lyy)."""
 
@@ -59,6 +62,7 @@ class Extrema(NamedTuple):
     contrast: (
         Tensor  # (N,) float32, |DoG| of an image in [0, 1] or what a round blob of that Hessian would have
     )
+    around: Tensor | None = None  # (N, 43) float32 response around the sample over its peak, see `_around`
 
 
 def find_extrema(
@@ -79,7 +83,8 @@ def find_extrema(
         for pixel, gaussians in octaves(image, first_octave, LEVELS + (3 if response == "dog" else 2))
     ]
     if not parts:
-        return Extrema(image.new_zeros(0, 2), image.new_zeros(0), image.new_zeros(0))
+        none = image.new_zeros(0)
+        return Extrema(none.view(0, 2), none, none, none.view(0, AROUND))
     return Extrema(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -144,7 +149,7 @@ def _octave_extrema(
     at, shift, contrast = at[keep], shift[keep], contrast[keep]
     place = at.to(shift.dtype) + shift  # (N, 3) level, row, column
     sigma = SIGMA0 * torch.exp2(place[:, 0] / LEVELS) * pixel
-    return Extrema(place[:, [2, 1]] * pixel, sigma, contrast)
+    return Extrema(place[:, [2, 1]] * pixel, sigma, contrast, _around(volume, at))
 
 
 def _local_extrema(volume: Tensor, threshold: float, minima: bool) -> Tensor:
@@ -185,6 +190,21 @@ def _neighbourhood(volume: Tensor, at: Tensor) -> Tensor:
     offsets = (near.view(3, 1, 1) * height + near.view(3, 1)) * width + near
     centre = (at[:, 0] * height + at[:, 1]) * width + at[:, 2]
     return volume.view(-1)[centre[:, None] + offsets.view(-1)]
+
+
+def _around(volume: Tensor, at: Tensor) -> Tensor:
+    """The response around samples (N, 3) over that of the sample: (N, 43).
+
+    First the 27 neighbours, level-major, then the 16 samples two and four octave pixels away along rows,
+    columns and diagonals, which BORDER leaves inside.
+    """
+    _, height, width = volume.shape
+    far = torch.tensor([[r, c] for step in (2, 4) for r in (-step, 0, step) for c in (-step, 0, step)])
+    far = far[far.any(1)].to(at.device)
+    centre = (at[:, 0] * height + at[:, 1]) * width + at[:, 2]
+    beyond = volume.view(-1)[centre[:, None] + far[:, 0] * width + far[:, 1]]
+    near = _neighbourhood(volume, at)
+    return torch.cat([near, beyond], 1) / near[:, 13:14]
 
 
 def _refine(volume: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:

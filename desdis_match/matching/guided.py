@@ -54,6 +54,8 @@ class Located:
     best: Prepared  # its best keypoints alone
     xy: Float32  # (N, 2) of all its keypoints, pixels
     side: float  # long side of the photo, pixels
+    scales: Float32 | None = None  # (N,) and angles (N,) of all its keypoints, for consensus.py
+    angles: Float32 | None = None
 
 
 def locate(prepared: Prepared, xy: Float32, scores: Float32, image_size: tuple[int, int]) -> Located:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +22,7 @@ from ..support.devices import pick_device
 from ..support.parts import check_part, find_part
 from ..support.workers import available_cores, run_shards
 from ..types import Features, Float32, Matches
+from .consensus import agreeing
 from .guided import Located, epipolar_lines, locate, match_along_lines, worthwhile
 from .nearest import Prepared, candidates, find_nearest, hold, maxima
 from .pairs import REUSE, Pair
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 GRID = 2.0**24
 """Steps per unit of a prepared descriptor's components."""
+LOOSER = 1 / 3
+"""What a ratio test that consensus follows leaves of the margin 1 - ratio."""
 NORM_TOLERANCE = 0.05
 """How far from 1 a descriptor's length may be (float16 storage moves it by 0.001)."""
 
@@ -50,6 +53,9 @@ class MatchConfig:
     search: Literal["guided", "full"] = "guided"
     """guided: pairs whose best keypoints tell their epipolar geometry are matched along its lines alone,
     which is much quicker and finds more; all others in full. full: every keypoint with every other."""
+    filter: Literal["none", "consensus"] = "consensus"
+    """consensus: in pairs matched in full the ratio test is looser (0.95 where ratio is 0.85), and a match
+    stays where others around it move alike. none: the ratio test alone."""
 
     def __post_init__(self) -> None:
         check_options(self, max_distance=ABOVE_ZERO)
@@ -150,11 +156,15 @@ def match_features(
 def prepare_image(features: Features, device: str = "auto") -> Located:
     """An image as `match_images` wants it."""
     prepared = prepare(features.descriptors, device)
-    return locate(prepared, features.keypoints, features.scores, features.image_size)
+    located = locate(prepared, features.keypoints, features.scores, features.image_size)
+    return replace(located, scales=features.scales, angles=features.angles)
 
 
 def match_images(image0: Located, image1: Located, config: MatchConfig) -> Matches:
-    """Match two images: along epipolar lines where `config` wants it and they can be had, else in full."""
+    """Match two images: along epipolar lines where `config` wants it and they can be had, else in full.
+
+    Consensus follows a search in full, where the frames are known: epipolar lines leave it nothing to do.
+    """
     rule = MATCHERS[config.matcher]
     mutual = isinstance(rule, Neighbours) and rule.mutual  # bands know no other search
     if config.search == "guided" and mutual and worthwhile(image0, image1):
@@ -163,7 +173,10 @@ def match_images(image0: Located, image1: Located, config: MatchConfig) -> Match
         if fundamental is not None:
             ratio = config.ratio if isinstance(rule, Neighbours) and rule.ratio else None
             return match_along_lines(image0, image1, fundamental, ratio, config.max_distance)
-    return match_prepared(image0.prepared, image1.prepared, config)
+    if config.filter == "none":
+        return match_prepared(image0.prepared, image1.prepared, config)
+    looser = replace(config, ratio=1 - LOOSER * (1 - config.ratio))
+    return agreeing(image0, image1, match_prepared(image0.prepared, image1.prepared, looser))
 
 
 def checked(matches: Matches, features0: Features, features1: Features, config: MatchConfig) -> Matches:

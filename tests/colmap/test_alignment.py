@@ -305,8 +305,8 @@ def test_a_few_wrong_observations_do_not_turn_the_cameras(scene_folder):
     for loss_scale in (1e3, AlignConfig().loss_scale):  # the first is as good as squared residuals
         model = pycolmap.Reconstruction(str(path))
         for image in list(model.images.values())[::2]:
-            for point in image.points2D[::12]:
-                point.xy = np.add(point.xy, [3.5, 0])
+            for number in range(0, len(image.points2D), 12):
+                image.points2D[number].xy = np.add(image.points2D[number].xy, [3.5, 0])
         sizes = {
             image.name: np.full(len(image.points2D), 1.5 * FRAME_SCALE) for image in model.images.values()
         }

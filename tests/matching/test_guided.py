@@ -96,7 +96,7 @@ def test_bands_find_what_a_search_of_all_pairs_finds(monkeypatch, motion, ratio,
 def test_scores_are_those_of_the_full_search_and_rows_are_ordered():
     features0, features1, fundamental = two_views("sideways")
     along = match_along_lines(located(features0), located(features1), fundamental, 0.8, None)
-    full = match_features(features0, features1, MatchConfig(ratio=0.8, search="full"))
+    full = match_features(features0, features1, MatchConfig(ratio=0.8, search="full", filter="none"))
     scores = {tuple(pair): score for pair, score in zip(full.indices.tolist(), full.scores, strict=True)}
     assert (np.diff(along.indices[:, 0]) > 0).all()
     common = 0
@@ -138,15 +138,16 @@ def test_the_best_keypoints_are_those_of_the_highest_scores(monkeypatch):
 
 def test_a_pair_goes_along_lines_only_where_it_is_asked_and_worth_it(monkeypatch):
     features0, features1, _ = two_views("sideways")
-    full = match_features(features0, features1, MatchConfig(search="full"))
-    assert (match_features(features0, features1).indices == full.indices).all()  # too few keypoints
+    plain = MatchConfig(filter="none")
+    full = match_features(features0, features1, MatchConfig(search="full", filter="none"))
+    assert (match_features(features0, features1, plain).indices == full.indices).all()  # too few keypoints
     monkeypatch.setattr(guided, "BEST_KEYPOINTS", 150)
     along = match_features(features0, features1)
     assert len(along) > len(full)
-    again = match_features(features0, features1, MatchConfig(search="full"))
+    again = match_features(features0, features1, MatchConfig(search="full", filter="none"))
     assert (again.indices == full.indices).all()
-    ratio = MatchConfig(matcher="ratio")  # not mutual: bands know no such search
-    plain = MatchConfig(matcher="ratio", search="full")
+    ratio = MatchConfig(matcher="ratio", filter="none")  # not mutual: bands know no such search
+    plain = MatchConfig(matcher="ratio", search="full", filter="none")
     assert (
         match_features(features0, features1, ratio).indices
         == match_features(features0, features1, plain).indices

@@ -192,7 +192,7 @@ def test_features_are_matched_by_their_descriptors():
         zeros = np.zeros(n, np.float32)
         return Features(np.zeros((n, 2), np.float32), descriptors[rows], zeros, zeros, zeros, (9, 9))
 
-    matches = match_features(features([0, 1, 2]), features([4, 2, 0]))
+    matches = match_features(features([0, 1, 2]), features([4, 2, 0]), MatchConfig(filter="none"))
     assert matches.indices.tolist() == [[0, 2], [2, 1]]
 
 

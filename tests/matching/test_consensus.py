@@ -1,0 +1,85 @@
+"""Consensus: matches that move with those around them stay, those that fall anywhere go."""
+
+import numpy as np
+import pytest
+
+from desdis_match.errors import InputError
+from desdis_match.features.frames import keypoints_to_lafs
+from desdis_match.matching.consensus import MIN_SUPPORT, support
+from desdis_match.matching.match import MatchConfig, match_features
+from desdis_match.types import Features
+
+ANGLE, ZOOM = 0.7, 1.5
+
+
+def moved(xy):
+    """Where frames say: a keypoint's frame at angle 0 becomes one of ANGLE, ZOOM times as large."""
+    shape = keypoints_to_lafs([[0.0, 0.0]], ZOOM, ANGLE)[0, :, :2].double().numpy()
+    return xy @ shape.T + [300.0, 200.0]
+
+
+def matches(num_right, num_wrong, rng):
+    xy0 = rng.uniform(0, 1000, (num_right + num_wrong, 2))
+    xy1 = moved(xy0)
+    xy1[num_right:] = rng.uniform(-1000, 2000, (num_wrong, 2))
+    return xy0, xy1, np.full(len(xy0), np.log(ZOOM)), np.full(len(xy0), ANGLE)
+
+
+def test_right_ones_support_each_other_and_wrong_ones_do_not():
+    found = support(*matches(150, 150, np.random.default_rng(0)))
+    assert (found[:150] >= MIN_SUPPORT).mean() > 0.98
+    assert (found[150:] >= MIN_SUPPORT).mean() < 0.05
+
+
+@pytest.mark.parametrize("change", ["turn", "grow"])
+def test_frames_that_say_something_else_give_no_support(change):
+    xy0, xy1, grow, turn = matches(100, 0, np.random.default_rng(1))
+    if change == "turn":
+        turn = -turn
+    else:
+        grow = -grow
+    assert (support(xy0, xy1, grow, turn) >= MIN_SUPPORT).mean() < 0.1
+
+
+def test_one_place_is_one_witness():
+    """Frames of several orientations at one place do not hold each other up."""
+    xy0 = np.repeat([[10.0, 10.0], [500.0, 400.0]], 6, axis=0)
+    assert support(xy0, moved(xy0), np.full(12, np.log(ZOOM)), np.full(12, ANGLE)).max() < 7
+    assert support(xy0[:6], moved(xy0[:6]), np.full(6, np.log(ZOOM)), np.full(6, ANGLE)).max() == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_matches_are_no_fault(count):
+    rng = np.random.default_rng(2)
+    assert support(*matches(count, 0, rng)).shape == (count,)
+
+
+def features(xy, descriptors, zoom=1.0, angle=0.0):
+    ones = np.ones(len(xy), np.float32)
+    unit = descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
+    return Features(
+        xy.astype(np.float32), unit.astype(np.float32), ones, ones * zoom, ones * angle, (3000, 3000)
+    )
+
+
+def test_pairs_matched_in_full_keep_doubtful_matches_that_agree():
+    """Each keypoint has a rival at 0.9 of whose distance its partner lies: the ratio test alone drops it."""
+    rng = np.random.default_rng(3)
+    xy0 = rng.uniform(0, 1000, (80, 2))
+    first = rng.normal(size=(80, 64))
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    noise = rng.normal(size=(2, 80, 64))
+    noise *= 0.4 / np.linalg.norm(noise, axis=2, keepdims=True)
+    xy1 = np.concatenate([moved(xy0), rng.uniform(-1000, 2000, (80, 2))])
+    second = np.concatenate([first + 0.9 * noise[0], first + noise[1]])
+    image0, image1 = features(xy0, first), features(xy1, second, ZOOM, ANGLE)
+    filtered = match_features(image0, image1, MatchConfig())
+    plain = match_features(image0, image1, MatchConfig(filter="none"))
+    right = filtered.indices[:, 0] == filtered.indices[:, 1]
+    assert right.sum() > 55 and right.mean() > 0.95
+    assert len(plain) < 0.3 * right.sum()
+
+
+def test_there_are_two_filters():
+    with pytest.raises(InputError, match="filter is 'adalam'; it must be one of none, consensus"):
+        MatchConfig(filter="adalam")
