@@ -47,10 +47,6 @@ class DetectorConfig:
     max_keypoints: int = 8000
     """Frames kept per photo, those that rank highest."""
 
-    ranking: Literal["matchability", "contrast"] = "matchability"
-    """What the best keypoints are: those likely to be found again and matched right, as a small network says
-    that was trained for it, or those of highest contrast."""
-
     orientation: Literal["upright", "dominant", "multi", "learned", "auto"] = "auto"
     """How a frame is turned: not at all, along the dominant gradient, once along each strong one, as a small
     network says, or (auto) by one angle a photo that is found by comparing the photos of the set; a photo
@@ -71,6 +67,10 @@ class DetectorConfig:
 
     spread: bool = False
     """When there are more keypoints than the budget, keep those far from stronger ones, not the strongest."""
+
+    ranking: Literal["matchability", "contrast"] = "matchability"
+    """What the best keypoints are: those likely to be found again and matched right, as a small network says
+    that was trained for it, or those of highest contrast."""
 
     @property
     def compares_photos(self) -> bool:

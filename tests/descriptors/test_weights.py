@@ -85,7 +85,7 @@ def test_ap_is_the_card_s(card: Path, shared_data: Path):
     config = HomographyConfig(
         (shared_data / "homographies" / data_set,),
         only=(sequence,),
-        detection=DetectorConfig(max_keypoints=2048, orientation="dominant"),
+        detection=DetectorConfig(max_keypoints=2048, orientation="dominant", ranking="contrast"),
         run=RunConfig(descriptors=(card.stem,), no_cache=True),
     )
     found = evaluate_homographies(config).content["summary"][data_set][card.stem]["AP"]
