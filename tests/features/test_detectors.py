@@ -158,7 +158,7 @@ def test_duplicates_are_those_of_all_pairs():
     alone = ~np.tril(same, -1).any(1)  # none better is the same
     assert 300 < alone.sum() < 1300
     kept = without_duplicates(extrema(table.tolist()))
-    np.testing.assert_array_equal(torch.column_stack([*kept]).numpy(), table[alone])
+    np.testing.assert_array_equal(torch.column_stack(kept[:3]).numpy(), table[alone])
 
 
 def test_large_blobs_do_not_pair_all_small_ones_around_them():
