@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -154,10 +155,11 @@ def warped(picture: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDAr
     perspective[2, :2] = rng.uniform(-0.25, 0.25, 2) / max(height, width)
     homography = np.linalg.inv(middle) @ view @ perspective @ middle
     shrink = min(1.0, float(np.sqrt(abs(np.linalg.det(view[:2, :2])))))
+    source: Any = picture
     if shrink < 1:  # against aliasing
-        picture = cv2.GaussianBlur(picture, (0, 0), 0.5 * np.sqrt(max(1e-3, 1 / shrink**2 - 1)))
-    out = cv2.warpPerspective(
-        picture, homography, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+        source = cv2.GaussianBlur(picture, (0, 0), 0.5 * np.sqrt(max(1e-3, 1 / shrink**2 - 1)))
+    out: Any = cv2.warpPerspective(
+        source, homography, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
     )
     out = np.clip(out, 0, 1) ** np.exp(rng.normal(0, 0.35))
     out = (out - 0.5) * np.exp(rng.normal(0, 0.25)) + 0.5 + rng.normal(0, 0.08)
@@ -167,8 +169,8 @@ def warped(picture: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDAr
     noisy = np.clip(out + rng.normal(0, rng.uniform(0, 0.02), out.shape), 0, 1)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(50, 95))]
     stored = cv2.imencode(".jpg", (noisy * 255).astype(np.uint8), quality)[1]
-    seen = cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
-    return seen, np.asarray(homography, np.float64)
+    seen: Any = cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE)
+    return np.float32(1 / 255) * seen.astype(np.float32), np.asarray(homography, np.float64)
 
 
 def _described(

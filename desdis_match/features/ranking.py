@@ -90,6 +90,9 @@ def _crowding(xy: Tensor) -> Tensor:
 class Head(torch.nn.Module):
     """Evidence (N, EVIDENCE) -> logits (N,). `mean` and `spread` of the training set are part of it."""
 
+    mean: Tensor  # (EVIDENCE,)
+    spread: Tensor  # (EVIDENCE,)
+
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(EVIDENCE))
