@@ -85,7 +85,7 @@ def examples_of(
         examples = []
         for here, there in ((0, 1), (1, 0)):
             extrema, other = found[here][0], found[there][0]
-            matrix = homography if here == 0 else np.linalg.inv(homography)
+            matrix: Any = homography if here == 0 else np.linalg.inv(homography)
             places = _through(matrix, extrema.xy.double().numpy())
             size = np.array(first.shape[::-1])
             inside = ((places >= BORDER) & (places < size - 1 - BORDER)).all(1)

@@ -154,8 +154,9 @@ def _hessian(image: Tensor, config: DetectorConfig) -> Extrema:
 
 
 def _both(image: Tensor, config: DetectorConfig) -> Extrema:
-    columns = zip(_dog(image, config), _hessian(image, config), strict=True)
-    return without_duplicates(Extrema(*(torch.cat(column) for column in columns)))
+    columns = zip(_dog(image, config)[:3], _hessian(image, config)[:3], strict=True)
+    xy, sigma, contrast = (torch.cat(column) for column in columns)
+    return without_duplicates(Extrema(xy, sigma, contrast))
 
 
 Detector = Callable[[Tensor, DetectorConfig], Extrema]
@@ -225,7 +226,8 @@ def _near_pairs(xy: NDArray[np.float64], sigma: NDArray[np.float64]) -> Iterator
 
 
 def _take(found: Extrema, rows: Tensor | slice) -> Extrema:
-    return Extrema(*(None if column is None else column[rows] for column in found))
+    around = None if found.around is None else found.around[rows]
+    return Extrema(found.xy[rows], found.sigma[rows], found.contrast[rows], around)
 
 
 def _outside_mask(xy: Tensor, mask: NDArray[np.bool_] | None) -> Tensor:
