@@ -10,7 +10,8 @@ from desdis_match.commands.cli import COMMANDS
 from desdis_match.commands.cli import main as cli
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*TOP, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def shown_commands():
@@ -81,3 +82,25 @@ def test_options_named_in_the_text_exist(page, help_of, capsys):
     for other in (page.parent / "choosing.md", page.parent / "troubleshooting.md"):
         for flag in re.findall(r"`(--[a-z-]+)[ `]", other.read_text()):
             assert re.search(rf"{re.escape(flag)}\b", known), f"{other.name}: {flag}"
+
+
+def test_the_index_leads_to_every_page():
+    text = (ROOT / "docs" / "index.md").read_text()
+    linked = set(re.findall(r"\]\((?:\.\./)?([A-Za-z-]+\.md)\)", text))
+    pages = {page.name for page in PAGES} - {"README.md", "index.md"}
+    assert pages <= linked
+
+
+def test_the_index_and_the_contributors_page_name_what_there_is():
+    package = ROOT / "desdis_match"
+    families = {path.name for path in package.iterdir() if (path / "__init__.py").is_file()}
+    table = re.findall(r"^\|[^|]*\|(.*)\|$", (ROOT / "docs" / "index.md").read_text(), re.M)
+    assert families <= set(re.findall(r"`(\w+)`", " ".join(table)))
+    rows = re.findall(
+        r"^\| [^|]+ \| (?:a file of )?`([^`]+)` \| (.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.M
+    )
+    assert len(rows) > 5
+    for place, names in rows:
+        path = package / place / "__init__.py" if place.endswith("/") else package / place
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"^(def )?{name}\b", path.read_text(), re.M), f"{name} is not in {place}"
