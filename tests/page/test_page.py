@@ -5,6 +5,7 @@ import re
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import cv2
 import h5py
@@ -24,6 +25,8 @@ from desdis_match.page.models import Pose, read_model
 from desdis_match.page.run import read_run
 from desdis_match.page.write import write_report_page
 from desdis_match.storage.georeference import Georeference
+
+PAGE_TYPES = Path(__file__).parents[2] / "tools" / "page" / "page.d.ts"
 
 
 def test_keypoints_are_colmaps_without_its_half_pixel(out, page):
@@ -370,3 +373,27 @@ def test_a_panorama_has_no_focal_length(tmp_path, out):
 def test_command_line(out, tmp_path, capsys):
     assert main([str(out), "--output", str(tmp_path / "page.html")]) == 0
     assert "page.html" in capsys.readouterr().out and (tmp_path / "page.html").is_file()
+
+
+def declared(interface: str) -> tuple[set[str], set[str]]:
+    """Fields of an interface of page.d.ts that are always there, and those that may be."""
+    text = PAGE_TYPES.read_text(encoding="utf-8")
+    body = re.search(rf"^interface {interface} {{\n(.*?)^}}", text, re.M | re.S)[1]
+    fields = re.findall(r"^  (\w+)(\??):", body, re.M)
+    return {name for name, may in fields if not may}, {name for name, may in fields if may}
+
+
+def test_the_types_of_the_scripts_are_those_of_the_data(page):
+    """tsc checks the scripts against page.d.ts; here that is checked against what Python writes."""
+    meta, _ = blocks(page)
+    model = meta["models"][0]
+    for interface, record in (
+        ("Meta", meta),
+        ("PhotoData", meta["images"][0]),
+        ("PairsData", meta["pairs"]),
+        ("ReportData", meta["report"]),
+        ("ModelData", model),
+        ("CameraData", model["cameras"][0]),
+    ):
+        always, sometimes = declared(interface)
+        assert always <= set(record) <= always | sometimes, interface

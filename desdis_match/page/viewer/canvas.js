@@ -2,8 +2,14 @@
 // on screen they are content * scale + (x, y), in CSS pixels.
 
 class ZoomCanvas {
-  constructor(canvas, { draw, click = () => {}, hover = () => {}, maxZoom = 40 }) {
-    Object.assign(this, { canvas, draw, scale: 1, x: 0, y: 0, content: [1, 1], maxZoom, margin: 12 });
+  constructor(canvas, { draw, click = (x, y, event) => {}, hover = (x, y, event) => {}, maxZoom = 40 }) {
+    /** @type {HTMLCanvasElement} */
+    this.canvas = canvas;
+    this.draw = draw;
+    this.maxZoom = maxZoom;
+    this.margin = 12;
+    this.content = [1, 1];
+    [this.scale, this.x, this.y] = [1, 0, 0];
     this.pending = false;
     this.moved = false;
     this.pointers = new Map();
@@ -71,7 +77,9 @@ class ZoomCanvas {
     this.redraw();
   }
 
+  /** @returns {Pair2} */
   toContent(x, y) { return [(x - this.x) / this.scale, (y - this.y) / this.scale]; }
+  /** @returns {Pair2} */
   toScreen(x, y) { return [x * this.scale + this.x, y * this.scale + this.y]; }
 
   redraw() {

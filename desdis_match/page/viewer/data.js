@@ -21,6 +21,7 @@ const Data = (() => {
     return arrays.get(name);
   }
 
+  /** @type {Meta} */
   const meta = JSON.parse(element("meta").textContent);
   const byName = new Map(meta.images.map((image, i) => [image.name, i]));
 
@@ -115,6 +116,7 @@ const Data = (() => {
   return { meta, byName, array, photo, photoUrl, size, keypoints, matches, findPair, cloud, seen, useModel };
 })();
 
+/** @type {(id: string) => any} An element of page.html; its kind stands there. */
 const byId = (id) => document.getElementById(id);
 const count = (n) => Number(n).toLocaleString("en");
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();

@@ -17,6 +17,7 @@ class GraphPanel {
     this.row = new Map(this.images.map((image, k) => [image, k]));
     this.kept = backbone(this.images.length, this.order, (p) => [this.row.get(pairs.image0[p]), this.row.get(pairs.image1[p])], BEST_EDGES);
     this.thumbnails = new Map();
+    this.otherLeast = 0; // where the slider stood for the other kind
     this.zoom = new ZoomCanvas(byId("graph-canvas"), {
       draw: (context) => (this.kind === "matrix" ? this.drawMatrix(context) : this.drawGraph(context)),
       click: (x, y) => {
@@ -27,7 +28,7 @@ class GraphPanel {
       hover: (x, y) => this.hover(this.find(x, y)),
     });
     this.zoom.margin = 72;
-    for (const radio of document.querySelectorAll("[name=graph-kind]")) {
+    for (const radio of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("[name=graph-kind]"))) {
       radio.addEventListener("change", () => this.choose(radio.value));
     }
     byId("graph-least").value = this.startLeast();
@@ -65,7 +66,7 @@ class GraphPanel {
 
   choose(kind) {
     const slider = byId("graph-least");
-    if (kind !== this.kind) [this.otherLeast, slider.value] = [slider.value, this.otherLeast || 0];
+    if (kind !== this.kind) [this.otherLeast, slider.value] = [slider.value, this.otherLeast];
     this.kind = kind;
     this.setLeast();
     if (kind === "matrix") this.zoom.show(1000, 1000);

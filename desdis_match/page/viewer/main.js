@@ -34,10 +34,10 @@ const Page = {
     fillRunTab(byId("run-text"));
     this.modelChoice();
     this.refresh();
-    for (const button of document.querySelectorAll("#tabs button")) {
+    for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#tabs button"))) {
       button.addEventListener("click", () => this.open(button.dataset.panel));
     }
-    for (const button of document.querySelectorAll("#lists button")) {
+    for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#lists button"))) {
       button.addEventListener("click", () => this.list(button.dataset.list));
     }
     byId("filter").addEventListener("input", () => this.fill());
@@ -95,8 +95,8 @@ const Page = {
   },
 
   open(panel) {
-    for (const button of document.querySelectorAll("#tabs button")) {
-      button.setAttribute("aria-selected", button.dataset.panel === panel);
+    for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#tabs button"))) {
+      button.setAttribute("aria-selected", String(button.dataset.panel === panel));
     }
     for (const element of document.querySelectorAll(".panel")) {
       element.classList.toggle("open", element.id === "panel-" + panel);
@@ -107,8 +107,8 @@ const Page = {
   },
 
   list(name) {
-    for (const button of document.querySelectorAll("#lists button")) {
-      button.setAttribute("aria-selected", button.dataset.list === name);
+    for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#lists button"))) {
+      button.setAttribute("aria-selected", String(button.dataset.list === name));
     }
     for (const element of document.querySelectorAll(".list")) {
       element.classList.toggle("open", element.id === "list-" + name);

@@ -4,10 +4,18 @@ const NEAR_CAMERAS = 2.5; // cameras further from the middle than this many radi
 
 class ModelView {
   constructor({ onPick, onOpen }) {
-    Object.assign(this, { picked: null, hovered: null, onPick, onOpen, measured: [], perUnit: 1, unit: "units", playing: null, rolling: null });
+    this.onPick = onPick;
+    this.onOpen = onOpen;
+    this.picked = this.hovered = this.clicked = this.playing = this.rolling = null;
+    this.measured = [];
+    this.perUnit = 1; // of a unit of the model
+    this.unit = "units";
     this.box = byId("model-box");
     this.overlay = byId("model-overlay");
-    if (!Data.meta.models.length) return this.explain();
+    if (!Data.meta.models.length) {
+      this.explain();
+      return;
+    }
     this.renderer = new PointRenderer(byId("model-points"));
     this.gl = this.renderer.gl;
     if (!this.gl) byId("model-note").textContent = "This browser has no WebGL: at most 20,000 points are drawn.";
@@ -19,7 +27,8 @@ class ModelView {
   }
 
   explain() {
-    for (const tool of document.querySelectorAll("#panel-model .tools, #model-options, #model-box .hint")) tool.hidden = true;
+    const tools = document.querySelectorAll("#panel-model .tools, #model-options, #model-box .hint");
+    for (const tool of /** @type {NodeListOf<HTMLElement>} */ (tools)) tool.hidden = true;
     const empty = byId("model-empty");
     empty.hidden = false;
     empty.append(make("strong", { textContent: "No model" }),
@@ -34,7 +43,8 @@ class ModelView {
     this.orbit = new Orbit(this.model);
     this.cloud = Data.cloud();
     this.numPoints = this.cloud.lengths.length;
-    Object.assign(this, { perUnit: 1, unit: this.model.metres ? "m" : "units" });
+    this.perUnit = 1;
+    this.unit = this.model.metres ? "m" : "units";
     this.cameraSize = this.startCameraSize();
     this.renderer.setCloud({ ...this.cloud, colors: this.cloud.photoColors });
     this.setMeasured([]);
@@ -131,7 +141,8 @@ class ModelView {
       const metres = Number(event.target.value);
       const [a, b] = this.measured;
       if (!b || !(metres > 0)) return;
-      Object.assign(this, { perUnit: metres / V.length(V.sub(a, b)), unit: "m" });
+      this.perUnit = metres / V.length(V.sub(a, b));
+      this.unit = "m";
       this.sayMeasured();
       this.redraw();
     });

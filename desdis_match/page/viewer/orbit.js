@@ -6,7 +6,10 @@ class Orbit {
   constructor(model) {
     this.radius = model.radius;
     this.axes = Orbit.frame(V.unit(model.up));
-    Object.assign(this, { yaw: 0.6, pitch: 0.42, distance: 3 * model.radius, target: model.middle });
+    this.yaw = 0.6;
+    this.pitch = 0.42;
+    this.distance = 3 * model.radius;
+    this.target = model.middle;
   }
 
   // Three axes at right angles, the last one `up`.

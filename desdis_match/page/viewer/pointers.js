@@ -2,7 +2,7 @@
 
 const TWICE = 350; // milliseconds within which a second click is a double one
 
-Object.assign(ModelView.prototype, {
+Object.assign(ModelView.prototype, /** @type {ThisType<ModelView>} */ ({
   listenToPointers() {
     const { overlay } = this;
     const pointers = new Map();
@@ -103,7 +103,7 @@ Object.assign(ModelView.prototype, {
     else return false;
     return true;
   },
-});
+}));
 
 // The line from the axes to where the handle of up is dragged.
 function drawRolling(context, place, width, height) {

@@ -7,7 +7,18 @@ class Table {
   // columns: [{head, title, text, value(row), cell(row)}]; rows: numbers; sort: [column, descending];
   // select(row): a click or an arrow key; open(row): a double click or Enter; none: what an empty table says.
   constructor(root, columns, { rows, sort, select, open, none }) {
-    Object.assign(this, { root, columns, all: rows, sort, select, open, none, keep: () => true, picked: null, rows: [] });
+    /** @type {HTMLElement} */
+    this.root = root;
+    /** @type {Column[]} */
+    this.columns = columns;
+    this.all = rows;
+    this.sort = sort;
+    this.select = select;
+    this.open = open;
+    this.none = none;
+    this.keep = (row) => true;
+    this.picked = null;
+    this.rows = [];
     const head = make("tr");
     columns.forEach((column, c) => {
       const th = make("th", { textContent: column.head, title: column.title || "", scope: "col" });
@@ -120,6 +131,7 @@ function imageTable(select, open) {
   const number = (key) => ({ value: (i) => images[i][key], cell: (i) => count(images[i][key]) });
   const photos = images.some((image) => image.photo);
   const inside = (i) => (images[i].registered ? 1 : 0);
+  /** @type {Column[]} */
   const columns = [
     { head: "Image", text: true, value: (i) => images[i].name, cell: (i) => {
       const why = whyOut(images[i]);
