@@ -1,10 +1,24 @@
 """Fixtures that several test files use."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def quiet_commands_do_not_silence_later_tests() -> Iterator[None]:
+    """A command called in this process sets how much the package says; the next test begins anew."""
+    from desdis_match.support import progress
+
+    package = logging.getLogger("desdis_match")
+    before = package.level, progress._quiet, progress._lines
+    yield
+    package.setLevel(before[0])
+    progress._quiet, progress._lines = before[1:]
 
 
 @pytest.fixture(scope="session")
