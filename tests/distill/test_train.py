@@ -197,7 +197,7 @@ def test_a_full_disk_is_said_and_the_checkpoint_before_stays(tmp_path, data, mon
         save(state, path)
 
     monkeypatch.setattr(torch, "save", no_space)
-    with pytest.raises(InputError, match="No space left on device; the one before stays"):
+    with pytest.raises(InputError, match="the disk is full"):
         train(config, tmp_path, data=data)
     assert torch.load(tmp_path / loop.CHECKPOINT, weights_only=True)["progress"]["step"] == 2
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -234,7 +234,7 @@ def test_any_module_can_teach(tmp_path, data):
     train(changed(TINY, steps=1, teacher={"names": (name,)}), tmp_path, data=data)
     with pytest.raises(InputError, match="not finite"):
         Teacher([Broken()], ("broken",), "x")(torch.rand(3, 1, 32, 32))
-    with pytest.raises(InputError, match=r"cannot import|there is no"):
+    with pytest.raises(InputError, match="cannot be loaded"):
         load_teacher(("desdis_match.nothing:here",), "cpu")
 
 

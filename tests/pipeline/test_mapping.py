@@ -27,6 +27,7 @@ def mapped(cloud: PointCloud, output: Path, config: MapConfig = CONFIG, overwrit
 def cloud(tmp_path, monkeypatch) -> PointCloud:
     """There are no photos: cameras are as given."""
     monkeypatch.setattr("desdis_match.colmap.database.read_photo_info", without_photos)
+    monkeypatch.setattr("desdis_match.pipeline.verification.read_photo_info", without_photos)
     return make_point_cloud(tmp_path, num_cameras=4, num_points=150)
 
 

@@ -17,7 +17,7 @@ from photo import NUM, SIZE, tensor
 from desdis_match.conventions import FRAME_SCALE
 from desdis_match.descriptors import load_descriptor
 from desdis_match.errors import InputError
-from desdis_match.matching.match import match_features
+from desdis_match.matching.match import MatchConfig, match_features
 from desdis_match.plugins import hloc as hloc_plugin
 from desdis_match.plugins.gluefactory import DesDis as GlueFactoryDesDis
 
@@ -88,7 +88,7 @@ def test_hloc_finds_both_models_by_name(photos, features, pretend):
     matcher = class_named("hloc.matchers.desdis", base)(hloc_plugin.MATCH["model"])
     data = {f"{key}{image}": value for image in (0, 1) for key, value in found[image].items()}
     matches0 = matcher.eval()(data)["matches0"][0].numpy()
-    ours = match_features(*features)
+    ours = match_features(*features, MatchConfig(search="full", filter="none"))
     assert len(ours) > 50
     assert np.array_equal(np.flatnonzero(matches0 >= 0), ours.indices[:, 0])
     assert np.array_equal(matches0[matches0 >= 0], ours.indices[:, 1])
