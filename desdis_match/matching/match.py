@@ -53,9 +53,10 @@ class MatchConfig:
     search: Literal["guided", "full"] = "guided"
     """guided: pairs whose best keypoints tell their epipolar geometry are matched along its lines alone,
     which is much quicker and finds more; all others in full. full: every keypoint with every other."""
-    filter: Literal["none", "consensus"] = "consensus"
+    filter: Literal["none", "consensus"] = "none"
     """consensus: in pairs matched in full the ratio test is looser (0.95 where ratio is 0.85), and a match
-    stays where others around it move alike. none: the ratio test alone."""
+    stays where others around it move alike: more matches of hard pairs, but more wrong ones in tracks too.
+    none: the ratio test alone."""
 
     def __post_init__(self) -> None:
         check_options(self, max_distance=ABOVE_ZERO)

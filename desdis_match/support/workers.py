@@ -177,6 +177,8 @@ def _named(item: str) -> Iterator[None]:
         raise
     except DesDisError as error:
         raise ShardError(item, error) from error
+    except OSError:
+        raise  # of the disk, not of the item; it names its path
     except Exception as error:
         raise RuntimeError(f"{item}: {type(error).__name__}: {error}") from error
 

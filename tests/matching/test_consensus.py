@@ -73,7 +73,7 @@ def test_pairs_matched_in_full_keep_doubtful_matches_that_agree():
     xy1 = np.concatenate([moved(xy0), rng.uniform(-1000, 2000, (80, 2))])
     second = np.concatenate([first + 0.9 * noise[0], first + noise[1]])
     image0, image1 = features(xy0, first), features(xy1, second, ZOOM, ANGLE)
-    filtered = match_features(image0, image1, MatchConfig())
+    filtered = match_features(image0, image1, MatchConfig(filter="consensus"))
     plain = match_features(image0, image1, MatchConfig(filter="none"))
     right = filtered.indices[:, 0] == filtered.indices[:, 1]
     assert right.sum() > 55 and right.mean() > 0.95

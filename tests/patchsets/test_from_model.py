@@ -15,7 +15,6 @@ from desdis_match.commands.cli import run
 from desdis_match.descriptors import load_descriptor
 from desdis_match.distill.validate import galleries, score
 from desdis_match.errors import InputError
-from desdis_match.features.extract import ExtractConfig
 from desdis_match.patchsets.from_model import (
     BuildPatchesConfig,
     Observations,
@@ -36,10 +35,7 @@ from desdis_match.types import Features
 def model(scene_folder, tmp_path_factory):
     """A reconstruction of the rendered scene: its folder."""
     output = tmp_path_factory.mktemp("model")
-    # By contrast, of patches that RootSIFT knows well: what is tested is where they are cut, not which.
-    extract = ExtractConfig(ranking="contrast")
-    images = scene_folder / "images"
-    reconstruct(ReconstructConfig(images=images, output=output, extract=extract, quiet=True))
+    reconstruct(ReconstructConfig(images=scene_folder / "images", output=output, quiet=True))
     return output
 
 
