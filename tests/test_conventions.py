@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from desdis_match import conventions
-from desdis_match.features.frames import lafs_to_keypoints, resized_lafs
+from desdis_match.features.frames import resized_lafs
 from desdis_match.storage.features_file import FeatureFile, write_features
 from desdis_match.storage.keypoint_files import read_given
 from desdis_match.types import Features
@@ -89,16 +89,16 @@ def test_keypoints_of_hloc_without_a_scale_get_the_same_sigma_from_both_readers(
 
 
 def test_colmap_s_text_both_ways(tmp_path):
-    from desdis_match.exchange.text import read_text_features, write_text_features
+    from desdis_match.exchange.text import write_text_features
 
     path = write_features(tmp_path / "features.h5", [("a.jpg", features())], {})
     with FeatureFile(path) as file:
         write_text_features(file, tmp_path / "text")
     row = (tmp_path / "text" / "a.jpg.txt").read_text().splitlines()[1].split()[:4]
     np.testing.assert_allclose([float(value) for value in row], COLMAP_4, rtol=1e-6)
-    again = read_text_features(tmp_path / "text", "a.jpg")
-    np.testing.assert_allclose(again.keypoints, [XY], atol=1e-6)
-    np.testing.assert_allclose(again.scales, [SCALE], rtol=1e-6)
+    again = read_given(tmp_path / "text", "a.jpg")
+    np.testing.assert_allclose(again.xy, [XY], atol=1e-6)
+    np.testing.assert_allclose(conventions.scale_from_sigma(again.sigmas), [SCALE], rtol=1e-6)
     np.testing.assert_allclose(again.angles, [ANGLE], rtol=1e-6)
 
 
@@ -134,7 +134,7 @@ def test_intrinsics_of_a_resized_photo_and_its_frames_agree_with_its_pixels():
     matrix = conventions.resized_intrinsics((0.5, 0.25))
     np.testing.assert_allclose(matrix @ [10.0, 20.0, 1.0], [4.75, 4.625, 1.0])
     frame = resized_lafs(torch.tensor([[[1.0, 0, 10.0], [0, 1.0, 20.0]]]), (0.5, 0.25))
-    np.testing.assert_allclose(lafs_to_keypoints(frame)[0].numpy(), [[4.75, 4.625]])
+    np.testing.assert_allclose(frame[..., 2].numpy(), [[4.75, 4.625]])
 
 
 def test_intrinsics_of_colmap_s_pixels():

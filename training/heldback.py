@@ -27,7 +27,7 @@ from desdis_match.commands.cli import run
 from desdis_match.descriptors import load_descriptor
 from desdis_match.distill.planar import PlanarPairs, planar_ap, read_planar
 from desdis_match.distill.warps import WarpConfig, random_homography
-from desdis_match.evaluate.contenders import RunConfig
+from desdis_match.evaluate.contenders import CompareConfig
 from desdis_match.evaluate.planes.homographies import HomographyConfig, evaluate_homographies
 from desdis_match.photos.images import list_images
 
@@ -160,7 +160,7 @@ def planar_sets(photos: Path, output: Path, keypoints: int = 1024) -> dict[str, 
 
 def tune(folders: Path, descriptor: str) -> dict[str, dict[str, dict[str, float]]]:
     """Scores of a descriptor by frame scale, and by ratio at the frame scale that is the package's."""
-    start = HomographyConfig((folders,), run=RunConfig(descriptors=(descriptor,)))
+    start = HomographyConfig((folders,), run=CompareConfig(descriptors=(descriptor,)))
     settings = {f"frame scale {scale:g}": replace(start, frame_scale=scale) for scale in FRAME_SCALES}
     settings |= {f"ratio {ratio:g}": replace(start, matcher="mnn+ratio", ratio=ratio) for ratio in RATIOS}
     found: dict[str, dict[str, dict[str, float]]] = {}

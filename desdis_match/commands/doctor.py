@@ -21,7 +21,6 @@ import tyro
 
 from .. import __version__
 from ..descriptors import DEFAULT_DESCRIPTOR, DesDis, load_descriptor
-from ..descriptors.download import cache_folder
 from ..descriptors.engine import OnnxEngine, TorchEngine
 from ..descriptors.registry import DOWNLOADS, PACKAGED, packaged_weights
 from ..descriptors.teachers import KORNIA_NETWORKS
@@ -31,7 +30,8 @@ from ..matching.match import MatchConfig, match_features
 from ..photos.images import GrayImage
 from ..pipeline.checkup import SOUND, check_run
 from ..support.devices import pick_device
-from ..support.versions import installed_version
+from ..support.download import cache_folder
+from ..support.versions import PACKAGES, installed_version
 from ..support.workers import available_cores
 from ..synthetic.courtyard import SyntheticConfig, make_scene, make_views
 from ..synthetic.geometry import Scene, View, render, transfer
@@ -39,19 +39,6 @@ from .flags import parse
 
 logger = logging.getLogger(__name__)
 
-PACKAGES = (
-    "torch",
-    "kornia",
-    "pycolmap",
-    "opencv-python",
-    "onnx",
-    "onnxruntime",
-    "faiss-cpu",
-    "numpy",
-    "scipy",
-    "h5py",
-    "safetensors",
-)
 OPTIONAL = {"plotly": "notebooks", "lightning-fabric": "train", "tensorboard": "train"}
 """Packages of the extras: name -> extra."""
 ENGINE_TOLERANCE = 1e-4

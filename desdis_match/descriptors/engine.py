@@ -6,7 +6,6 @@ What `auto` takes on a CPU was measured with eval/benchmark_describe.py.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from ..errors import InputError
 from .desdis import PATCH_SIZE
 from .layers import inference_layers
 
-EngineName = Literal["auto", "torch", "onnxruntime"]
 ENGINES: tuple[str, ...] = ("auto", "torch", "onnxruntime")
 
 ONNX_BATCH = 192

@@ -11,8 +11,9 @@ from torch import nn
 
 from ..errors import InputError
 from ..support.devices import pick_device
+from ..support.download import cache_folder, download
+from ..support.files import sha256_of
 from ..support.parts import is_import_path, part_names
-from .download import cache_folder, download, sha256_of
 from .engine import Descriptor
 from .rootsift import RootSIFT
 from .teachers import KORNIA_NETWORKS, kornia_network, network_of_package
@@ -127,7 +128,7 @@ def downloaded_weights(name: str) -> Path:
     cached = cache_folder() / source.file_name
     if not cached.is_file():
         download(source.url, cached, source.sha256)
-    elif sha256_of(cached.read_bytes()) != source.sha256:
+    elif sha256_of(cached) != source.sha256:
         raise InputError(
             f"{cached} is not the published file (its sha256 should be {source.sha256}); "
             "delete it and run again"

@@ -7,7 +7,6 @@ A sequence is a folder with images and homographies from the first image to each
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,9 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..features.detectors import DetectorConfig, detect
 from ..features.frames import extract_patches
+from ..matching.nearest import mutual_rows
 from ..photos.images import read_gray
+from ..photos.planar import read_sequence
 from ..support.files import atomic_path
 from ..support.metrics import precision_recall
 from ..support.progress import track
@@ -88,19 +89,11 @@ def read_planar(
 
 def _sequence(folder: Path) -> tuple[list[Path], list[NDArray[np.float64]]]:
     """Images in order, and second-from-first homographies of the second one on."""
-    images = sorted(
-        path for path in folder.glob("*") if re.fullmatch(r"(img)?\d+\.(png|ppm|pgm|jpg)", path.name)
-    )
-    matrices = []
-    for number in range(2, len(images) + 1):
-        candidates = [folder / f"H1to{number}p", folder / f"H_1_{number}"]
-        found = [path for path in candidates if path.is_file()]
-        if not found:
-            raise InputError(f"{folder} has {len(images)} images but no {candidates[0].name}")
-        matrices.append(np.loadtxt(found[0]))
-    if not matrices:
-        raise InputError(f"{folder} is no planar sequence: it needs img1.png, img2.png, H1to2p ...")
-    return images, matrices
+    found, notes = read_sequence(folder)
+    if found is None or notes:
+        reason = "; ".join(notes) or "it needs img1.png, img2.png, H1to2p ..."
+        raise InputError(f"{folder} is no whole planar sequence: {reason}")
+    return list(found.images().values()), list(found.homographies.values())
 
 
 @torch.no_grad()
@@ -120,9 +113,8 @@ def planar_ap(describe: Describe, data: PlanarPairs, block: int = 4096) -> float
         moved = moved / (data.places[rows0] @ matrix[2, :2] + matrix[2, 2])[:, None]
         error = torch.cdist(torch.from_numpy(moved), torch.from_numpy(data.places[rows1]).double())
         cosines = described[rows0] @ described[rows1].T
-        nearest, back = cosines.argmax(dim=1), cosines.argmax(dim=0)
-        own = torch.arange(len(nearest))
-        mutual = own[back[nearest] == own]
+        nearest = cosines.argmax(dim=1)
+        mutual = torch.from_numpy(mutual_rows(nearest.numpy(), cosines.argmax(dim=0).numpy()))
         right = error[mutual, nearest[mutual]] <= CORRECT
         partners = int((error.min(dim=1).values <= CORRECT).sum())
         partners = max(partners, int(right.sum()), 1)

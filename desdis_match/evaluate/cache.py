@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -21,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..support.download import cache_folder
+from ..support.files import sha256_of
 from .results import plain, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 def default_folder() -> Path:
     """Where predictions lie when no place is given: below the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "desdis_match" / "evaluate"
+    return cache_folder() / "evaluate"
 
 
 class PredictionCache:
@@ -81,24 +81,6 @@ def read(path: Path, key: str) -> Arrays | None:
     return None
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return (
-            hashlib.file_digest(stream, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _slow(stream)
-        )
-
-
-def _slow(stream: Any) -> str:
-    """`hashlib.file_digest` for Python 3.10."""
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def combined_hash(parts: list[str]) -> str:
     """One SHA-256 for several texts in their order."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -128,7 +110,7 @@ def _code_hash(names: tuple[str, ...], root: Path) -> str:
         if path not in seen:
             seen.add(path)
             waiting += _imported(path, root) if path.suffix == ".py" else []
-    return combined_hash([f"{path.relative_to(root).as_posix()} {file_hash(path)}" for path in sorted(seen)])
+    return combined_hash([f"{path.relative_to(root).as_posix()} {sha256_of(path)}" for path in sorted(seen)])
 
 
 def _files_of(name: str, root: Path) -> list[Path]:

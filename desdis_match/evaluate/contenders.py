@@ -17,7 +17,7 @@ from .cache import PredictionCache, default_folder
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class CompareConfig:
     """What is compared, where it runs, and where predictions are kept."""
 
     descriptors: tuple[str, ...] = ("rootsift",)
@@ -66,7 +66,7 @@ def check_names(names: Iterable[str], what: str) -> None:
             )
 
 
-def load_contenders(config: RunConfig) -> list[Contender]:
+def load_contenders(config: CompareConfig) -> list[Contender]:
     """Load every descriptor of `config`; equal weights given twice are an error."""
     from ..descriptors import load_descriptor
 

@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..support.versions import installed_version
+from ..support.versions import installed_versions
 from .results import PLOT_FORMATS, Chart, TaskResult, best_value, plain, write_atomically
-
-PACKAGES = ("torch", "kornia", "pycolmap", "opencv-python", "onnxruntime", "faiss-cpu", "numpy", "scipy")
-"""Packages whose version can move a number."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +39,7 @@ def versions() -> dict[str, str]:
     """Versions of this package, of what it stands on, and the machine's kind."""
     from .. import __version__
 
-    found = {"desdis_match": __version__, "python": platform.python_version()}
-    installed = {package: installed_version(package) for package in PACKAGES}
-    found |= {package: version for package, version in installed.items() if version is not None}
+    found = {"desdis_match": __version__, **installed_versions()}
     return found | {"platform": platform.platform(), "processor": processor(), "cores": str(os.cpu_count())}
 
 

@@ -19,7 +19,8 @@ from ..features.orientation_of_set import Turn, auto_angles, probe, turned
 from ..features.orientation_policy import OrientationPolicy
 from ..photos.images import GrayImage, read_gray, to_original
 from ..support.devices import pick_device
-from .cache import Arrays, PredictionCache, describing_code, file_hash
+from ..support.files import sha256_of
+from .cache import Arrays, PredictionCache, describing_code
 from .contenders import Contender
 
 
@@ -57,7 +58,7 @@ class SharedPhoto:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the file."""
-        return file_hash(self.path)
+        return sha256_of(self.path)
 
     @cached_property
     def image(self) -> GrayImage:

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..errors import InputError
 from ..photos.images import list_images
-from .cache import combined_hash, file_hash
+from ..support.files import sha256_of
+from .cache import combined_hash
 from .results import Chart, Column, Series, Table, TaskResult
 from .speed_measures import (
     GEMM_SIZE,
@@ -71,7 +72,7 @@ def evaluate_speed(config: SpeedConfig) -> TaskResult:
     if "reconstruct" in config.only and names and config.images:
         table, content["reconstruct"] = measure_reconstruct(config, config.images)
         tables.append(table)
-    hashes = [f"{n} {file_hash(config.images / n)}" for n in names] if config.images else []
+    hashes = [f"{n} {sha256_of(config.images / n)}" for n in names] if config.images else []
     return TaskResult(
         task="speed",
         options=asdict(config),

@@ -52,9 +52,6 @@ class DetectorConfig:
     network says, or (auto) by one angle a photo that is found by comparing the photos of the set; a photo
     alone then gets multi."""
 
-    upright: bool = False
-    """The same as --orientation upright."""
-
     affine: bool = False
     """Shape each frame by the second moments of its gradients (Baumberg) rather than leave it square."""
 
@@ -79,9 +76,6 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         check_options(self, max_keypoints=(1, 10_000_000), contrast_threshold=(0, 1), edge_threshold=(0, 1e6))
-        if self.upright:  # one truth: the orientation
-            object.__setattr__(self, "orientation", "upright")
-            object.__setattr__(self, "upright", False)
         check_part("detectors", DETECTORS, self.detector)
         known = (*ORIENTATIONS, "auto")
         if self.orientation not in known:

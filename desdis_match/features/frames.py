@@ -107,11 +107,6 @@ def keypoints_to_lafs(xy: Any, scales: Any = 1.0, angles: Any = 0.0) -> Tensor:
     return torch.stack([c, s, xy[:, 0], -s, c, xy[:, 1]], 1).view(-1, 2, 3)
 
 
-def lafs_to_keypoints(lafs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Places (N, 2), scales (N,) and angles (N,) of frames (N, 2, 3); the affine shape is not in them."""
-    return lafs[..., 2], laf_scales(lafs), laf_angles(lafs)
-
-
 def rotated_lafs(lafs: Tensor, angles: Tensor) -> Tensor:
     """Frames (N, 2, 3) turned in their own plane by `angles` (N,), which an upright one then has."""
     turn = keypoints_to_lafs(lafs.new_zeros(len(lafs), 2), 1.0, angles)[..., :2].to(lafs)

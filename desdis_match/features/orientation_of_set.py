@@ -31,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..matching.nearest import mutual_rows
 from .frames import PatchPyramid, extract_patches, laf_angles, rotated_lafs
 from .orientation import multi
 
@@ -305,13 +306,13 @@ def _mutual(
     if min(len(descriptors0), len(descriptors1)) < 2:
         return np.zeros(0, int), np.zeros(0, int)
     similar = torch.from_numpy(descriptors0).float() @ torch.from_numpy(descriptors1).float().T
-    rows0 = torch.arange(len(similar))
     forth, back = similar.topk(2, 1), similar.topk(2, 0)
-    rows1 = forth.indices[:, 0]
-    clear0 = _clear(forth.values[:, 0], forth.values[:, 1])
-    clear1 = _clear(back.values[0], back.values[1])
-    keep = (back.indices[0][rows1] == rows0) & clear0 & clear1[rows1]
-    return rows0[keep].numpy(), rows1[keep].numpy()
+    nearest = forth.indices[:, 0].numpy()
+    clear0 = _clear(forth.values[:, 0], forth.values[:, 1]).numpy()
+    clear1 = _clear(back.values[0], back.values[1]).numpy()
+    rows = mutual_rows(nearest, back.indices[0].numpy())
+    rows = rows[clear0[rows] & clear1[nearest[rows]]]
+    return rows, nearest[rows]
 
 
 def _clear(nearest: Tensor, second: Tensor) -> Tensor:

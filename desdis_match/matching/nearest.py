@@ -304,3 +304,10 @@ def _put(found: Nearest, places: NDArray[np.int64], some: Nearest) -> None:
 
 def _float64(values: torch.Tensor) -> NDArray[np.float64]:
     return values.cpu().double().numpy()
+
+
+def mutual_rows(forward: NDArray[np.int64], backward: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of image 0 whose nearest row of image 1, `forward` (N0,), has them nearest, `backward` (N1,)."""
+    rows = np.arange(len(forward))
+    mutual: NDArray[np.int64] = rows[backward[forward] == rows]
+    return mutual

@@ -62,9 +62,3 @@ def read_patch_file(path: str | Path) -> PatchSet:
     if any(len(column) != len(pixels) for column in rows.values()):
         raise InputError(f"{path} is damaged: its columns differ in length; make it again with build-patches")
     return PatchSet(pixels, **rows, sources=sources, licences=licences)
-
-
-def patch_file_config(path: str | Path) -> dict[str, Any]:
-    """How the file was made, as given to `write_patch_file`."""
-    with open_h5(Path(path)) as file:
-        return dict(json.loads(file.attrs["config"]))

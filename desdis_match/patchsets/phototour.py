@@ -6,10 +6,6 @@ A set is a folder of mosaics `patches0000.bmp` ... (1024 x 1024, 16 x 16 patches
 
 from __future__ import annotations
 
-import os
-import urllib.error
-import urllib.request
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +20,6 @@ SIDE = 64
 """Side of a patch, pixels."""
 GRID = 16
 """Patches along a side of a mosaic."""
-ADDRESS = "http://matthewalunbrown.com/patchdata/{name}.zip"
-"""Where the sets are published."""
-NAMES = ("liberty", "notredame", "yosemite")
 LICENCE = "PhotoTour (Brown, Hua, Winder), none stated"
 
 
@@ -99,36 +92,3 @@ def read_labelled_pairs(path: str | Path) -> LabelledPairs:
     except (ValueError, IndexError) as error:
         raise InputError(f"{path} is damaged: expected 'patch point 0 patch point 0' on a line") from error
     return LabelledPairs(first, second, first_point == second_point)
-
-
-def download_phototour(name: str, folder: str | Path, address: str = ADDRESS) -> Path:
-    """Fetch a published set and unpack it to `folder`/`name`; a finished one is left as it is.
-
-    InputError when the name is unknown or the download fails.
-    """
-    if name not in NAMES:
-        raise InputError(f"there is no PhotoTour set '{name}'; they are {', '.join(NAMES)}")
-    target = Path(folder) / name
-    if (target / "info.txt").is_file():
-        return target
-    url = address.format(name=name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    archive = target.parent / f".{name}.{os.getpid()}.zip"
-    partial = target.parent / f".{name}.{os.getpid()}.part"
-    try:
-        with urllib.request.urlopen(url, timeout=60) as source, open(archive, "wb") as sink:
-            total = int(source.headers.get("Content-Length") or 0) // (1 << 20) or None
-            for block in track(
-                iter(lambda: source.read(1 << 20), b""), f"fetching {name}", total=total, unit="MiB"
-            ):
-                sink.write(block)
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(partial)
-        os.replace(partial, target)
-    except (urllib.error.URLError, zipfile.BadZipFile, OSError) as error:
-        raise InputError(
-            f"could not fetch {url} ({error}); fetch it by hand and unpack it to {target}"
-        ) from error
-    finally:
-        archive.unlink(missing_ok=True)
-    return target

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import shlex
 import shutil
 from collections import Counter
@@ -30,15 +29,12 @@ from ..storage.run_folder import RunFolder
 from ..support.files import Config, atomic_path, canonical_json
 from ..support.native import pycolmap
 from ..support.resources import measured
-from ..support.versions import installed_version
+from ..support.versions import installed_versions
 from .extraction import unusable_images
 from .pairing import pairs_by_way
 
 OPENERS = ("xdg-open", "open")
 """Commands that show a file: of Linux desktops and of macOS."""
-
-PACKAGES = ("torch", "kornia", "pycolmap", "opencv-python", "onnxruntime", "faiss-cpu", "numpy", "h5py")
-"""Whose versions can change a result."""
 
 
 class StageUsage:
@@ -86,11 +82,7 @@ class StageUsage:
 
 def versions() -> dict[str, str]:
     """Of this package, Python and what it stands on."""
-    return {
-        "desdis-match": __version__,
-        "python": platform.python_version(),
-        **{package: installed_version(package) or "unknown" for package in PACKAGES},
-    }
+    return {"desdis-match": __version__, **installed_versions()}
 
 
 def print_report(report: Report, output: Path, console: Console) -> None:

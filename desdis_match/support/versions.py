@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
+
+PACKAGES = (
+    "torch",
+    "kornia",
+    "pycolmap",
+    "opencv-python",
+    "onnx",
+    "onnxruntime",
+    "faiss-cpu",
+    "numpy",
+    "scipy",
+    "h5py",
+    "safetensors",
+)
+"""Whose versions can change a result."""
 
 MODULES = {"opencv-python": "cv2", "faiss-cpu": "faiss"}
 """What is imported, where the package's name does not tell."""
@@ -16,3 +33,9 @@ def installed_version(package: str) -> str | None:
         module = MODULES.get(package, package.replace("-", "_"))
         others = packages_distributions().get(module)
         return version(others[0]) if others else None
+
+
+def installed_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """By package, of Python too; what is not installed is `unknown`."""
+    found = {package: installed_version(package) or "unknown" for package in packages}
+    return {"python": platform.python_version(), **found}

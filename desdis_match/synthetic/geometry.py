@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from ..conventions import inside
+from ..matching.nearest import mutual_rows
 from ..types import Features, Matches
 
 Float64 = NDArray[np.float64]
@@ -122,12 +123,6 @@ def cast(scene: Scene, view: View, xy: ArrayLike) -> Hits:
         return Hits(points, 1 / nearest, surfaces)
 
 
-def depth_map(scene: Scene, view: View) -> Float64:
-    """Depth (height, width) at every pixel's centre, inf in the sky."""
-    xy = np.stack(np.meshgrid(np.arange(view.size[0]), np.arange(view.size[1])), axis=-1)
-    return cast(scene, view, xy.reshape(-1, 2)).depths.reshape(view.size[::-1])
-
-
 def visible(scene: Scene, view: View, points: ArrayLike) -> NDArray[np.bool_]:
     """(N,) whether the photo shows world points (N, 3) that lie on the scene's surfaces."""
     xy, depths = project(points, view)
@@ -163,7 +158,8 @@ def true_matches(
         return empty
     forth, to1 = cKDTree(xy1[rows1]).query(moved0[rows0])
     back, to0 = cKDTree(xy0[rows0]).query(moved1[rows1])
-    mutual = (to0[to1] == np.arange(len(rows0))) & (np.maximum(forth, back[to1]) <= threshold)
+    mutual = mutual_rows(to1, to0)
+    mutual = mutual[np.maximum(forth, back[to1])[mutual] <= threshold]
     indices = np.column_stack([rows0[mutual], rows1[to1[mutual]]]).astype(np.int32)
     return Matches(indices, (1 - forth[mutual] / (2 * threshold)).astype(np.float32))
 

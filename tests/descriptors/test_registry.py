@@ -21,10 +21,10 @@ from desdis_match.descriptors import (
     save_weights,
 )
 from desdis_match.descriptors.architectures import build_network
-from desdis_match.descriptors.download import cache_folder, download
 from desdis_match.descriptors.registry import DOWNLOADS, Download
 from desdis_match.descriptors.weights import fingerprint
 from desdis_match.errors import InputError
+from desdis_match.support.download import cache_folder, download
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -98,7 +98,7 @@ def test_other_bytes_than_the_published_ones_are_refused(site, bare: Path, monke
     with pytest.raises(InputError, match=r"is not the published DesDis-8\.pth"):
         load_descriptor("authors-desdis-8")
     assert not list(bare.parent.glob("cache/*"))
-    bare.mkdir()
+    bare.mkdir(exist_ok=True)
     (bare / "DesDis-8.pth").write_bytes(b"half of i")
     with pytest.raises(InputError, match="delete it and run again"):
         load_descriptor("authors-desdis-8")
@@ -108,11 +108,11 @@ def test_a_download_that_breaks_off_leaves_nothing(tmp_path: Path, monkeypatch: 
     (tmp_path / "w.pth").write_bytes(b"abc")
     sha256 = hashlib.sha256(b"abc").hexdigest()
 
-    def full_disk(self: Path, content: bytes) -> None:
-        self.open("wb").close()
+    def full_disk(partial: Path, target: Path) -> None:
+        assert partial.read_bytes() == b"abc"
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    monkeypatch.setattr("desdis_match.support.download.os.replace", full_disk)
     with pytest.raises(InputError, match="No space left"):
         download((tmp_path / "w.pth").as_uri(), tmp_path / "cache" / "w.pth", sha256)
     assert not list((tmp_path / "cache").iterdir())

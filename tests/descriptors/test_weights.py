@@ -9,7 +9,7 @@ import torch
 
 from desdis_match.descriptors import DEFAULT_DESCRIPTOR, load_descriptor, read_weights
 from desdis_match.descriptors.registry import NAMES, packaged_folder
-from desdis_match.evaluate.contenders import RunConfig
+from desdis_match.evaluate.contenders import CompareConfig
 from desdis_match.evaluate.planes.homographies import HomographyConfig, evaluate_homographies
 from desdis_match.features.detectors import DetectorConfig
 
@@ -86,7 +86,7 @@ def test_ap_is_the_card_s(card: Path, shared_data: Path):
         (shared_data / "homographies" / data_set,),
         only=(sequence,),
         detection=DetectorConfig(max_keypoints=2048, orientation="dominant", ranking="contrast"),
-        run=RunConfig(descriptors=(card.stem,), no_cache=True),
+        run=CompareConfig(descriptors=(card.stem,), no_cache=True),
     )
     found = evaluate_homographies(config).content["summary"][data_set][card.stem]["AP"]
     assert found == pytest.approx(float(stated["ap"]), abs=0.005)

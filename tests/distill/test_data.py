@@ -1,15 +1,18 @@
 """Patch sources: readers on tiny files made here, damaged files, splitting, joining, what a batch holds."""
 
+import json
+
 import cv2
+import h5py
 import numpy as np
 import pytest
 
 from desdis_match.distill.datasets import HPATCHES_FILES, load_sources, read_hpatches, read_source
 from desdis_match.distill.warps import WarpConfig, make_textures, move_frames, random_frames, warped_patches
 from desdis_match.errors import InputError
-from desdis_match.patchsets.patchfile import patch_file_config, read_patch_file, write_patch_file
+from desdis_match.patchsets.patchfile import read_patch_file, write_patch_file
 from desdis_match.patchsets.patchset import draw_pairs, join, make_patch_set, split
-from desdis_match.patchsets.phototour import download_phototour, read_labelled_pairs, read_phototour
+from desdis_match.patchsets.phototour import read_labelled_pairs, read_phototour
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -73,19 +76,6 @@ def test_labelled_pairs(tmp_path):
         read_labelled_pairs(path)
 
 
-def test_download_unpacks_whole_sets_only(phototour, tmp_path):
-    import shutil
-
-    folder, _ = phototour
-    shutil.make_archive(str(tmp_path / "site" / "liberty"), "zip", folder)
-    address = (tmp_path / "site").as_uri() + "/{name}.zip"
-    found = download_phototour("liberty", tmp_path / "here", address)
-    assert len(read_phototour(found)) == 300
-    with pytest.raises(InputError, match="could not fetch"):
-        download_phototour("yosemite", tmp_path / "here", address)
-    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["liberty"]
-
-
 def test_hpatches_rows_are_points(tmp_path):
     strips = {}
     for sequence, count in (("i_one", 2), ("v_two", 3)):
@@ -113,7 +103,8 @@ def test_patch_file_comes_back_as_written(tmp_path):
     for name in ("patches", "points", "groups", "doubt", "context"):
         assert np.array_equal(getattr(found, name), getattr(written, name)), name
     assert (found.sources, found.licences) == (("test",), ("none",))
-    assert patch_file_config(path) == {"side": 8}
+    with h5py.File(path) as file:
+        assert json.loads(file.attrs["config"]) == {"side": 8}
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="damaged"):
         read_patch_file(path)

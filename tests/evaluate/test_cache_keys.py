@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from desdis_match.evaluate.contenders import Contender, RunConfig
+from desdis_match.evaluate.contenders import CompareConfig, Contender
 from desdis_match.evaluate.patches import hpatches, phototour
 from desdis_match.evaluate.patches.phototour import PhotoTourConfig
 from desdis_match.evaluate.planes import homographies
@@ -38,7 +38,7 @@ def key_of(ask, *arguments) -> str:
 
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch):
-    monkeypatch.setattr(RunConfig, "predictions", lambda self: Notebook())
+    monkeypatch.setattr(CompareConfig, "predictions", lambda self: Notebook())
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def photos(tmp_path):
 
 
 CONTENDER = Contender("net", None, "weights")
-RUN = RunConfig(device="cpu", engine="torch")
+RUN = CompareConfig(device="cpu", engine="torch")
 PLAIN = DetectorConfig(max_keypoints=100, orientation="upright")
 OTHERS = [
     {"run": replace(RUN, engine="onnxruntime")},
@@ -74,7 +74,7 @@ def test_of_matches_of_a_pair(photos):
     def ask(options):
         contender = options.pop("contender", CONTENDER)
         case = two_view.Case("g", "a b", options.pop("paths", tuple(photos)))
-        two_view.Photos(two_view.PairsConfig(**options)).matched(case, contender)
+        two_view.Photos(two_view.TwoViewConfig(**options)).matched(case, contender)
 
     others = [*OTHERS, {"match": MatchConfig(ratio=0.7)}, {"paths": tuple(photos[::-1])}]
     distinct(ask, {"run": RUN, "detection": PLAIN}, others)

@@ -11,13 +11,14 @@ from pointcloud import SIZE, PointCloud, make_point_cloud
 
 from desdis_match.colmap.database import open_database
 from desdis_match.colmap.mapping import build_database, run_mapping, verify
-from desdis_match.conventions import FRAME_SCALE
+from desdis_match.conventions import FRAME_SCALE, scale_from_sigma
 from desdis_match.errors import InputError
 from desdis_match.exchange.database import export_database, import_database
-from desdis_match.exchange.text import read_text_features, write_text_features
+from desdis_match.exchange.text import write_text_features
 from desdis_match.photos.cameras import CameraConfig
 from desdis_match.pipeline import fingerprint
 from desdis_match.storage.features_file import FeatureFile, write_features
+from desdis_match.storage.keypoint_files import read_given
 from desdis_match.storage.matches_file import MatchFile, write_matches
 from desdis_match.types import Features, Matches
 
@@ -237,14 +238,20 @@ def test_text_features_are_colmaps_and_come_back(tmp_path: Path) -> None:
         [0.5, 0.5, 2, -0.5]
     )  # corner origin, sigma, clockwise
     assert [int(v) for v in first[4:]] == np.rint(512 * descriptors[0]).clip(0, 255).astype(int).tolist()
-    back = read_text_features(folder, "s/a b.jpg", (1600, 1200))
-    np.testing.assert_allclose(back.keypoints, xy, atol=1e-4)
+    back = read_given(folder, "s/a b.jpg")
+    np.testing.assert_allclose(back.xy, xy, atol=1e-4)
     np.testing.assert_allclose(back.angles, made.angles, atol=1e-6)
-    np.testing.assert_allclose(back.scales, made.scales, rtol=1e-6)
-    assert (np.sum(back.descriptors * descriptors, axis=1) > 0.999).all()
-    again = read_text_features(folder, "n.jpg")
+    np.testing.assert_allclose(scale_from_sigma(back.sigmas), made.scales, rtol=1e-6)
+    assert (np.sum(described(folder / "s/a b.jpg.txt") * descriptors, axis=1) > 0.999).all()
     unit = signed.descriptors / np.linalg.norm(signed.descriptors, axis=1, keepdims=True)
-    assert (np.sum(again.descriptors * unit, axis=1) > 0.999).all()
+    assert (np.sum(described(folder / "n.jpg.txt") * unit, axis=1) > 0.999).all()
+
+
+def described(path: Path) -> np.ndarray:
+    """Unit vectors (N, 128) of a text file's bytes; zeros stay."""
+    first, *rows = path.read_text().splitlines()
+    values = np.array([row.split()[4:] for row in rows], np.float32) - (128 if "signed" in first else 0)
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
 def test_text_features_are_filled_up_with_zeros(tmp_path: Path) -> None:
@@ -256,18 +263,12 @@ def test_text_features_are_filled_up_with_zeros(tmp_path: Path) -> None:
     with FeatureFile(tmp_path / "f.h5") as file:
         folder = write_text_features(file, tmp_path / "text")
     for name, expected in (("signed", rows), ("positive", np.abs(rows))):
-        back = read_text_features(folder, name).descriptors
+        back = described(folder / f"{name}.txt")
         np.testing.assert_allclose(back[:, :4], expected, atol=0.01)
         assert not back[:, 4:].any()
 
 
-def test_bad_text_features_are_named(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg.txt").write_text("2 128\n1 2 3 4 5\n")
-    with pytest.raises(InputError, match=r"a\.jpg\.txt"):
-        read_text_features(tmp_path, "a.jpg")
-    (tmp_path / "b.jpg.txt").write_text("1 128\n1 2 3 4 5\n")
-    with pytest.raises(InputError, match=r"b\.jpg\.txt: expected rows of 4 \+ 128 numbers"):
-        read_text_features(tmp_path, "b.jpg")
+def test_descriptors_too_long_for_the_text_are_named(tmp_path: Path) -> None:
     long = Features(
         np.zeros((1, 2), np.float32), np.ones((1, 256), np.float32), *(np.ones(1, np.float32),) * 3, (9, 9)
     )

@@ -94,11 +94,6 @@ def test_a_photo_turned_by_a_quarter_gives_turned_frames(photo, detector):
     assert ((torch.remainder(turn - 90 + 180, 360) - 180).abs() < 3).float().mean() > 0.95
 
 
-def test_upright_is_a_name_for_one_orientation():
-    config = DetectorConfig(upright=True)
-    assert config == DetectorConfig(orientation="upright") and not config.upright
-
-
 def test_wrong_options_are_refused():
     for options in (
         {"detector": "fast"},

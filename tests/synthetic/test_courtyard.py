@@ -22,7 +22,6 @@ from desdis_match.synthetic.geometry import (
     Surface,
     View,
     cast,
-    depth_map,
     project,
     render,
     transfer,
@@ -74,6 +73,12 @@ def test_projection_by_hand():
     xy, depth = project([[0.5, -0.2, 2.0]], camera())
     np.testing.assert_allclose(xy, [[75.0, 30.0]])
     np.testing.assert_allclose(depth, [2.0])
+
+
+def depth_map(scene, view):
+    """(height, width) at every pixel's centre, inf in the sky."""
+    xy = np.stack(np.meshgrid(np.arange(view.size[0]), np.arange(view.size[1])), axis=-1)
+    return cast(scene, view, xy.reshape(-1, 2)).depths.reshape(view.size[::-1])
 
 
 def test_the_nearest_surface_is_seen():

@@ -10,15 +10,13 @@ import hashlib
 import logging
 import shutil
 import tarfile
-import urllib.error
-import urllib.request
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ...errors import InputError
-from ...support.progress import track
+from ...support.download import download
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +33,6 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
 }
 MARKERS = {"patches": "ref.png", "sequences": "H_1_2"}
 """A file that every sequence of the release has."""
-BLOCK = 1 << 20
-TIMEOUT = 60
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,8 @@ def fetch_hpatches(root: Path, what: What = "patches", address: str | None = Non
     for source in addresses:
         archive = root / f".download-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
         try:
-            download(source, archive)
+            if not archive.is_file():
+                download(source, archive, goes_on=True)
             settle(archive, root, marker, source)
             return root
         except InputError as error:
@@ -91,32 +88,6 @@ def settle(archive: Path, root: Path, marker: str, source: str) -> None:
     finally:
         shutil.rmtree(place, ignore_errors=True)
         archive.unlink(missing_ok=True)
-
-
-def download(address: str, target: Path) -> None:
-    """Fetch `address` into `target`, going on after what a stopped download left beside it."""
-    partial = target.with_name(target.name + ".partial")
-    if target.is_file():
-        return
-    have = partial.stat().st_size if partial.is_file() else 0
-    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as source:
-            goes_on = getattr(source, "status", None) == 206
-            rest = int(source.headers.get("Content-Length") or 0)
-            blocks = iter(lambda: source.read(BLOCK), b"")
-            with partial.open("ab" if goes_on else "wb") as sink:
-                for block in track(blocks, "download", -(-rest // BLOCK) or None, "MiB"):
-                    sink.write(block)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not have:  # 416: nothing is left to send, the file was whole already
-            raise InputError(f"cannot fetch {address}: the server says {error.code}") from error
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise InputError(f"cannot fetch {address} ({getattr(error, 'reason', error)})") from error
-    else:
-        if rest and partial.stat().st_size != rest + (have if goes_on else 0):
-            raise InputError(f"{address} broke off; run the same command again to go on")
-    partial.replace(target)
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 from ... import descriptors
 from ...errors import InputError
 from ...support.checks import check_options
+from ...support.files import sha256_of
 from ...support.progress import track
-from ..cache import Arrays, code_hash, combined_hash, file_hash
-from ..contenders import Contender, RunConfig, check_names, load_contenders
+from ..cache import Arrays, code_hash, combined_hash
+from ..contenders import CompareConfig, Contender, check_names, load_contenders
 from ..results import Chart, Column, Series, Table, TaskResult, Worst
 from . import hpatches_lists as lists
 from . import hpatches_scores
@@ -67,7 +68,7 @@ class HPatchesConfig:
     """Queries to draw when there are no retrieval lists."""
     num_distractors: int = lists.NUM_DISTRACTORS
     """Distractors to draw when there are no retrieval lists."""
-    run: RunConfig = field(default_factory=RunConfig)
+    run: CompareConfig = field(default_factory=CompareConfig)
 
     def __post_init__(self) -> None:
         check_options(self, num_pairs=(1, None), num_queries=(1, None), num_distractors=(1, None))
@@ -98,7 +99,7 @@ def survey(root: Path, split: Sequence[str], split_name: str) -> Patches:
         sequence = read_sequence(root / name)
         patches.names.append(name)
         patches.lengths[name] = len(sequence)
-        patches.hashes[name] = combined_hash([file_hash(root / name / f"{kind}.png") for kind in TYPES])
+        patches.hashes[name] = combined_hash([sha256_of(root / name / f"{kind}.png") for kind in TYPES])
         patches.contrast[name] = sequence.patches["ref"].reshape(len(sequence), -1).std(axis=1)
     if not patches.names:
         if any((folder / "H_1_2").is_file() for folder in root.glob("*")):
@@ -117,7 +118,7 @@ def survey(root: Path, split: Sequence[str], split_name: str) -> Patches:
     return patches
 
 
-def describe_all(contender: Contender, root: Path, patches: Patches, config: RunConfig) -> Descriptors:
+def describe_all(contender: Contender, root: Path, patches: Patches, config: CompareConfig) -> Descriptors:
     """Descriptors of all patches, each sequence kept in the cache once it is done."""
     cache = config.predictions()
     found = {}

@@ -22,10 +22,11 @@ from ...errors import InputError
 from ...features.detectors import DetectorConfig, detect
 from ...features.orientation_policy import OrientationPolicy
 from ...photos.images import read_gray
+from ...photos.planar import PlanarSequence
 from ...support.checks import ABOVE_ZERO, check_options
 from ...support.progress import track
 from ..planes.scores import project
-from ..planes.sequences import PlanarSequence, find_sequences
+from ..planes.sequences import find_sequences
 from ..results import plain, write_atomically
 from .hpatches_scores import PATCH_SIZE, TIERS
 

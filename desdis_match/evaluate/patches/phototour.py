@@ -22,7 +22,7 @@ from ...support import metrics
 from ...support.checks import check_options
 from ...support.progress import track
 from ..cache import Arrays, PredictionCache, code_hash
-from ..contenders import Contender, RunConfig, check_names, load_contenders
+from ..contenders import CompareConfig, Contender, check_names, load_contenders
 from ..results import Cell, Chart, Column, Series, Table, TaskResult, Worst
 from .hpatches_scores import INPUT_SIZE, check_descriptors
 
@@ -47,7 +47,7 @@ class PhotoTourConfig:
     """Of the drawn pairs."""
     ratio_points: int = 10_000
     """Points, of two patches each, that mAP by ratio matches among."""
-    run: RunConfig = field(default_factory=RunConfig)
+    run: CompareConfig = field(default_factory=CompareConfig)
 
     def __post_init__(self) -> None:
         check_options(self, num_pairs=(1, None), doubt=(0, None), seed=(0, None))

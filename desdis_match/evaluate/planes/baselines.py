@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ...photos.images import GrayImage, read_rgb
 from ...support.devices import pick_device
-from ..cache import combined_hash, file_hash
+from ...support.files import sha256_of
+from ..cache import combined_hash
 
 Float32 = NDArray[np.float32]
 
@@ -87,7 +88,7 @@ def aliked(weights: Path, device: str = "auto") -> Baseline:
             found.descriptors[order].float().cpu().numpy(),
         )
 
-    return Baseline(weights.stem, file_hash(weights), extract)
+    return Baseline(weights.stem, sha256_of(weights), extract)
 
 
 def read_colour(path: Path, image: GrayImage) -> Float32:

@@ -21,17 +21,18 @@ from ...errors import InputError
 from ...features.detectors import DetectorConfig
 from ...photos.formats import UnreadableImage
 from ...photos.images import to_original
+from ...photos.planar import PlanarSequence
 from ...support.checks import ABOVE_ZERO, check_options
 from ...support.progress import track
 from ..cache import Arrays, PredictionCache, code_hash, combined_hash
-from ..contenders import Contender, RunConfig, check_names, load_contenders
+from ..contenders import CompareConfig, Contender, check_names, load_contenders
 from ..results import TaskResult
 from ..shared import Described, SharedPhoto, describe_set
 from . import scores as planar
 from .baselines import Baseline, load_baselines
 from .homography_fit import FITS
 from .homography_report import PairScore, tell
-from .sequences import PlanarSequence, find_sequences
+from .sequences import find_sequences
 
 
 def _detector() -> DetectorConfig:
@@ -65,7 +66,7 @@ class HomographyConfig:
     num_pictures: int = 12
     """How many of them."""
     detection: DetectorConfig = field(default_factory=_detector)
-    run: RunConfig = field(default_factory=RunConfig)
+    run: CompareConfig = field(default_factory=CompareConfig)
 
     def __post_init__(self) -> None:
         check_options(

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from ...conventions import inside
 from ...errors import InputError
+from ...matching.nearest import mutual_rows
 from ...support.metrics import precision_recall
 
 Float = NDArray[np.float64]
@@ -35,11 +36,10 @@ class Nearest:
 
     def mutual(self) -> Int:
         """(M, 2) pairs that are each other's nearest neighbour, by index in image 0."""
-        first = np.arange(len(self.index))
-        if not len(self.back) or not len(first):
+        if not len(self.back) or not len(self.index):
             return np.empty((0, 2), np.int64)
-        keep = self.back[self.index] == first
-        return np.stack([first[keep], self.index[keep]], axis=1)
+        rows = mutual_rows(self.index, self.back)
+        return np.stack([rows, self.index[rows]], axis=1)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from ...features.detectors import DetectorConfig
 from ...features.extract import ExtractConfig
 from ...matching.match import MatchConfig
 from ...photos.images import list_images
-from ...pipeline import RunConfig as StageConfig
+from ...pipeline import RunConfig
 from ...support.checks import check_options
+from ...support.files import sha256_of
 from ...support.metrics import recall_at
-from ..cache import combined_hash, default_folder, file_hash
-from ..contenders import Contender, load_contenders
-from ..contenders import RunConfig as ContenderConfig
+from ..cache import combined_hash, default_folder
+from ..contenders import CompareConfig, Contender, load_contenders
 from ..results import Cell, Chart, Column, Series, Table, TaskResult, Worst
 from .ground_truth import Truth, find_truth, read_truth
 from .sfm_runs import Run, given_intrinsics, photo_size, reuse_features, run_ours, run_pycolmap_sift
@@ -56,14 +56,14 @@ class SfmConfig:
     detection: DetectorConfig = field(default_factory=DetectorConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
     map: MapConfig = field(default_factory=MapConfig)
-    run: StageConfig = field(default_factory=StageConfig)
+    run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
         check_options(self, sift_keypoints=(1, 10_000_000), max_size=(0, 1 << 20))
 
 
 @dataclass(frozen=True)
-class Scene:
+class ScenePhotos:
     """Photos and what is known of their cameras."""
 
     name: str
@@ -72,7 +72,7 @@ class Scene:
     truth: Truth | None
 
 
-def open_scenes(config: SfmConfig) -> tuple[list[Scene], list[str]]:
+def open_scenes(config: SfmConfig) -> tuple[list[ScenePhotos], list[str]]:
     """The scenes with their ground truth, and notes on photos without any."""
     if config.truth and len(config.truth) != len(config.scenes):
         raise InputError(
@@ -94,13 +94,13 @@ def open_scenes(config: SfmConfig) -> tuple[list[Scene], list[str]]:
                 notes.append(
                     f"{name}: {len(names) - len(truth.cameras)} of {len(names)} photos have no true camera"
                 )
-        scenes.append(Scene(name, images, names, truth))
+        scenes.append(ScenePhotos(name, images, names, truth))
     if len({s.name for s in scenes}) < len(scenes):
         raise InputError("two scenes have the same folder name; their results would be mixed up")
     return scenes, notes
 
 
-def mapping_for(config: SfmConfig, scene: Scene, intrinsics: Intrinsics) -> MapConfig:
+def mapping_for(config: SfmConfig, scene: ScenePhotos, intrinsics: Intrinsics) -> MapConfig:
     """The mapper's options, with the true intrinsics fixed when they are to be given."""
     if intrinsics == "self":
         return config.map
@@ -111,7 +111,7 @@ def mapping_for(config: SfmConfig, scene: Scene, intrinsics: Intrinsics) -> MapC
     return replace(config.map, cameras=cameras, fix_intrinsics=True)
 
 
-def score_run(scene: Scene, label: str, intrinsics: str, run: Run) -> ModelScore:
+def score_run(scene: ScenePhotos, label: str, intrinsics: str, run: Run) -> ModelScore:
     """What a run made, in numbers."""
     return score_model(
         run.model,
@@ -127,7 +127,7 @@ def score_run(scene: Scene, label: str, intrinsics: str, run: Run) -> ModelScore
     )
 
 
-def score_given_models(config: SfmConfig, scenes: Sequence[Scene]) -> list[ModelScore]:
+def score_given_models(config: SfmConfig, scenes: Sequence[ScenePhotos]) -> list[ModelScore]:
     """Models that the user points to."""
     if config.models and len(scenes) != 1:
         raise InputError("--models are of one scene; give one with --scenes")
@@ -146,7 +146,7 @@ def evaluate_sfm(config: SfmConfig) -> TaskResult:
     scenes, notes = open_scenes(config)
     contenders: list[Contender] = []
     if config.descriptors:
-        contenders = load_contenders(ContenderConfig(config.descriptors, device=config.run.device))
+        contenders = load_contenders(CompareConfig(config.descriptors, device=config.run.device))
     if not contenders and not config.pycolmap_sift and not config.models:
         raise InputError("nothing to evaluate; give --descriptors, --pycolmap-sift or --models")
     output = config.output or default_folder() / "sfm"
@@ -177,7 +177,7 @@ def evaluate_sfm(config: SfmConfig) -> TaskResult:
                 f"{score.scene}, {score.label}, {score.intrinsics}: {len(score.unregistered)} of "
                 f"{score.num_images} photos not registered (infinite error): {', '.join(score.unregistered)}"
             )
-    hashes = {s.name: combined_hash([f"{n} {file_hash(s.images / n)}" for n in s.names]) for s in scenes}
+    hashes = {s.name: combined_hash([f"{n} {sha256_of(s.images / n)}" for n in s.names]) for s in scenes}
     return TaskResult(
         task="sfm",
         options=asdict(config),
@@ -312,7 +312,7 @@ def charts(scores: Sequence[ModelScore]) -> tuple[Chart, ...]:
 
 
 def worst_images(
-    scores: Sequence[ModelScore], scenes: Sequence[Scene], number: int = 30
+    scores: Sequence[ModelScore], scenes: Sequence[ScenePhotos], number: int = 30
 ) -> tuple[Worst, ...]:
     """Photos that did not register, then those whose centre is furthest off relative to the scene."""
     cases = []

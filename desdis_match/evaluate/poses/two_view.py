@@ -25,10 +25,11 @@ from ...matching.pairs import exhaustive_pairs, pairs_from_file
 from ...photos.formats import EXTENSIONS
 from ...photos.images import list_images
 from ...support.checks import ABOVE_ZERO, check_options
+from ...support.files import sha256_of
 from ...support.metrics import area_under_recall
 from ...support.progress import track
-from ..cache import Arrays, code_hash, combined_hash, file_hash
-from ..contenders import Contender, RunConfig, check_names, load_contenders
+from ..cache import Arrays, code_hash, combined_hash
+from ..contenders import CompareConfig, Contender, check_names, load_contenders
 from ..results import Cell, Chart, Column, Series, Table, TaskResult, Worst
 from ..shared import Described, SharedPhoto, describe_set
 from . import geometry
@@ -46,7 +47,7 @@ KEPT_PHOTOS = 64
 
 
 @dataclass(frozen=True)
-class PairsConfig:
+class TwoViewConfig:
     """Two-view geometry of image pairs: pose errors, precision of the inliers."""
 
     scenes: tuple[Path, ...] = ()
@@ -65,7 +66,7 @@ class PairsConfig:
     """Long side of the photos when keypoints are sought; 0 keeps their size."""
     detection: DetectorConfig = field(default_factory=lambda: DetectorConfig(max_keypoints=2048))
     match: MatchConfig = field(default_factory=MatchConfig)
-    run: RunConfig = field(default_factory=RunConfig)
+    run: CompareConfig = field(default_factory=CompareConfig)
 
     def __post_init__(self) -> None:
         check_options(self, inlier_pixels=ABOVE_ZERO, max_size=(0, 1 << 20))
@@ -97,7 +98,7 @@ class CaseScore:
     inlier_precision: float  # of those that the estimate kept
 
 
-def cases_of_scenes(config: PairsConfig) -> tuple[list[Case], list[str]]:
+def cases_of_scenes(config: TwoViewConfig) -> tuple[list[Case], list[str]]:
     """All pairs of photos with a true camera and intrinsics, and notes on those left out."""
     if config.truth and len(config.truth) != len(config.scenes):
         raise InputError(
@@ -158,7 +159,7 @@ def cases_of_labels(roots: Sequence[Path]) -> list[Case]:
 class Photos:
     """Photos of a run and their descriptors, the last few of which stay in memory."""
 
-    def __init__(self, config: PairsConfig) -> None:
+    def __init__(self, config: TwoViewConfig) -> None:
         self.config = config
         self.cache = config.run.predictions()
         self.photo = lru_cache(KEPT_PHOTOS)(self._photo)
@@ -261,8 +262,8 @@ def score_labelled(case: Case, xy0: NDArray[Any], xy1: NDArray[Any], pixels: flo
     )
 
 
-def evaluate_pairs(config: PairsConfig) -> TaskResult:
-    """Score descriptors on image pairs; see `PairsConfig`."""
+def evaluate_pairs(config: TwoViewConfig) -> TaskResult:
+    """Score descriptors on image pairs; see `TwoViewConfig`."""
     check_names((folder.resolve().name for folder in (*config.scenes, *config.labelled)), "folders")
     posed, notes = cases_of_scenes(config)
     labelled = cases_of_labels(config.labelled)
@@ -280,7 +281,7 @@ def evaluate_pairs(config: PairsConfig) -> TaskResult:
             else:
                 score = score_labelled(case, xy0, xy1, config.inlier_pixels)
             scores[contender.label].append(score)
-    hashes = sorted({f"{p.name} {file_hash(p)}" for c in posed + labelled for p in c.paths})
+    hashes = sorted({f"{p.name} {sha256_of(p)}" for c in posed + labelled for p in c.paths})
     for label, items in scores.items():
         failed = [f"{s.group}: {s.name}" for s in items if np.isinf(s.error)]
         if failed:

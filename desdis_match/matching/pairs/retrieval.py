@@ -22,6 +22,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...types import Float32
+from ..nearest import mutual_rows
 from .base import Pair, PairsConfig, PhotoSet, ordered
 from .neighbours import bridges, components
 from .vlad import SCALE, Sketches, Vectors, learn_words, nearest_photos
@@ -72,7 +73,7 @@ def count_matches(descriptors0: Float32, descriptors1: Float32) -> int:
         return 0
     products = descriptors0 @ descriptors1.T
     forward, backward = products.argmax(axis=1), products.argmax(axis=0)
-    mutual = np.flatnonzero(backward[forward] == np.arange(len(products)))
+    mutual = mutual_rows(forward, backward)
     rows = products[mutual]
     best = rows[np.arange(len(rows)), forward[mutual]]
     rows[np.arange(len(rows)), forward[mutual]] = -np.inf

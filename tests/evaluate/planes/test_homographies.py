@@ -11,8 +11,9 @@ from desdis_match.evaluate.planes import homographies
 from desdis_match.evaluate.planes import scores as planar
 from desdis_match.evaluate.planes.baselines import load_baselines
 from desdis_match.evaluate.planes.homography_fit import FITS
-from desdis_match.evaluate.planes.sequences import find_sequences, kind_of, read_homography
+from desdis_match.evaluate.planes.sequences import find_sequences
 from desdis_match.evaluate.shared import SharedPhoto
+from desdis_match.photos.planar import kind_of, read_homography
 
 SHIFT = np.array([[1.0, 0, 10], [0, 1, 0], [0, 0, 1]])
 """Ten pixels to the right."""
