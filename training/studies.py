@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 import tyro
 from heldback import planar_sets
-from release import AS_FIRST, AS_SECOND, LIGHT, release_sources
+from release import release_sources
 
 from desdis_match.commands.cli import run
 from desdis_match.distill.augment import NO_AUGMENTATION, AugmentConfig
@@ -36,6 +36,12 @@ TAUGHT = (4, 6)
 """Of `equal-weight`: the rounds of a teacher's training after which it teaches a student."""
 ON_RELEASE_DATA = ("recipe", "aslant", "turned", "clipped", "weight", "optimizer")
 """Studies on the data of the released weights."""
+LIGHT = 3.0
+"""The regularizer's weight before study `weight`."""
+AS_SECOND: dict[str, Any] = {"clip_share": 0.0}
+"""Preset `release`'s augmentation before study `clipped`."""
+AS_FIRST: dict[str, Any] = {"turns": "pair", "dominant": 0.0, **AS_SECOND}
+"""The same before study `turned`."""
 BASELINES = ("rootsift", "DesDis-8", "DesDis-16", "DesDis-32", "HardTFeat")
 
 
