@@ -10,6 +10,7 @@ both sides. Printed as a table and written to eval/results/benchmark_match.json.
 
 import json
 import shutil
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
@@ -17,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 
+from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.matching.match import MatchConfig, match_pairs
 from desdis_match.matching.nearest import coarse_type
 from desdis_match.matching.pairs import exhaustive_pairs
@@ -27,7 +29,7 @@ from desdis_match.support.workers import available_cores
 
 
 @dataclass(frozen=True)
-class Options:
+class Arguments:
     """Time matching against pycolmap."""
 
     images: Path = Path("../shared/data/strecha/fountain-P11/images")
@@ -121,7 +123,8 @@ def counts(path: Path) -> tuple[int, int]:
         return database.num_matches(), database.num_inlier_matches()
 
 
-def main(options: Options) -> None:
+def main(argv: list[str]) -> int:
+    options = parse(Arguments, argv, "python eval/benchmark_match.py")
     pycolmap.logging.minloglevel = 2  # errors
     results = []
     sides = ["pycolmap", *["pycolmap brute force"] * options.brute_force, "desdis_match"]
@@ -159,7 +162,8 @@ def main(options: Options) -> None:
         "rows": [asdict(row) for row in results],
     }
     options.output.write_text(json.dumps(about, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, config=(tyro.conf.OmitArgPrefixes,)))
+    sys.exit(run(main, sys.argv[1:]))

@@ -6,50 +6,68 @@ Writes eval/results/frames.json and frames.md: a row a setting, 2048 keypoints, 
 machine: seconds a photo are part of the table.
 """
 
-import contextlib
-import io
 import json
-import tempfile
+import sys
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
-from desdis_match.commands.evaluate import main
+from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
+from desdis_match.evaluate.contenders import CompareConfig
+from desdis_match.evaluate.output import to_json
+from desdis_match.evaluate.planes.homographies import HomographyConfig, evaluate_homographies
+from desdis_match.features.detectors import DetectorConfig
 
-data = Path("../shared/data")
-results = Path("eval/results")
-roots = [f"{data}/homographies/oxford_affine", f"{data}/homographies/hpatches/v_dogman"]
-common = ["homographies", "--root", *roots, "--max-keypoints", "2048"]
-descriptor = ["--descriptors", f"{data}/weights/desdis/DesDis-32.pth"]
-aliked = ["--local-features", f"aliked:{data}/weights/aliked/aliked-n16rot.pth"]
-columns = ("AP", "opencv AUC@5px", "pycolmap AUC@5px", "s/photo")
+RESULTS = Path(__file__).parent / "results"
+COLUMNS = ("AP", "opencv AUC@5px", "pycolmap AUC@5px", "s/photo")
+LAST = ("dog+hessian", "auto")
+ORIENTATIONS = ("upright", "dominant", "multi", "learned", "auto")
+SETTINGS = [*product(("dog", "hessian"), ORIENTATIONS), LAST]
 
-rows = []
-settings = [
-    (detector, orientation)
-    for detector in ("dog", "hessian")
-    for orientation in ("upright", "dominant", "multi", "learned", "auto")
-]
-for detector, orientation in [*settings, ("dog+hessian", "auto")]:
-    last = (detector, orientation) == ("dog+hessian", "auto")
-    frames = ["--detector", detector, "--orientation", orientation]
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        stored = Path(folder) / "run.json"
-        main([*common, *frames, *descriptor, *(aliked if last else []), f"--json={stored}"])
-        run = json.loads(stored.read_text())
-    for name in run["weights"]:
-        label = f"{detector}, {orientation}" if name == "DesDis-32" else name
-        scores = {
-            data_set: {key: of[name].get(key) for key in columns} for data_set, of in run["summary"].items()
-        }
-        rows.append({"frames": label, "command": run["command"], "scores": scores})
-        print(label, scores)
 
-sets = list(rows[0]["scores"])
-table = ["| frames | " + " | ".join(f"{of}: {key}" for of in sets for key in columns) + " |"]
-table.append("|---|" + "---:|" * (len(sets) * len(columns)))
-for row in rows:
-    cells = [f"{row['scores'][of][key]:.3f}" for of in sets for key in columns]
-    table.append(f"| {row['frames']} | " + " | ".join(cells) + " |")
-text = "# Frames\n\n" + "\n".join(table) + "\n\nMade by `python eval/frames.py`.\n"
-(results / "frames.md").write_text(text)
-everything = {"versions": run["versions"], "data": run["data"], "weights": run["weights"], "rows": rows}
-(results / "frames.json").write_text(json.dumps(everything, indent=1) + "\n")
+@dataclass(frozen=True)
+class Arguments:
+    """Score detectors and orientations."""
+
+    data: Path = Path("../shared/data")
+    """Folder with homographies and weights."""
+
+
+def main(argv: list[str]) -> int:
+    data = parse(Arguments, argv, "python eval/frames.py").data
+    weights, scenes = data / "weights", data / "homographies"
+    rows, stored = [], {}
+    for detector, orientation in SETTINGS:
+        last = (detector, orientation) == LAST
+        config = HomographyConfig(
+            root=(scenes / "oxford_affine", scenes / "hpatches" / "v_dogman"),
+            local_features=(f"aliked:{weights / 'aliked/aliked-n16rot.pth'}",) if last else (),
+            detection=DetectorConfig(detector=detector, orientation=orientation, max_keypoints=2048),
+            run=CompareConfig(descriptors=(str(weights / "desdis/DesDis-32.pth"),)),
+        )
+        stored = to_json(evaluate_homographies(config), "python eval/frames.py")
+        for name in stored["weights"]:
+            label = f"{detector}, {orientation}" if name == "DesDis-32" else name
+            scores = {
+                data_set: {key: of[name].get(key) for key in COLUMNS}
+                for data_set, of in stored["summary"].items()
+            }
+            rows.append({"frames": label, "options": stored["options"], "scores": scores})
+            print(label, scores)
+
+    sets = list(rows[0]["scores"])
+    table = ["| frames | " + " | ".join(f"{of}: {key}" for of in sets for key in COLUMNS) + " |"]
+    table.append("|---|" + "---:|" * (len(sets) * len(COLUMNS)))
+    for row in rows:
+        cells = [f"{row['scores'][of][key]:.3f}" for of in sets for key in COLUMNS]
+        table.append(f"| {row['frames']} | " + " | ".join(cells) + " |")
+    text = "# Frames\n\n" + "\n".join(table) + "\n\nMade by `python eval/frames.py`.\n"
+    (RESULTS / "frames.md").write_text(text)
+    about = {key: stored[key] for key in ("command", "versions", "data", "weights")}
+    (RESULTS / "frames.json").write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))

@@ -12,10 +12,14 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tyro
 
+from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.matching.pairs import PairsConfig
 from desdis_match.pipeline import RunConfig, match, pairs
 from desdis_match.pipeline.verification import verify_pairs
@@ -29,6 +33,18 @@ SIZE, FOCAL = (640, 480), 600.0
 HEIGHT = 50.0  # metres above the ground
 STEP = 0.35  # of the footprint's short side, between neighbours of the grid
 STAGES = ("pairs", "match", "verify")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure growth."""
+
+    out: tyro.conf.Positional[Path]
+    """Folder for the sets and what is made of them."""
+    sizes: tyro.conf.Positional[tuple[int, ...]] = (250, 1000, 4000)
+    """Photos of each set."""
+    stage: str = ""
+    """Measure this stage alone, in this process: what the script calls itself with."""
 
 
 def make(path: Path, num: int) -> None:
@@ -69,7 +85,7 @@ def make(path: Path, num: int) -> None:
     write_features(path, ((f"{i:06}.jpg", view(i)) for i in range(num)), {"landscape": num})
 
 
-def run(stage: str, folder: Path) -> dict[str, float]:
+def run_stage(stage: str, folder: Path) -> dict[str, float]:
     """One stage, its seconds and its memory."""
     run_config = RunConfig("cpu", workers=1)
     features, listed, matches = folder / "features.h5", folder / "pairs.txt", folder / "matches.h5"
@@ -95,7 +111,7 @@ def measure(out: Path, num: int) -> dict[str, object]:
     result: dict[str, object] = {"photos": num}
     total = 0.0
     for stage in STAGES:
-        command = [sys.executable, __file__, str(out), f"--{stage}", str(num)]
+        command = [sys.executable, __file__, str(out), str(num), "--stage", stage]
         done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         total += done["seconds"]
         result[stage] = {
@@ -114,16 +130,15 @@ def measure(out: Path, num: int) -> dict[str, object]:
     return result
 
 
-if __name__ == "__main__":
-    out = Path(sys.argv[1])
-    if len(sys.argv) > 3 and sys.argv[2].startswith("--"):
-        print(json.dumps(run(sys.argv[2][2:], out / sys.argv[3])))
-        sys.exit()
-    sizes = [int(size) for size in sys.argv[2:]] or [250, 1000, 4000]
+def main(argv: list[str]) -> int:
+    arguments = parse(Arguments, argv, "python eval/growth.py")
+    if arguments.stage:
+        print(json.dumps(run_stage(arguments.stage, arguments.out / str(arguments.sizes[0]))))
+        return 0
     results = []
     path = Path(__file__).parent / "results" / "growth.json"
-    for size in sizes:
-        results.append(measure(out, size))
+    for size in arguments.sizes:
+        results.append(measure(arguments.out, size))
         print(json.dumps(results[-1]), flush=True)
         first, last = results[0], results[-1]
         summary = {
@@ -132,3 +147,8 @@ if __name__ == "__main__":
             "memory_ratio": round(last["peak_mib"] / first["peak_mib"], 3),
         }
         path.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))

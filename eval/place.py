@@ -8,23 +8,30 @@ several sizes, contrasts, levels of brightness and noise. Bias is the length of 
 root mean square of the rest along one axis, both in pixels; none where nothing was found.
 """
 
-import argparse
 import json
+import sys
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from scipy.special import erf
 
+from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.features.detectors import DetectorConfig, detect
 
 SIDE = 96
-RESULTS = Path("eval/results")
+RESULTS = Path(__file__).parent / "results"
 Image = np.ndarray
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--count", type=int, default=50, help="positions of each case")
-arguments = parser.parse_args()
+
+@dataclass(frozen=True)
+class Arguments:
+    """Place keypoints."""
+
+    count: int = 50
+    """Positions of each case."""
 
 
 def blob(x: float, y: float, size: float) -> Image:
@@ -45,11 +52,13 @@ def square(x: float, y: float, size: float) -> Image:
     return np.outer(down, across)
 
 
-def case(shape: str, detector: str, size: float, contrast: float, level: float, noise: float) -> dict:
+def case(
+    shape: str, detector: str, size: float, contrast: float, level: float, noise: float, count: int
+) -> dict:
     """Errors of the keypoint nearest to where the shape was rendered."""
     rng = np.random.default_rng(0)
     errors, missed = [], 0
-    for _ in range(arguments.count):
+    for _ in range(count):
         x, y = SIDE / 2 + rng.uniform(-0.5, 0.5, 2)
         image = level + contrast * (blob if shape == "blob" else square)(x, y, size)
         image = np.clip(image + rng.normal(0, noise, image.shape), 0, 1).astype(np.float32)
@@ -67,20 +76,29 @@ def case(shape: str, detector: str, size: float, contrast: float, level: float, 
     return row | {"noise": noise, "bias": bias, "spread": spread, "missed": missed}
 
 
-rows = []
-for shape, detector in product(("blob", "square"), ("dog", "hessian")):
-    settings = [(size, 0.4, 0.3, 0.0) for size in (1.5, 2.0, 3.0, 5.0, 8.0)]
-    settings += [(3.0, contrast, level, 0.0) for contrast, level in ((0.05, 0.3), (0.2, 0.05), (0.2, 0.75))]
-    settings += [(3.0, -0.3, 0.6, 0.0)] + [(3.0, 0.4, 0.3, noise) for noise in (0.01, 0.03)]
-    for setting in settings:
-        rows.append(case(shape, detector, *setting))
-        print(rows[-1])
+def main(argv: list[str]) -> int:
+    arguments = parse(Arguments, argv, "python eval/place.py")
+    rows = []
+    for shape, detector in product(("blob", "square"), ("dog", "hessian")):
+        settings = [(size, 0.4, 0.3, 0.0) for size in (1.5, 2.0, 3.0, 5.0, 8.0)]
+        settings += [
+            (3.0, contrast, level, 0.0) for contrast, level in ((0.05, 0.3), (0.2, 0.05), (0.2, 0.75))
+        ]
+        settings += [(3.0, -0.3, 0.6, 0.0)] + [(3.0, 0.4, 0.3, noise) for noise in (0.01, 0.03)]
+        for setting in settings:
+            rows.append(case(shape, detector, *setting, arguments.count))
+            print(rows[-1])
 
-keys = ("shape", "detector", "size", "contrast", "level", "noise", "bias", "spread", "missed")
-table = ["| " + " | ".join(keys) + " |", "|---|---|" + "---:|" * (len(keys) - 2)]
-for row in rows:
-    shown = {key: f"{row[key]:.4f}" if row[key] is not None else "none" for key in ("bias", "spread")}
-    table.append("| " + " | ".join(str({**row, **shown}[key]) for key in keys) + " |")
-text = f"# Place\n\nPixels; {arguments.count} positions a row.\n\n" + "\n".join(table)
-(RESULTS / "place.md").write_text(text + "\n\nMade by `python eval/place.py`.\n")
-(RESULTS / "place.json").write_text(json.dumps(rows, indent=1) + "\n")
+    keys = ("shape", "detector", "size", "contrast", "level", "noise", "bias", "spread", "missed")
+    table = ["| " + " | ".join(keys) + " |", "|---|---|" + "---:|" * (len(keys) - 2)]
+    for row in rows:
+        shown = {key: f"{row[key]:.4f}" if row[key] is not None else "none" for key in ("bias", "spread")}
+        table.append("| " + " | ".join(str({**row, **shown}[key]) for key in keys) + " |")
+    text = f"# Place\n\nPixels; {arguments.count} positions a row.\n\n" + "\n".join(table)
+    (RESULTS / "place.md").write_text(text + "\n\nMade by `python eval/place.py`.\n")
+    (RESULTS / "place.json").write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))

@@ -7,35 +7,44 @@ or taken from there; each seed verifies and maps anew. A cell is the photos in t
 seconds are those of mapping, mean over the seeds. Writes eval/results/placing.json and placing.md.
 """
 
-import argparse
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import tyro
 
 from desdis_match.colmap.database import build_database
 from desdis_match.colmap.log import log_to
 from desdis_match.colmap.mapping import MapConfig, map_database
 from desdis_match.colmap.ranking import ranked, standing
 from desdis_match.colmap.verification import verify
+from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.photos.images import list_images
 from desdis_match.pipeline import extract, match, pairs
 from desdis_match.storage.features_file import FeatureFile
 from desdis_match.storage.matches_file import MatchFile
 from desdis_match.support.native import pycolmap
 
-RESULTS = Path("eval/results")
+RESULTS = Path(__file__).parent / "results"
 OURS = ("auto", "incremental", "global")
 THEIRS = ("SIFT incremental", "SIFT global")
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("photos", type=Path)
-parser.add_argument("--sets", nargs="*", help="folders of PHOTOS; all that hold photos")
-parser.add_argument("--seeds", type=int, default=5)
-parser.add_argument("--work", type=Path, default=Path("placing-work"))
-arguments = parser.parse_args()
+
+@dataclass(frozen=True)
+class Arguments:
+    """Place photos."""
+
+    photos: tyro.conf.Positional[Path]
+    sets: tuple[str, ...] = ()
+    """Folders of PHOTOS; all that hold photos."""
+    seeds: int = 5
+    work: Path = Path("placing-work")
 
 
 def seeded(options: object, seed: int) -> object:
@@ -71,10 +80,10 @@ def sift_database(images: Path, path: Path) -> Path:
     return path
 
 
-def timed(run: Callable[[], list[pycolmap.Reconstruction]], seed: int, mapper: str) -> dict:
+def timed(place: Callable[[], list[pycolmap.Reconstruction]], seed: int, mapper: str) -> dict:
     """One cell of one seed."""
     started = time.perf_counter()
-    models = ranked(run())
+    models = ranked(place())
     seconds = time.perf_counter() - started
     best = standing(models[0]) if models else None
     return {
@@ -140,16 +149,23 @@ def table(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-RESULTS.mkdir(parents=True, exist_ok=True)
-results: dict = {}
-for name in arguments.sets or sorted(path.name for path in arguments.photos.iterdir() if path.is_dir()):
-    images, work = arguments.photos / name, arguments.work / name
-    cells = [
-        cell
-        for seed in range(arguments.seeds)
-        for cell in ours(images, work, seed) + theirs(images, work, seed)
-    ]
-    results[name] = {"photos": len(list_images(images)), "cells": cells}
-    (RESULTS / "placing.json").write_text(json.dumps(results, indent=1) + "\n")
-    (RESULTS / "placing.md").write_text(table(results))
-    print(table(results), flush=True)
+def main(argv: list[str]) -> int:
+    arguments = parse(Arguments, argv, "python eval/placing.py")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    results: dict = {}
+    for name in arguments.sets or sorted(path.name for path in arguments.photos.iterdir() if path.is_dir()):
+        images, work = arguments.photos / name, arguments.work / name
+        cells = [
+            cell
+            for seed in range(arguments.seeds)
+            for cell in ours(images, work, seed) + theirs(images, work, seed)
+        ]
+        results[name] = {"photos": len(list_images(images)), "cells": cells}
+        (RESULTS / "placing.json").write_text(json.dumps(results, indent=1) + "\n")
+        (RESULTS / "placing.md").write_text(table(results))
+        print(table(results), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))

@@ -7,38 +7,63 @@ sfm-ours-hessian.* with the weights of this package (desdis-N; DesDis-N are the 
 in the cache folder. Stopped, it goes on where it was.
 """
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from desdis_match.commands.evaluate import main
+from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.descriptors.registry import PACKAGED
+from desdis_match.evaluate.output import OutputConfig, emit
+from desdis_match.evaluate.poses.sfm import SfmConfig, evaluate_sfm
+from desdis_match.features.detectors import DetectorConfig
 
-data = Path("../shared/data")
-results = Path("eval/results")
+RESULTS = Path(__file__).parent / "results"
 
-scenes = ["--scenes", f"{data}/strecha/fountain-P11", f"{data}/strecha/entry-P10"]
-descriptors = [f"{data}/weights/desdis/DesDis-{width}.pth" for width in (8, 32)]
-options = ["--intrinsics", "self", "given", "--max-size", "1600", "--max-keypoints", "8000"]
-outputs = [f"--json={results}/sfm.json", f"--markdown={results}/sfm.md", f"--plot={results}/sfm.png"]
-main(["sfm", *scenes, "--descriptors", *descriptors, "rootsift", "--pycolmap-sift", *options, *outputs])
 
-hessian = ["--detector", "hessian", "--max-size", "1600", "--max-keypoints", "8000"]
-outputs = [f"--json={results}/sfm-hessian.json", f"--markdown={results}/sfm-hessian.md"]
-main(["sfm", *scenes, "--descriptors", descriptors[1], "rootsift", *hessian, *outputs])
+@dataclass(frozen=True)
+class Arguments:
+    """Reconstruct and score."""
 
-many = ["--max-size", "1600", "--max-keypoints", "12000"]
-outputs = [f"--json={results}/sfm-12000.json", f"--markdown={results}/sfm-12000.md"]
-main(["sfm", *scenes[:2], "--descriptors", descriptors[1], "rootsift", *many, *outputs])
+    data: Path = Path("../shared/data")
+    """Folder with strecha and weights."""
 
-# COLMAP's budget counts a keypoint with two orientations once; 5100 give about 8000.
-equal = ["--sift-keypoints", "5100", "--max-size", "1600", "--max-keypoints", "8000"]
-outputs = [f"--json={results}/sfm-equal.json", f"--markdown={results}/sfm-equal.md"]
-main(["sfm", *scenes, "--descriptors", descriptors[1], "--pycolmap-sift", *equal, *outputs])
 
-ours = ["--descriptors", *PACKAGED, "rootsift", "--max-size", "1600"]
-for detector, name, intrinsics in (
-    ("dog", "sfm-ours", ("self", "given")),
-    ("hessian", "sfm-ours-hessian", ("self",)),
-):
-    options = ["--intrinsics", *intrinsics, "--max-keypoints", "8000", "--detector", detector]
-    outputs = [f"--json={results}/{name}.json", f"--markdown={results}/{name}.md"]
-    main(["sfm", *scenes, *ours, *options, *outputs])
+def main(argv: list[str]) -> int:
+    data = parse(Arguments, argv, "python eval/reconstructions.py").data
+    scenes = (data / "strecha" / "fountain-P11", data / "strecha" / "entry-P10")
+    small, large = (str(data / f"weights/desdis/DesDis-{width}.pth") for width in (8, 32))
+    dog, hessian = (DetectorConfig(detector=name, max_keypoints=8000) for name in ("dog", "hessian"))
+    many = DetectorConfig(max_keypoints=12000)
+    both, beside, ours = ("self", "given"), (large, "rootsift"), (*PACKAGED, "rootsift")
+
+    def sfm(name: str, config: SfmConfig, plot: Path | None = None) -> None:
+        places = OutputConfig(RESULTS / f"{name}.json", RESULTS / f"{name}.md", plot)
+        emit(evaluate_sfm(config), places, "python eval/reconstructions.py")
+
+    sfm(
+        "sfm",
+        SfmConfig(
+            scenes,
+            descriptors=(small, *beside),
+            pycolmap_sift=True,
+            intrinsics=both,
+            detection=DetectorConfig(max_keypoints=8000),
+        ),
+        RESULTS / "sfm.png",
+    )
+    sfm("sfm-hessian", SfmConfig(scenes, descriptors=beside, detection=hessian))
+    sfm("sfm-12000", SfmConfig(scenes[:1], descriptors=beside, detection=many))
+    # COLMAP's budget counts a keypoint with two orientations once; 5100 give about 8000.
+    equal = DetectorConfig(max_keypoints=8000)
+    sfm(
+        "sfm-equal",
+        SfmConfig(scenes, descriptors=(large,), pycolmap_sift=True, sift_keypoints=5100, detection=equal),
+    )
+    sfm("sfm-ours", SfmConfig(scenes, descriptors=ours, intrinsics=both, detection=dog))
+    sfm("sfm-ours-hessian", SfmConfig(scenes, descriptors=ours, detection=hessian))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))

@@ -17,9 +17,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import tyro
-
 from desdis_match.colmap.mapping import read_models
+from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.evaluate.output import processor
 from desdis_match.evaluate.poses.ground_truth import find_truth
 from desdis_match.evaluate.poses.sfm_scores import score_model
@@ -53,7 +53,7 @@ print(json.dumps(seconds))
 
 
 @dataclass(frozen=True)
-class Options:
+class Arguments:
     """Time whole runs against pycolmap."""
 
     scenes: tuple[Path, ...] = (
@@ -86,7 +86,7 @@ class Row:
     direction: float
 
 
-def run_pycolmap(images: Path, output: Path, options: Options) -> dict[str, float]:
+def run_pycolmap(images: Path, output: Path, options: Arguments) -> dict[str, float]:
     """Seconds by stage."""
     arguments = map(str, (images, output, options.max_size, options.sift_keypoints))
     command = [sys.executable, "-c", PYCOLMAP, *arguments]
@@ -95,7 +95,7 @@ def run_pycolmap(images: Path, output: Path, options: Options) -> dict[str, floa
     return seconds
 
 
-def run_ours(images: Path, output: Path, options: Options, keypoints: int) -> dict[str, float]:
+def run_ours(images: Path, output: Path, options: Arguments, keypoints: int) -> dict[str, float]:
     """Seconds by stage."""
     settings = ["--max-keypoints", str(keypoints), "--max-size", str(options.max_size), "--quiet"]
     command = [sys.executable, "-m", "desdis_match.reconstruct", "--images", images, "--output", output]
@@ -104,7 +104,7 @@ def run_ours(images: Path, output: Path, options: Options, keypoints: int) -> di
     return {name: stage.seconds for name, stage in report.stages.items()}
 
 
-def measure(scene: Path, options: Options) -> list[Row]:
+def measure(scene: Path, options: Arguments) -> list[Row]:
     """All sides on one scene."""
     images, truth = scene / "images", find_truth(scene)
     names = list_images(images)
@@ -145,7 +145,8 @@ def measure(scene: Path, options: Options) -> list[Row]:
     return rows
 
 
-def main(options: Options) -> None:
+def main(argv: list[str]) -> int:
+    options = parse(Arguments, argv, "python eval/whole_run.py")
     rows = [row for scene in options.scenes for row in measure(scene, options)]
     head = "| scene | side | whole s | extract | match | map | photos | points | track"
     lines = [head + " | rotation | direction |", "|---|---|" + "---:|" * 9]
@@ -159,7 +160,8 @@ def main(options: Options) -> None:
     lines += ["", f"{about['processor']}, {about['cores']} cores, {options.rounds} rounds, medians."]
     RESULTS.joinpath("whole_run.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
+    return 0
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, config=(tyro.conf.OmitArgPrefixes,)))
+    sys.exit(run(main, sys.argv[1:]))

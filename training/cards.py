@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from release import LICENCES, SCORED
 
+from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.descriptors import read_weights
 from desdis_match.descriptors.registry import PACKAGED, packaged_weights
 from desdis_match.distill.recipe import Recipe, RecipeRun, read_recipe
@@ -118,11 +122,11 @@ def listed(names: Sequence[str]) -> str:
 def run_table(recipe: Recipe) -> str:
     """The runs of a recipe."""
     lines = ["| run | starts from | steps | other than the preset `release` |", "|---|---|---:|---|"]
-    for run in recipe.runs:
-        own = [f"{name} {value}" for name, value in run.options.items()]
-        own += [f"{teacher} teaches too" for teacher in run.teachers]
+    for one in recipe.runs:
+        own = [f"{name} {value}" for name, value in one.options.items()]
+        own += [f"{teacher} teaches too" for teacher in one.teachers]
         lines.append(
-            f"| {run.name} | {run.start or 'scratch'} | {run.steps:,} | {', '.join(own) or 'nothing'} |"
+            f"| {one.name} | {one.start or 'scratch'} | {one.steps:,} | {', '.join(own) or 'nothing'} |"
         )
     return "\n".join(lines)
 
@@ -146,8 +150,8 @@ def card(path: Path) -> str:
         runs=run_table(recipe),
         averaged=listed(recipe.averaged),
         batch=config["batch"],
-        pairs=sum(run.steps for run in recipe.runs) * config["batch"],
-        minutes=sum(log_of(run)[-1]["seconds"] for run in recipe.runs) / 60,
+        pairs=sum(one.steps for one in recipe.runs) * config["batch"],
+        minutes=sum(log_of(one)[-1]["seconds"] for one in recipe.runs) / 60,
         decay=config["optim"]["decay"],
         loss=config["loss"]["kind"],
         teacher=header["teacher"][0],
@@ -162,10 +166,10 @@ def card(path: Path) -> str:
 
 def steps_before(recipe: Recipe) -> dict[str, int]:
     """By run, the steps of all runs that it builds on."""
-    steps = {run.name: run.steps for run in recipe.runs}
+    steps = {one.name: one.steps for one in recipe.runs}
     before = {"": 0}
-    for run in recipe.runs:
-        before[run.name] = before[run.start] + steps.get(run.start, 0)
+    for one in recipe.runs:
+        before[one.name] = before[one.start] + steps.get(one.start, 0)
     return before
 
 
@@ -176,11 +180,11 @@ def curves(files: list[Path], path: Path) -> None:
         batch = read_weights(weights)[1]["config"]["batch"]
         recipe = read_recipe(RECIPES / f"{weights.stem}.json")
         before = steps_before(recipe)
-        for run in recipe.runs:
-            scored = [line for line in log_of(run) if "map_hard" in line]
-            pairs = [(before[run.name] + line["step"]) * batch / 1e6 for line in scored]
+        for one in recipe.runs:
+            scored = [line for line in log_of(one) if "map_hard" in line]
+            pairs = [(before[one.name] + line["step"]) * batch / 1e6 for line in scored]
             for axis, key in zip(axes, ("map", "map_hard"), strict=True):
-                label = None if run.start else weights.stem
+                label = None if one.start else weights.stem
                 axis.plot(pairs, [line[key] for line in scored], color=f"C{number}", label=label)
     for axis, title in zip(axes, ("matching mAP", "with a detector's errors"), strict=True):
         axis.set_title(title)
@@ -192,13 +196,20 @@ def curves(files: list[Path], path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class Arguments:
+    """Write the cards anew."""
+
+
+def main(argv: list[str]) -> int:
+    parse(Arguments, argv, "python training/cards.py")
     files = [packaged_weights(name) for name in PACKAGED]
     (HERE / "cards").mkdir(exist_ok=True)
     for path in files:
         (HERE / "cards" / f"{path.stem}.md").write_text(card(path), encoding="utf-8")
     curves(files, HERE / "plots" / "release.png")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, sys.argv[1:]))

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 from release import SCORED
 
 from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.descriptors import load_descriptor
 from desdis_match.distill.planar import PlanarPairs, planar_ap, read_planar
 from desdis_match.distill.warps import WarpConfig, random_homography
@@ -175,7 +175,7 @@ def tune(folders: Path, descriptor: str) -> dict[str, dict[str, dict[str, float]
 
 
 def main(argv: list[str]) -> int:
-    arguments = tyro.cli(Arguments, args=argv)
+    arguments = parse(Arguments, argv, "python training/heldback.py")
     sets = planar_sets(arguments.photos, arguments.output, arguments.keypoints)
     for name in arguments.descriptors:
         describe = load_descriptor(name)

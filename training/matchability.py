@@ -7,27 +7,50 @@ HPatches and Strecha's scenes are left out: they are what it is measured on.
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
 import torch
+import tyro
 
+from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.distill.matchability import MatchabilityConfig, compare, make_examples, train_head
 from desdis_match.features.ranking import save_heads
 from desdis_match.photos.images import list_images
 
-PHOTOS, OUTPUT = Path(sys.argv[1]), Path(sys.argv[2])
-NUM_PHOTOS = int(sys.argv[3]) if len(sys.argv) > 3 else None
 
-torch.set_num_threads(1)
-config = MatchabilityConfig()
-photos = [PHOTOS / name for name in list_images(PHOTOS)][:NUM_PHOTOS]
-heads, scores = {}, {}
-for response in ("dog", "hessian"):
-    made = make_examples(photos, response, config)
-    heads[response] = train_head(chain(*(one for i, one in enumerate(made) if i % 4)), config)
-    scores[response] = compare(heads[response], list(chain(*made[::4])))
-about = {"photos": len(photos), "source": PHOTOS.name, "config": asdict(config), "held_back": scores}
-save_heads(OUTPUT, heads, about)
-print(json.dumps(scores, indent=1))
+@dataclass(frozen=True)
+class Arguments:
+    """Train the heads."""
+
+    photos: tyro.conf.Positional[Path]
+    output: tyro.conf.Positional[Path]
+    num_photos: int | None = None
+    """All of them by default."""
+
+
+def main(argv: list[str]) -> int:
+    arguments = parse(Arguments, argv, "python training/matchability.py")
+    torch.set_num_threads(1)
+    config = MatchabilityConfig()
+    photos = [arguments.photos / name for name in list_images(arguments.photos)][: arguments.num_photos]
+    heads, scores = {}, {}
+    for response in ("dog", "hessian"):
+        made = make_examples(photos, response, config)
+        heads[response] = train_head(chain(*(one for i, one in enumerate(made) if i % 4)), config)
+        scores[response] = compare(heads[response], list(chain(*made[::4])))
+    about = {
+        "photos": len(photos),
+        "source": arguments.photos.name,
+        "config": asdict(config),
+        "held_back": scores,
+    }
+    save_heads(arguments.output, heads, about)
+    print(json.dumps(scores, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, sys.argv[1:]))

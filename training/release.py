@@ -15,9 +15,8 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import tyro
-
 from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.descriptors import read_weights
 from desdis_match.distill.datasets import load_sources
 from desdis_match.distill.presets import PRESETS
@@ -107,7 +106,7 @@ def release_sources(notredame: Path, patches: Path) -> tuple[tuple[str, ...], tu
 
 
 def main(argv: list[str]) -> int:
-    arguments = tyro.cli(Arguments, args=argv)
+    arguments = parse(Arguments, argv, "python training/release.py")
     recipe = read_recipe(arguments.recipe) if arguments.recipe else None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     patches = arguments.output / "patches"

@@ -7,6 +7,8 @@ plots/NAME.png beside it.
 from __future__ import annotations
 
 import re
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -14,6 +16,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.distill.record import read_log
 from desdis_match.distill.study import RowSummary, summarize
 
@@ -82,7 +86,13 @@ def plot(rows: list[RowSummary], path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class Arguments:
+    """Make tables and plots anew."""
+
+
+def main(argv: list[str]) -> int:
+    parse(Arguments, argv, "python training/results.py")
     report = HERE / "RESULTS.md"
     text = report.read_text(encoding="utf-8")
     for name in re.findall(r"<!-- table (\S+) -->", text):
@@ -96,7 +106,8 @@ def main() -> None:
         filled = f"<!-- table {name} -->\n{made}\n<!-- end -->"
         text = re.sub(marked, lambda _, filled=filled: filled, text, flags=re.DOTALL)
     report.write_text(text, encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, sys.argv[1:]))

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
 
 from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.descriptors import DesDis, save_weights
 from desdis_match.distill.config import DataConfig, StudentConfig, TeacherConfig, TrainConfig
 from desdis_match.distill.record import Stopwatch
@@ -45,7 +45,7 @@ class Arguments:
 
 
 def main(argv: list[str]) -> int:
-    arguments = tyro.cli(Arguments, args=argv)
+    arguments = parse(Arguments, argv, "python training/speed.py")
     rng = np.random.default_rng(0)
     patches = rng.integers(0, 256, (2 * arguments.points, 64, 64), dtype=np.uint8)
     data = split(make_patch_set(patches, np.arange(len(patches)) // 2, "noise", "generated"), 0.1)

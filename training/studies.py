@@ -19,6 +19,7 @@ from heldback import planar_sets
 from release import release_sources
 
 from desdis_match.commands.cli import run
+from desdis_match.commands.flags import parse
 from desdis_match.distill.augment import NO_AUGMENTATION, AugmentConfig
 from desdis_match.distill.config import DataConfig, OptimConfig, StudentConfig, TeacherConfig, TrainConfig
 from desdis_match.distill.datasets import load_sources
@@ -409,7 +410,7 @@ def study_data(arguments: Arguments) -> StudyData:
 
 
 def main(argv: list[str]) -> int:
-    arguments = tyro.cli(Arguments, args=argv)
+    arguments = parse(Arguments, argv, "python training/studies.py")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
     work, weights = arguments.work / arguments.scale, arguments.data / "weights"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,7 +68,7 @@ def run_task(config_class: type, function: Callable[[Any], TaskResult], argv: Se
     options: Any = parse(both, argv[1:], f"evaluate {argv[0]}")
     check_output(options.output)
     result = function(options.task)
-    emit(result, options.output, argv)
+    emit(result, options.output, shlex.join(["desdis-match", "evaluate", *argv]))
 
 
 def run_report(argv: Sequence[str]) -> None:

@@ -15,12 +15,13 @@ Config = TypeVar("Config")
 def parse(config: type[Config], argv: Sequence[str], command: str) -> Config:
     """Read `argv` into `config`; nested dataclasses give flags without a prefix, booleans are plain switches.
 
-    A wrong option prints one short box and exits with 2, `--help` prints the options and exits with 0.
+    command: `name` of desdis-match, or `python SCRIPT`. A wrong option prints one short box and exits with 2,
+    `--help` prints the options and exits with 0.
     """
     found = tyro.cli(
         config,
         args=list(argv),
-        prog=f"desdis-match {command}",
+        prog=command if command.startswith("python ") else f"desdis-match {command}",
         description=config.__doc__,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -53,11 +52,11 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def to_json(result: TaskResult, argv: Sequence[str]) -> dict[str, Any]:
+def to_json(result: TaskResult, command: str) -> dict[str, Any]:
     """The stored form: provenance, then the task's own content, then tables and charts."""
     record: dict[str, Any] = {
         "task": result.task,
-        "command": command_line(argv),
+        "command": command,
         "versions": versions(),
         "options": result.options,
         "data": result.data,
@@ -72,7 +71,7 @@ def to_json(result: TaskResult, argv: Sequence[str]) -> dict[str, Any]:
     return made
 
 
-def to_markdown(result: TaskResult, argv: Sequence[str]) -> str:
+def to_markdown(result: TaskResult, command: str) -> str:
     """Tables, notes and provenance as Markdown."""
     lines = [f"# {result.task}", ""]
     for table in result.tables:
@@ -85,7 +84,7 @@ def to_markdown(result: TaskResult, argv: Sequence[str]) -> str:
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.text()]
         lines.append("")
     lines += [f"- {note}" for note in result.notes] + ([""] if result.notes else [])
-    lines += ["Made by", "", f"```\n{command_line(argv)}\n```", ""]
+    lines += ["Made by", "", f"```\n{command}\n```", ""]
     lines.append("with " + ", ".join(f"{k} {v}" for k, v in versions().items()) + ".")
     for name, fingerprint in result.weights.items():
         lines.append(f"\n- {name}: weights sha256 {fingerprint}")
@@ -131,18 +130,18 @@ def check_output(output: OutputConfig) -> None:
         raise InputError(f"a plot can be {', '.join(PLOT_FORMATS)}, not '{output.plot.name}'")
 
 
-def emit(result: TaskResult, output: OutputConfig, argv: Sequence[str]) -> None:
-    """Show a result and store it in every form asked for."""
+def emit(result: TaskResult, output: OutputConfig, command: str) -> None:
+    """Show a result and store it in every form asked for, with the command that makes it."""
     print_tables(result)
     if output.json:
-        text = json.dumps(to_json(result, argv), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(to_json(result, command), indent=1, ensure_ascii=False, allow_nan=False)
         write_atomically(output.json, text.encode() + b"\n")
     if output.markdown:
-        write_atomically(output.markdown, to_markdown(result, argv).encode())
+        write_atomically(output.markdown, to_markdown(result, command).encode())
     if output.latex:
         from .latex import to_latex
 
-        write_atomically(output.latex, to_latex(result.tables, command_line(argv)).encode())
+        write_atomically(output.latex, to_latex(result.tables, command).encode())
     if output.plot:
         from .plots import draw_charts
 
@@ -157,8 +156,3 @@ def chosen_charts(charts: Sequence[Chart], words: str) -> list[Chart]:
         titles = ", ".join(f"'{chart.title}'" for chart in charts)
         raise InputError(f"no chart has '{words}' in its title; there are {titles}")
     return found
-
-
-def command_line(argv: Sequence[str]) -> str:
-    """The command that makes a result."""
-    return shlex.join(["desdis-match", "evaluate", *argv])

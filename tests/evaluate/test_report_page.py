@@ -10,7 +10,7 @@ from desdis_match.evaluate.output import OutputConfig, emit, to_json
 from desdis_match.evaluate.planes.pictures import side_by_side
 from desdis_match.evaluate.results import Chart, Column, Series, Table, TaskResult, Worst, from_json
 
-COMMAND = ["homographies", "--root", "some where"]
+COMMAND = "desdis-match evaluate homographies --root 'some where'"
 
 
 def a_result(picture=""):
