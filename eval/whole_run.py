@@ -77,10 +77,11 @@ class Row:
     side: str
     seconds: float  # the whole process
     extract: float
-    match: float  # with verification, which ours counts to mapping
+    match: float  # with verification
     map: float
     registered: int
     points: int
+    observations: int
     track: float
     rotation: float  # degrees, median over all pairs of photos
     direction: float
@@ -101,7 +102,8 @@ def run_ours(images: Path, output: Path, options: Arguments, keypoints: int) -> 
     command = [sys.executable, "-m", "desdis_match.reconstruct", "--images", images, "--output", output]
     subprocess.run([*command, *settings], check=True)
     report = Report.load(RunFolder(output).report)
-    return {name: stage.seconds for name, stage in report.stages.items()}
+    seconds = {name: stage.seconds for name, stage in report.stages.items()}
+    return {**seconds, "match": seconds["pairs"] + seconds["match"] + seconds["verify"]}
 
 
 def measure(scene: Path, options: Arguments) -> list[Row]:
@@ -122,7 +124,9 @@ def measure(scene: Path, options: Arguments) -> list[Row]:
                 seconds["whole"] = time.perf_counter() - start
                 runs[side].append(seconds)
                 model = max(read_models(Path(folder) / "sparse"), key=lambda m: m.num_reg_images())
-                scores[side] = score_model(model, truth, names, scene.name, side, "self")
+                scores[side] = score_model(
+                    model, truth, names, scene.name, side, "self", num_keypoints=0, num_verified=0
+                )
     rows = []
     for side in sides:
         middle = {key: statistics.median(run[key] for run in runs[side]) for key in runs[side][0]}
@@ -137,6 +141,7 @@ def measure(scene: Path, options: Arguments) -> list[Row]:
                 middle["map"],
                 score.num_registered,
                 score.num_points,
+                score.num_observations,
                 score.track_length,
                 statistics.median(score.rotation_errors),
                 statistics.median(score.translation_errors),
@@ -148,11 +153,11 @@ def measure(scene: Path, options: Arguments) -> list[Row]:
 def main(argv: list[str]) -> int:
     options = parse(Arguments, argv, "python eval/whole_run.py")
     rows = [row for scene in options.scenes for row in measure(scene, options)]
-    head = "| scene | side | whole s | extract | match | map | photos | points | track"
-    lines = [head + " | rotation | direction |", "|---|---|" + "---:|" * 9]
+    head = "| scene | side | whole s | extract | match | map | photos | points | observations | track"
+    lines = [head + " | rotation | direction |", "|---|---|" + "---:|" * 10]
     for r in rows:
         times = f"{r.seconds:.1f} | {r.extract:.1f} | {r.match:.1f} | {r.map:.1f}"
-        model = f"{r.registered} | {r.points:,} | {r.track:.2f} | {r.rotation:.3f}° | {r.direction:.3f}°"
+        model = f"{r.registered} | {r.points:,} | {r.observations:,} | {r.track:.2f} | {r.rotation:.3f}° | {r.direction:.3f}°"
         lines.append(f"| {r.scene} | {r.side} | {times} | {model} |")
     about = {"processor": processor(), "cores": available_cores(), "options": asdict(options)}
     stored = {**about, "rows": [asdict(row) for row in rows]}
