@@ -58,6 +58,8 @@ class AlignConfig:
     loss_scale: float = 0.5
     """Residuals beyond this many pixels lose weight in the adjustment that follows (Cauchy's loss). Squared
     residuals let the few wrong observations among thousands turn the cameras."""
+    tolerance: float = 1e-4
+    """That adjustment ends where an iteration lowers its cost by less than this share."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ def align_model(
         by_name[seen.names[photo]].points2D[int(keypoint)].xy = to_colmap(xy)
     options = pycolmap.BundleAdjustmentOptions()
     options.ceres.solver_options.num_threads = threads
+    options.ceres.solver_options.function_tolerance = config.tolerance
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     options.ceres.loss_function_scale = config.loss_scale
     options.print_summary = False

@@ -165,8 +165,14 @@ MAPPERS: dict[str, Mapper] = {
 def incremental_options(
     config: MapConfig, threads: int, colours: bool
 ) -> pycolmap.IncrementalPipelineOptions:
-    """COLMAP's options of incremental mapping."""
+    """COLMAP's options of incremental mapping.
+
+    Its adjustments stop where an iteration gains less than a share of the cost: COLMAP's own limit of 0 spends
+    half of the time on digits that the next image's adjustment changes again.
+    """
     options = pycolmap.IncrementalPipelineOptions(
+        ba_local_function_tolerance=1e-3,
+        ba_global_function_tolerance=1e-4,
         min_model_size=config.min_model_size,
         extract_colors=colours,
         ba_refine_focal_length=not config.fix_intrinsics,
@@ -174,6 +180,7 @@ def incremental_options(
     )
     options.mapper.abs_pose_refine_focal_length = not config.fix_intrinsics
     options.mapper.abs_pose_refine_extra_params = not config.fix_intrinsics
+    options.mapper.ba_local_num_images = 4  # COLMAP's 6 took a fifth longer for the same points
     _set_everywhere(options, random_seed=config.seed, num_threads=threads)
     return options
 
