@@ -157,8 +157,8 @@ def main(argv: list[str]) -> int:
     lines = [head + " | rotation | direction |", "|---|---|" + "---:|" * 10]
     for r in rows:
         times = f"{r.seconds:.1f} | {r.extract:.1f} | {r.match:.1f} | {r.map:.1f}"
-        model = f"{r.registered} | {r.points:,} | {r.observations:,} | {r.track:.2f} | {r.rotation:.3f}° | {r.direction:.3f}°"
-        lines.append(f"| {r.scene} | {r.side} | {times} | {model} |")
+        model = f"{r.registered} | {r.points:,} | {r.observations:,} | {r.track:.2f}"
+        lines.append(f"| {r.scene} | {r.side} | {times} | {model} | {r.rotation:.3f}° | {r.direction:.3f}° |")
     about = {"processor": processor(), "cores": available_cores(), "options": asdict(options)}
     stored = {**about, "rows": [asdict(row) for row in rows]}
     RESULTS.joinpath("whole_run.json").write_text(json.dumps(stored, indent=1, default=str) + "\n")

@@ -167,8 +167,8 @@ def incremental_options(
 ) -> pycolmap.IncrementalPipelineOptions:
     """COLMAP's options of incremental mapping.
 
-    Its adjustments stop where an iteration gains less than a share of the cost: COLMAP's own limit of 0 spends
-    half of the time on digits that the next image's adjustment changes again.
+    Its adjustments stop where an iteration gains less than a share of the cost: COLMAP's own limit of 0
+    spends half of the time on digits that the next image's adjustment changes again.
     """
     options = pycolmap.IncrementalPipelineOptions(
         ba_local_function_tolerance=1e-3,
