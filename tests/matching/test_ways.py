@@ -6,7 +6,15 @@ import pytest
 from desdis_match.errors import InputError
 from desdis_match.matching.pairs import PairsConfig, PhotoSet, choose_way, joined_pairs
 from desdis_match.matching.pairs.neighbours import bridges, components, near_either
-from desdis_match.matching.pairs.retrieval import LEAST, choose, count_matches
+from desdis_match.matching.pairs.retrieval import (
+    LEAST,
+    STRONG,
+    _further_rounds,
+    _score,
+    choose,
+    count_matches,
+    paid,
+)
 from desdis_match.matching.pairs.vlad import LENGTH, SCALE, Sketches, Vectors, nearest_photos, vlad
 
 
@@ -98,7 +106,7 @@ def scenes(num_scenes=6, photos=8, seed=0, points=150):
 def test_retrieval_finds_the_scenes_and_joins_them():
     stored = scenes()
     photos = PhotoSet(sorted(stored), lambda name, num: stored[name][:num])
-    config = PairsConfig(pairs="retrieval", partners=5)
+    config = PairsConfig(pairs="retrieval", partners=3)
     found = joined_pairs(photos, config)["retrieval"]
     assert found == joined_pairs(photos, config)["retrieval"]
     neighbours = {(f"s{s}/{i}", f"s{s}/{i + 1}") for s in range(6) for i in range(7)}
@@ -116,14 +124,41 @@ def test_photos_without_descriptors_still_have_partners():
     assert any("empty" in pair for pair in found)
 
 
-def test_choose_holds_to_partners_but_leaves_nobody_alone():
+def test_a_pair_is_paid_by_the_photo_with_more_left_and_nobody_pays_for_more_than_its_partners():
+    clique = [(i, j) for i in range(6) for j in range(i + 1, 6)]
+    assert paid(6, clique, partners=1) == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 2)]
+    assert paid(6, clique, partners=3) == clique  # 15 pairs, of 18 that can be paid
+    star = [(0, j) for j in range(1, 6)]
+    assert paid(6, star, partners=1) == star  # 0 pays for the first
+
+
+def test_choose_gives_what_some_photos_leave_to_others_but_no_more():
+    clique = {(i, j): (50 - i, -j) for i in range(10) for j in range(i + 1, 10)}
+    assert len(choose(10, clique, partners=3)) == 30
+    alone = {(i, i + 1): (0, 0) for i in range(10, 39)}
+    pairs = choose(40, clique | alone, partners=3)
+    assert clique.keys() <= set(pairs) and len(pairs) <= 45 + 3 * 30
+
+
+def test_choose_leaves_nobody_alone():
     # A star: photo 0 matches everybody well, the others match each other by chance only.
     scores = {(0, j): (50 - j, 0) for j in range(1, 10)}
     scores |= {(i, j): (1, 0) for i in range(1, 10) for j in range(i + 1, 10)}
     pairs = choose(10, scores, partners=4)
-    assert [pair for pair in pairs if pair[0] == 0][:4] == [(0, 1), (0, 2), (0, 3), (0, 4)]
+    assert pairs[:9] == [(0, j) for j in range(1, 10)]
     degree = [sum(i in pair for pair in pairs) for i in range(10)]
     assert min(degree) >= LEAST and len(pairs) == len(set(pairs))
+
+
+def test_neighbours_of_strong_neighbours_are_scored_until_all_are_known(tmp_path):
+    """A chain: each photo of a scene overlaps the next ones, but only direct neighbours are candidates."""
+    stored = scenes(1, photos=6, points=400)
+    names = sorted(stored)
+    sketches = Sketches(tmp_path / "s", names, lambda name, num: stored[name][:num])
+    scores = _score({(i, i + 1): 0 for i in range(5)}, sketches)
+    _further_rounds(scores, sketches, most=100)
+    sketches.close()
+    assert len(scores) == 15 and all(matches >= STRONG for matches, _ in scores.values())
 
 
 def test_count_matches_against_a_plain_loop():

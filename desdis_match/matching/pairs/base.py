@@ -27,7 +27,8 @@ class PairsConfig:
     images exhaustive; beyond, spatial+retrieval where most have GPS, sequential+retrieval where they are the
     numbered frames of one camera, else retrieval. Another package's, or module:Class of your own."""
     partners: int = 20
-    """Retrieval, spatial: images that an image is matched with, at most or nearly so."""
+    """Retrieval: pairs an image, at most; what images with few partners leave over goes to those with many.
+    Spatial: an image's nearest that it may be matched with."""
     radius: float | None = None
     """Spatial: farthest distance of a pair, metres; none by default."""
     overlap: int = 10
