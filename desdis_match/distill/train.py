@@ -356,7 +356,8 @@ class Run:
         if not path.is_file():
             return
         try:
-            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
+            # Onto the CPU: each part is copied to where it belongs, and Adam's step counts belong there.
+            state = torch.load(path, map_location="cpu", weights_only=True)
             differing = differences(with_defaults(state["config"]), self.config.as_dict())
         except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
             raise InputError(f"{path} is damaged ({error}); --restart begins anew") from error

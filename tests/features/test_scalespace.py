@@ -98,7 +98,7 @@ def test_the_torch_path_of_other_devices_finds_the_same(response, monkeypatch):
     noise = cv2.GaussianBlur(np.random.default_rng(0).random((150, 211), np.float32), (0, 0), 1.5)
     image = torch.from_numpy(cv2.normalize(noise, None, 0, 1, cv2.NORM_MINMAX))
     expected = find_extrema(image, response, FIRST_OCTAVE[response], 0.005, 10.0)
-    monkeypatch.setattr("desdis_match.support.devices.on_cpu", lambda tensor: False)
+    monkeypatch.setattr("desdis_match.features.scalespace.on_cpu", lambda tensor: False)
     found = find_extrema(image, response, FIRST_OCTAVE[response], 0.005, 10.0)
     assert len(expected.xy) > 50 and len(found.xy) == len(expected.xy)
     assert (distances(expected, found) < 0.01).double().mean() > 0.99

@@ -302,6 +302,7 @@ def test_bounds_hold_and_are_tight(coarse_type, dim):
             assert bounds.others.low[i] <= others.max(initial=-np.inf) <= bounds.others.high[i]
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("matcher", MATCHERS)
 @pytest.mark.parametrize("precision", ["highest", "medium"])
