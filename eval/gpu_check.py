@@ -359,7 +359,8 @@ def markdown(record: dict[str, Any]) -> str:
         lines += [
             "",
             f"Training without random changes: the first loss differs by {one['first_difference']:.1e}, "
-            f"those of {len(one['losses_cpu'])} steps by {100 * one['largest_relative_difference']:.3f} % at most.",
+            f"those of {len(one['losses_cpu'])} steps by {100 * one['largest_relative_difference']:.3f} % at "
+            "most.",
         ]
     if "speed" in record:
         lines += ["", "| | CPU | GPU |", "|---|---|---|"]
