@@ -79,15 +79,20 @@ def epipolar_lines(located0: Located, located1: Located, matches: Matches) -> Fl
     xy0 = located0.xy[matches.indices[:, 0]].astype(np.float64)
     xy1 = located1.xy[matches.indices[:, 1]].astype(np.float64)
     distance = FIT_PIXELS * max(1.0, max(located0.side, located1.side) / MEASURED_SIDE)
-    # OpenCV's USAC starts from the same random numbers in every call.
-    fundamental, agree = cv2.findFundamentalMat(xy0, xy1, cv2.USAC_MAGSAC, distance, 0.9999, 2000)
-    if fundamental is None or fundamental.shape != (3, 3):
+    try:
+        # OpenCV's USAC starts from the same random numbers in every call.
+        fundamental, agree = cv2.findFundamentalMat(xy0, xy1, cv2.USAC_MAGSAC, distance, 0.9999, 2000)
+        if fundamental is None or fundamental.shape != (3, 3):
+            return None
+        num = int(np.count_nonzero(agree))
+        if num < max(MIN_INLIERS, MIN_INLIER_SHARE * len(matches)):
+            return None
+        inliers = np.flatnonzero(agree)
+        _, flat = cv2.findHomography(
+            xy0[inliers], xy1[inliers], cv2.USAC_MAGSAC, distance, None, 2000, 0.9999
+        )
+    except cv2.error:  # raised now and then where the matches lie in one plane
         return None
-    num = int(np.count_nonzero(agree))
-    if num < max(MIN_INLIERS, MIN_INLIER_SHARE * len(matches)):
-        return None
-    inliers = np.flatnonzero(agree)
-    _, flat = cv2.findHomography(xy0[inliers], xy1[inliers], cv2.USAC_MAGSAC, distance, None, 2000, 0.9999)
     if flat is not None and np.count_nonzero(flat) > MAX_PLANE_SHARE * num:
         return None
     return np.asarray(fundamental, np.float64)

@@ -236,7 +236,10 @@ def score_labelled(case: Case, xy0: NDArray[Any], xy1: NDArray[Any], pixels: flo
     truth0, truth1 = case.points[:, :2], case.points[:, 2:]
     nan, matrix, kept = float("nan"), None, np.zeros(len(xy0), bool)
     if len(xy0) >= 8:
-        matrix, mask = cv2.findFundamentalMat(xy0, xy1, cv2.USAC_MAGSAC, pixels, 0.9999, 10_000)
+        try:
+            matrix, mask = cv2.findFundamentalMat(xy0, xy1, cv2.USAC_MAGSAC, pixels, 0.9999, 10_000)
+        except cv2.error:  # raised now and then where the matches lie in one plane
+            mask = None
         if mask is not None:
             kept = mask.ravel().astype(bool)
     right = np.zeros(len(xy0), bool)
