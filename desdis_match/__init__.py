@@ -27,11 +27,11 @@ if TYPE_CHECKING:
         match,
         match_many,
         plot_matches,
-        read_features,
-        read_matches,
         reconstruct,
         verify,
     )
+    from .storage.features_file import read_features
+    from .storage.matches_file import read_matches
     from .types import Features, Matches, TwoView
 
 __all__ = [
@@ -67,6 +67,8 @@ _ELSEWHERE = {
     "NoModelError": "errors",
     "ReconstructResult": "pipeline.reconstruct",
     "TwoView": "types",
+    "read_features": "storage.features_file",
+    "read_matches": "storage.matches_file",
 }
 """Public names that are not public.py's -> the module that has them."""
 

@@ -32,8 +32,6 @@ from .photos.pictures import CheckedPicture, Picture, as_picture, checked_pixels
 from .pipeline.localization import localize as localize_photos
 from .pipeline.reconstruct import ReconstructConfig, ReconstructResult
 from .pipeline.reconstruct import reconstruct as reconstruct_photos
-from .storage.features_file import read_features
-from .storage.matches_file import read_matches
 from .storage.run_folder import RunFolder
 from .support.devices import pick_device
 from .support.options import configured
@@ -44,19 +42,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .support.native import pycolmap
-
-__all__ = [
-    "extract",
-    "load_descriptor",
-    "localize",
-    "match",
-    "match_many",
-    "plot_matches",
-    "read_features",
-    "read_matches",
-    "reconstruct",
-    "verify",
-]
 
 Name = TypeVar("Name", int, str)
 

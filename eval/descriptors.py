@@ -25,6 +25,7 @@ from desdis_match.evaluate.contenders import CompareConfig
 from desdis_match.evaluate.output import OutputConfig, emit
 from desdis_match.evaluate.patches.hpatches import HPatchesConfig, evaluate_hpatches
 from desdis_match.evaluate.planes.homographies import HomographyConfig, evaluate_homographies
+from desdis_match.evaluate.plots import save_figure
 from desdis_match.features.detectors import DetectorConfig
 
 RESULTS = Path(__file__).parent / "results"
@@ -89,8 +90,7 @@ def draw_front() -> None:
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.tight_layout()
-    figure.savefig(RESULTS / "front.png", dpi=110, metadata={"Software": None})
+    save_figure(figure, RESULTS / "front.png")
 
 
 if __name__ == "__main__":

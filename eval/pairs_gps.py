@@ -20,7 +20,7 @@ from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
 from desdis_match.features.extract import ExtractConfig
 from desdis_match.matching.pairs import PairsConfig
-from desdis_match.pipeline import extract, map_images, match, pairs
+from desdis_match.pipeline import extract, map_models, match, pairs
 from desdis_match.pipeline.pairing import pairs_by_way
 from desdis_match.pipeline.verification import verify_pairs
 from desdis_match.storage.two_view_file import TwoViewFile
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
         clock.append(time.process_time())
         verify_pairs(images, features, matches, folder / "two_view.h5")
         clock.append(time.process_time())
-        map_images(images, features, matches, folder, MapConfig(align=False, mapper=mapper))
+        map_models(images, features, matches, folder, MapConfig(align=False, mapper=mapper))
         clock.append(time.process_time())
         steps = zip(("pairs", "match", "verify", "map"), clock, clock[1:], strict=False)
         with TwoViewFile(folder / "two_view.h5") as file:

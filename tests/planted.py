@@ -7,16 +7,12 @@ error: write it anew. Exit code 1 when a fault survives. All take some ten minut
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from planting import copied, failing, write_module
 
 
 @dataclass(frozen=True)
@@ -330,37 +326,15 @@ def plant(fault: Fault, package: Path) -> str:
     text = path.read_text(encoding="utf-8")
     if text.count(fault.old) != 1:
         raise LookupError(f"{fault.name}: {fault.file} holds {text.count(fault.old)} times {fault.old!r}")
-    path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+    write_module(path, text.replace(fault.old, fault.new))
     return text
-
-
-def failing(folder: Path, tests: tuple[str, ...]) -> bool:
-    """Whether one of the tests fails on the copy in `folder`; RuntimeError when they cannot be run."""
-    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, *(f"tests/{test}" for test in tests)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode not in (0, 1):
-        raise RuntimeError(
-            f"the tests {' '.join(tests)} do not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-        )
-    return done.returncode == 1
 
 
 def main(word: str = "") -> int:
     """Plant the faults and report."""
     chosen = [fault for fault in FAULTS if word in fault.name or word in fault.file]
     survived = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        ignored = shutil.ignore_patterns("__pycache__")
-        for part in ("desdis_match", "tests"):
-            shutil.copytree(ROOT / part, folder / part, ignore=ignored)
-        shutil.copy(ROOT / "pyproject.toml", folder)
+    with copied() as folder:
         tests = tuple(dict.fromkeys(test for fault in chosen for test in fault.tests))
         if failing(folder, tests):
             print("the tests fail without a fault; mend that first")
@@ -369,11 +343,9 @@ def main(word: str = "") -> int:
             start = time.perf_counter()
             before = plant(fault, folder / "desdis_match")
             caught = failing(folder, fault.tests)
-            (folder / "desdis_match" / fault.file).write_text(before, encoding="utf-8")
-            told = (
-                f"{'caught' if caught else 'SURVIVED':9} {time.perf_counter() - start:5.1f} s  {fault.name}"
-            )
-            print(told, flush=True)
+            write_module(folder / "desdis_match" / fault.file, before)
+            told = "caught" if caught else "SURVIVED"
+            print(f"{told:9} {time.perf_counter() - start:5.1f} s  {fault.name}", flush=True)
             survived += [] if caught else [fault]
     print(f"{len(chosen) - len(survived)} of {len(chosen)} faults are caught")
     return 1 if survived else 0

@@ -18,10 +18,15 @@ from desdis_match.storage.matches_file import MatchFile
 KNOWN = CameraConfig(camera_model="SIMPLE_PINHOLE", camera_params="600,320,240")
 
 
-def make_job(cloud: PointCloud, folder: Path, seed: int = 0) -> Job:
+def verified_database(cloud: PointCloud, folder: Path, cameras: CameraConfig | None = KNOWN) -> Path:
     with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
-        path = build_database(folder / "database.db", None, f, m, cameras=KNOWN)
+        path = build_database(folder / "database.db", None, f, m, cameras=cameras)
     verify(path)
+    return path
+
+
+def make_job(cloud: PointCloud, folder: Path, seed: int = 0) -> Job:
+    path = verified_database(cloud, folder)
     (folder / "scratch").mkdir()
     return Job(path, None, folder / "scratch", MapConfig(fix_intrinsics=True, seed=seed))
 

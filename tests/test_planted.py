@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from planted import FAULTS, ROOT, Fault, plant
+from planted import FAULTS, Fault, plant
+from planting import ROOT
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

@@ -27,6 +27,7 @@ from desdis_match.descriptors import read_weights
 from desdis_match.descriptors.registry import PACKAGED, packaged_weights
 from desdis_match.distill.recipe import Recipe, RecipeRun, read_recipe
 from desdis_match.distill.record import read_log
+from desdis_match.evaluate.plots import save_figure
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = HERE / "card.template.md"
@@ -191,9 +192,7 @@ def curves(files: list[Path], path: Path) -> None:
         axis.set_xlabel("million pairs")
         axis.grid(alpha=0.3)
     axes[0].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 @dataclass(frozen=True)

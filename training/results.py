@@ -20,6 +20,7 @@ from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
 from desdis_match.distill.record import read_log
 from desdis_match.distill.study import RowSummary, summarize
+from desdis_match.evaluate.plots import save_figure
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = {
@@ -80,10 +81,7 @@ def plot(rows: list[RowSummary], path: Path) -> None:
         axis.locator_params(axis="x", nbins=2)
         axis.grid(axis="x", alpha=0.3)
     axes[0][0].invert_yaxis()
-    figure.tight_layout()
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,11 @@ __all__ = [
     "MapConfig",
     "build_database",
     "incremental_options",
+    "map_database",
     "model_folders",
     "model_summary",
     "read_model",
     "read_models",
-    "run_mapping",
     "verify",
     "write_models",
     "write_points",
@@ -56,19 +56,6 @@ def model_summary(model: pycolmap.Reconstruction) -> ModelSummary:
         mean_track_length=model.compute_mean_track_length() if num_points else 0.0,
         mean_reprojection_error=model.compute_mean_reprojection_error() if num_points else 0.0,
     )
-
-
-def run_mapping(
-    database_path: Path,
-    images_dir: Path | None,
-    output: Path,
-    config: MapConfig | None = None,
-    *,
-    log_path: Path | None = None,
-    threads: int = 1,
-) -> list[pycolmap.Reconstruction]:
-    """The models of `map_database`, without how they were found."""
-    return map_database(database_path, images_dir, output, config, log_path=log_path, threads=threads).models
 
 
 def map_database(

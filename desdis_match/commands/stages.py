@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..colmap.diagnosis import starvation
 from ..colmap.mapping import MapConfig
@@ -50,8 +51,19 @@ class Talk:
         return 0
 
 
-def _shard(text: str | None) -> Shard | None:
-    return None if text is None else Shard.parse(text)
+@dataclass(frozen=True)
+class Parts:
+    """Over what is written, and how much at once."""
+
+    overwrite: bool = False
+    """Replace an output that was made with other options."""
+    shard: str | None = None
+    """Only this part of the photos or pairs: i/n, from 1/n to n/n; `merge-shards` joins the parts."""
+
+    def options(self, merge: bool) -> dict[str, Any]:
+        """As a stage takes them."""
+        shard = None if self.shard is None else Shard.parse(self.shard)
+        return {"overwrite": self.overwrite, "shard": shard, "merge": merge}
 
 
 @dataclass(frozen=True)
@@ -69,10 +81,7 @@ class ExtractCommand:
     """Describe these keypoints instead of detecting: features.h5, or a folder of COLMAP's NAME.txt."""
     config: ExtractConfig = field(default_factory=ExtractConfig)
     run: RunConfig = field(default_factory=RunConfig)
-    overwrite: bool = False
-    """Replace an output that was made with other options."""
-    shard: str | None = None
-    """Only this part of the photos: i/n, from 1/n to n/n; `merge-shards extract` joins the parts."""
+    parts: Parts = field(default_factory=Parts)
     talk: Talk = field(default_factory=Talk)
 
 
@@ -87,12 +96,10 @@ def main_extract(argv: Sequence[str], merge: bool = False) -> int:
         masks=command.masks,
         keypoints=command.keypoints,
         run=command.run,
-        overwrite=command.overwrite,
-        shard=_shard(command.shard),
-        merge=merge,
+        **command.parts.options(merge),
     )
-    if command.shard is not None:
-        return command.talk.part(command.shard, path)
+    if command.parts.shard is not None:
+        return command.talk.part(command.parts.shard, path)
     with FeatureFile(path) as file:
         counts = file.counts()
     command.talk.say(f"{path}: {sum(counts.values())} keypoints of {len(counts)} images")
@@ -136,10 +143,7 @@ class MatchCommand:
     """The file to write, in hloc's layout."""
     config: MatchConfig = field(default_factory=MatchConfig)
     run: RunConfig = field(default_factory=RunConfig)
-    overwrite: bool = False
-    """Replace an output that was made with other options."""
-    shard: str | None = None
-    """Only this part of the pairs: i/n, from 1/n to n/n; `merge-shards match` joins the parts."""
+    parts: Parts = field(default_factory=Parts)
     talk: Talk = field(default_factory=Talk)
 
 
@@ -153,12 +157,10 @@ def main_match(argv: Sequence[str], merge: bool = False) -> int:
         command.output,
         command.config,
         run=command.run,
-        overwrite=command.overwrite,
-        shard=_shard(command.shard),
-        merge=merge,
+        **command.parts.options(merge),
     )
-    if command.shard is not None:
-        return command.talk.part(command.shard, path)
+    if command.parts.shard is not None:
+        return command.talk.part(command.parts.shard, path)
     with MatchFile(path) as file:
         command.talk.say(f"{path}: {len(file.groups())} pairs")
     return 0
@@ -181,10 +183,7 @@ class VerifyCommand:
     seed: int = 0
     """The same seed gives the same geometries."""
     run: RunConfig = field(default_factory=RunConfig)
-    overwrite: bool = False
-    """Replace an output that was made with other options."""
-    shard: str | None = None
-    """Only this part of the pairs: i/n, from 1/n to n/n; `merge-shards verify` joins the parts."""
+    parts: Parts = field(default_factory=Parts)
     talk: Talk = field(default_factory=Talk)
 
 
@@ -202,12 +201,10 @@ def main_verify(argv: Sequence[str], merge: bool = False) -> int:
         command.cameras,
         seed=command.seed,
         run=command.run,
-        overwrite=command.overwrite,
-        shard=_shard(command.shard),
-        merge=merge,
+        **command.parts.options(merge),
     )
-    if command.shard is not None:
-        return command.talk.part(command.shard, path)
+    if command.parts.shard is not None:
+        return command.talk.part(command.parts.shard, path)
     with TwoViewFile(path) as file:
         inliers = list(file.num_inliers())
     verified = sum(num >= command.config.min_num_inliers for num in inliers)

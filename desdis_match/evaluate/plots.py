@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
 from .results import PLOT_FORMATS, Chart
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INSIDE = 4
 """Series up to which the legend lies in the chart; more would hide it."""
@@ -42,6 +46,16 @@ def draw_charts(
     with matplotlib.rc_context({"svg.hashsalt": "desdis", "svg.fonttype": "path"}):
         figure.savefig(stream, format=file_format, dpi=110, metadata=undated[file_format])
     return stream.getvalue()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """A script's own figure as PNG, without a date: the same figure gives the same bytes."""
+    from matplotlib import pyplot
+
+    figure.tight_layout()
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
 
 
 def draw(axes: Any, chart: Chart) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from ..support.files import atomic_path
 from ..support.native import pycolmap
 from .cameras import simple_lens_of
+from .tracks import colour, join, sorted_images, views
 
 BUNDLER_AXES = np.diag([1.0, -1, -1])
 """Bundler's camera from COLMAP's: y up, z backward."""
@@ -26,7 +27,7 @@ def write_bundler(model: pycolmap.Reconstruction, output: Path) -> Path:
     """
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    images = sorted((model.image(i) for i in model.reg_image_ids()), key=lambda image: image.name)
+    images = sorted_images(model)
     lines = list(_lines(model, images))
     with atomic_path(output / "list.txt") as temporary:
         temporary.write_text("".join(f"{image.name}\n" for image in images), encoding="utf-8")
@@ -49,17 +50,5 @@ def _lines(model: pycolmap.Reconstruction, images: list[pycolmap.Image]) -> Iter
     for point_id in sorted(model.point3D_ids()):
         point = model.point3D(point_id)
         yield join(*point.xyz)
-        yield " ".join(str(int(c)) for c in point.color)
-        views = []
-        for element in point.track.elements:
-            image = model.image(element.image_id)
-            camera = model.camera(image.camera_id)
-            x, y = image.point2D(element.point2D_idx).xy
-            offset = join(x - camera.principal_point_x, camera.principal_point_y - y)
-            views.append(f"{index[element.image_id]} {element.point2D_idx} {offset}")
-        yield " ".join([str(len(views)), *views])
-
-
-def join(*numbers: float) -> str:
-    """Numbers as text that reads back to the same numbers."""
-    return " ".join(repr(float(number)) for number in numbers)
+        yield colour(point)
+        yield views(model, point, index, y_up=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ..support.files import atomic_path
 from ..support.native import pycolmap
-from .bundler import join
 from .cameras import simple_lens_of
+from .tracks import colour, join, sorted_images, views
 
 BLANK = '"'
 """What stands for a blank in a photo's name."""
@@ -25,7 +25,7 @@ def write_nvm(model: pycolmap.Reconstruction, path: Path) -> Path:
     Raises InputError for cameras with two focal lengths or more than one radial term.
     """
     path = Path(path)
-    images = sorted((model.image(i) for i in model.reg_image_ids()), key=lambda image: image.name)
+    images = sorted_images(model)
     lines = list(_lines(model, images))
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -46,14 +46,6 @@ def _lines(model: pycolmap.Reconstruction, images: list[pycolmap.Image]) -> Iter
     yield str(model.num_points3D())
     for point_id in sorted(model.point3D_ids()):
         point = model.point3D(point_id)
-        views = []
-        for element in point.track.elements:
-            image = model.image(element.image_id)
-            camera = model.camera(image.camera_id)
-            x, y = image.point2D(element.point2D_idx).xy
-            offset = join(x - camera.principal_point_x, y - camera.principal_point_y)
-            views.append(f"{index[element.image_id]} {element.point2D_idx} {offset}")
-        colour = " ".join(str(int(c)) for c in point.color)
-        yield " ".join([join(*point.xyz), colour, str(len(views)), *views])
+        yield " ".join([join(*point.xyz), colour(point), views(model, point, index, y_up=False)])
     yield ""
     yield "0"

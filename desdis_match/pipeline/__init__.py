@@ -9,7 +9,7 @@ of it: they change how long a result takes, not what it is.
 
 from ..matching.pairs import PairsConfig
 from .extraction import MIN_PARALLEL_IMAGES, extract, unusable_images
-from .mapping import map_images
+from .mapping import map_models
 from .matching import match
 from .pairing import choose_pairs, pairs
 from .resume import RunConfig, alone_in, fingerprint, make_folder, num_workers
@@ -23,7 +23,7 @@ __all__ = [
     "extract",
     "fingerprint",
     "make_folder",
-    "map_images",
+    "map_models",
     "match",
     "num_workers",
     "pairs",

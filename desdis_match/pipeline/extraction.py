@@ -36,7 +36,7 @@ from ..storage.matches_file import check_pair_names
 from ..support.checkpoint import Arrays, ShardFolder, features_from_arrays, features_to_arrays
 from ..support.devices import pick_device
 from ..support.parts import outside_code
-from .resume import RunConfig, check_whole, digest, is_current, num_workers, stamp, unfinished
+from .resume import RunConfig, digest, is_current, num_workers, stamp, still_to_do, unfinished
 from .spread import Shard, Task, spread
 
 log = logging.getLogger(__name__)
@@ -102,15 +102,17 @@ def extract(
         run.opened(executor) as executor,
     ):
         keys = {name: f"{name}\n{stamp}" for name, stamp in stamps.items()}
-        finished = shards.done()
-        mine = shard.of(names) if shard else names
-        todo = [name for name in mine if keys[name] not in finished]
-        if merge:
-            check_whole(todo, len(names), "images", output)
-        if len(todo) < len(mine):
-            log.info("extract goes on: %d of %d images are done", len(mine) - len(todo), len(mine))
+        todo, num_done = still_to_do(
+            names,
+            keys.__getitem__,
+            shards,
+            shard,
+            stage="extract",
+            unit="images",
+            merge_into=output if merge else None,
+        )
         keyed = [(name, keys[name]) for name in todo]
-        _spread_photos(task, keyed, shards, "extract", run, executor, len(mine) - len(todo))
+        _spread_photos(task, keyed, shards, "extract", run, executor, num_done)
         if shard is not None and not all(key in shards.done() for key in keys.values()):
             return output  # what is to be turned, all photos together decide
         usable, unusable, probes = _look(names, keys, shards)
@@ -121,7 +123,7 @@ def extract(
             )
         turns = {name: turn for name, turn in decide(probes).items() if not turn.upright} if probes else {}
         turned = {name: f"{keys[name]}\n{turn.angle:.4f} {turn.per_keypoint}" for name, turn in turns.items()}
-        finished = shards.done()
+        finished, mine = shards.done(), shard.of(names) if shard else names
         again = [name for name in mine if name in turned and turned[name] not in finished]
         turn_task = _TurnTask(task, shards.own(keys[name] for name in again))
         items = [(name, turned[name], keys[name], turns[name]) for name in again]

@@ -32,27 +32,6 @@ from .verification import verify_pairs
 log = logging.getLogger(__name__)
 
 
-def map_images(
-    images: Path,
-    features: Path,
-    matches: Path,
-    output: Path,
-    config: MapConfig | None = None,
-    *,
-    run: RunConfig | None = None,
-    overwrite: bool = False,
-) -> Path:
-    """features.h5 and matches.h5 -> `output`/sparse, which is returned, database.db and points.ply.
-
-    sparse/0 is the largest model, 1, 2, ... the others; `sparse` is empty when no model forms. COLMAP's own
-    lines go to `output`/colmap.log. Raises InputError when the output was made with another configuration and
-    `overwrite` is not given. Pairs are verified first (`verify_pairs`, its file in `output`), where that is
-    not done yet, as `run` says.
-    """
-    map_models(images, features, matches, output, config, run=run, overwrite=overwrite)
-    return RunFolder(output).sparse
-
-
 def map_models(
     images: Path,
     features: Path,
@@ -63,7 +42,13 @@ def map_models(
     run: RunConfig | None = None,
     overwrite: bool = False,
 ) -> list[pycolmap.Reconstruction]:
-    """`map_images`, with the models themselves, largest first."""
+    """features.h5 and matches.h5 -> `output`/sparse, database.db and points.ply; the models, largest first.
+
+    sparse/0 is the largest model, 1, 2, ... the others; `sparse` is empty when no model forms. COLMAP's own
+    lines go to `output`/colmap.log. Raises InputError when the output was made with another configuration and
+    `overwrite` is not given. Pairs are verified first (`verify_pairs`, its file in `output`), where that is
+    not done yet, as `run` says.
+    """
     config, folder = config or MapConfig(), RunFolder(output)
     database = folder.database
     sources = {"features": fingerprint(features), "matches": fingerprint(matches)}

@@ -16,7 +16,7 @@ from ..storage.matches_file import write_matches
 from ..support.checkpoint import Arrays, matches_from_arrays, matches_to_arrays
 from ..support.parts import outside_code
 from ..support.progress import track
-from .resume import RunConfig, check_whole, digest, fingerprint, is_current, unfinished
+from .resume import RunConfig, digest, fingerprint, is_current, still_to_do, unfinished
 from .spread import Shard, spread
 
 log = logging.getLogger(__name__)
@@ -53,29 +53,30 @@ def match(
             unfinished(output, {k: v for k, v in made_by.items() if k != "pairs"}, shard) as shards,
             run.opened(executor) as executor,
         ):
-            finished = shards.done()
-            mine = shard.of(reuse_order(listed)) if shard else listed
-            todo = [pair for pair in mine if pair_key(pair) not in finished]
-            if merge:
-                check_whole(todo, len(listed), "pairs", output)
-            if len(todo) < len(mine):
-                log.info("match goes on: %d of %d pairs are done", len(mine) - len(todo), len(mine))
+            todo, num_done = still_to_do(
+                reuse_order(listed),
+                pair_key,
+                shards,
+                shard,
+                stage="match",
+                unit="pairs",
+                merge_into=output if merge else None,
+            )
             if executor is None:
                 found = _matched(file, todo, config, run)
-                for key, arrays in track(found, "match", len(todo), "pairs", len(mine) - len(todo)):
+                for key, arrays in track(found, "match", len(todo), "pairs", num_done):
                     shards.save(key, arrays)
             else:
                 task = _MatchTask(features.absolute(), fingerprint(features), config, run.device)
-                ordered = reuse_order(todo)
                 spread(
                     task,
-                    ordered,
+                    reuse_order(todo),
                     shards,
                     "match",
                     "pairs",
                     piece_size=PAIRS_A_PIECE,
                     executor=executor,
-                    done=len(mine) - len(todo),
+                    done=num_done,
                 )
             shards.done()
             if shard is None:

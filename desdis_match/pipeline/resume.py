@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -27,6 +27,8 @@ from ..support.workers import available_cores
 from .spread import Shard
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -198,8 +200,32 @@ def parts_folder(output: Path) -> Path:
     return output.with_name(f".{output.name}.parts")
 
 
-def check_whole(todo: Sequence[object], num: int, unit: str, output: Path) -> None:
-    """Raise InputError where parts that were run apart do not make the whole."""
+def still_to_do(
+    items: Sequence[Item],
+    key: Callable[[Item], str],
+    shards: ShardFolder,
+    shard: Shard | None,
+    *,
+    stage: str,
+    unit: str,
+    merge_into: Path | None = None,
+) -> tuple[list[Item], int]:
+    """Items of this part, or of all, that are not done yet, and the number of those that are.
+
+    merge_into: the output of parts that were run apart; raises InputError where they do not make it whole.
+    """
+    finished = shards.done()
+    mine = shard.of(items) if shard else items
+    todo = [item for item in mine if key(item) not in finished]
+    num_done = len(mine) - len(todo)
+    if merge_into is not None:
+        _check_whole(todo, len(items), unit, merge_into)
+    if num_done:
+        log.info("%s goes on: %d of %d %s are done", stage, num_done, len(mine), unit)
+    return todo, num_done
+
+
+def _check_whole(todo: Sequence[object], num: int, unit: str, output: Path) -> None:
     if todo:
         first = todo[0] if isinstance(todo[0], str) else " with ".join(map(str, todo[0]))  # type: ignore
         raise InputError(

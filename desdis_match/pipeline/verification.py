@@ -27,7 +27,7 @@ from ..support.native import pycolmap
 from ..support.progress import track
 from ..support.workers import available_cores, run_shards
 from .matching import pair_key
-from .resume import RunConfig, check_whole, digest, fingerprint, is_current, unfinished
+from .resume import RunConfig, digest, fingerprint, is_current, still_to_do, unfinished
 from .spread import Shard, spread
 
 log = logging.getLogger(__name__)
@@ -78,13 +78,16 @@ def verify_pairs(
         lenses = {name: by_id[camera_of[name]] for name in names}
         made_of = {**made_by, "lenses": digest({n: str(c.todict()) for n, c in lenses.items()})}
         with unfinished(output, made_of, shard) as shards, run.opened(executor) as executor:
-            finished = shards.done()
-            mine = shard.of(reuse_order(listed)) if shard else listed
-            todo = reuse_order([pair for pair in mine if pair_key(pair) not in finished])
-            if merge:
-                check_whole(todo, len(listed), "pairs", output)
-            if len(todo) < len(mine):
-                log.info("verify goes on: %d of %d pairs are done", len(mine) - len(todo), len(mine))
+            left, num_done = still_to_do(
+                reuse_order(listed),
+                pair_key,
+                shards,
+                shard,
+                stage="verify",
+                unit="pairs",
+                merge_into=output if merge else None,
+            )
+            todo = reuse_order(left)
             verifier = PairVerifier(config, seed)
             source = _Source(feature_file, match_file)
             still = StillKeypoints()
@@ -93,7 +96,7 @@ def verify_pairs(
             jobs = [_job(pair, lenses, still, names) for pair in todo]
             if executor is None:
                 done = _verified(source, verifier, jobs, run.workers or available_cores())
-                for pair, geometry in track(done, "verify", len(todo), "pairs"):
+                for pair, geometry in track(done, "verify", len(todo), "pairs", num_done):
                     shards.save(pair_key(pair), geometry_to_arrays(geometry))
             else:
                 task = _VerifyTask(
@@ -108,6 +111,7 @@ def verify_pairs(
                     piece_size=PAIRS_A_PIECE,
                     executor=executor,
                     name=lambda job: " with ".join(job.pair),
+                    done=num_done,
                 )
             shards.done()
             if shard is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -73,6 +73,26 @@ class PictureExtractor:
         pixels = np.ascontiguousarray(torch.as_tensor(plane).detach().cpu().numpy(), dtype=np.float32)
         picture = GrayImage(pixels, (pixels.shape[1], pixels.shape[0]), (1.0, 1.0))
         return extract_image(picture, self.config, self.descriptor(device), mask, device)
+
+
+class ConfiguredModel(torch.nn.Module):
+    """Base model of hloc's and glue-factory's kind: options over `default_conf`, dictionaries in and out."""
+
+    default_conf: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, conf: dict[str, Any]) -> None:
+        super().__init__()
+        self.conf = {**self.default_conf, **conf}
+        self._init(self.conf)
+
+    def _init(self, conf: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self._forward(data)
 
 
 def install_module(name: str, member: type) -> None:

@@ -17,31 +17,12 @@ from ..conventions import sigma_from_scale, to_colmap
 from ..descriptors import DEFAULT_DESCRIPTOR
 from ..features.extract import ExtractConfig
 from ..types import Features
-from .common import ORIENTATION, PictureExtractor, gray_plane
+from .common import ORIENTATION, ConfiguredModel, PictureExtractor, gray_plane
 
 try:
     from gluefactory.models.base_model import BaseModel
 except ImportError:  # without glue-factory the class stands alone, with a plain dictionary of options
-
-    class BaseModel(torch.nn.Module):  # type: ignore[no-redef]
-        """The part of glue-factory's BaseModel that an extractor uses."""
-
-        default_conf: ClassVar[dict[str, Any]] = {}
-        required_data_keys: ClassVar[list[str]] = []
-
-        def __init__(self, conf: dict[str, Any]) -> None:
-            super().__init__()
-            self.conf = {**self.default_conf, **conf}
-            self._init(self.conf)
-
-        def _init(self, conf: Any) -> None:
-            raise NotImplementedError
-
-        def _forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
-            raise NotImplementedError
-
-        def forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
-            return self._forward(data)
+    BaseModel = ConfiguredModel
 
 
 class DesDis(BaseModel):  # type: ignore[misc]

@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..conventions import sigma_from_scale, to_degrees
 from ..descriptors import DEFAULT_DESCRIPTOR
 from ..features.extract import ExtractConfig
 from ..matching.match import MatchConfig, match_descriptors
-from .common import ORIENTATION, PictureExtractor, gray_plane, install_module
+from .common import ORIENTATION, ConfiguredModel, PictureExtractor, gray_plane, install_module
 
 EXTRACT: dict[str, Any] = {
     "output": "feats-desdis",
@@ -33,28 +33,16 @@ MATCH: dict[str, Any] = {"output": "matches-desdis", "model": {"name": "desdis"}
 """For hloc.match_features.main; the model takes the keys of DesDisMatcher.default_conf."""
 
 
-class HlocModel(nn.Module):
-    """The contract of hloc's BaseModel: options over `default_conf`, a dictionary in, a dictionary out."""
+class HlocModel(ConfiguredModel):
+    """The contract of hloc's BaseModel, which also names the inputs that must be there."""
 
-    default_conf: ClassVar[dict[str, Any]] = {}
     required_inputs: ClassVar[list[str]] = []
-
-    def __init__(self, conf: dict[str, Any]) -> None:
-        super().__init__()
-        self.conf = {**self.default_conf, **conf}
-        self._init(self.conf)
-
-    def _init(self, conf: dict[str, Any]) -> None:
-        raise NotImplementedError
-
-    def _forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
-        raise NotImplementedError
 
     def forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
         missing = [key for key in self.required_inputs if key not in data]
         if missing:
             raise KeyError(f"the data holds no {', '.join(missing)}")
-        return self._forward(data)
+        return super().forward(data)
 
 
 class DesDis(HlocModel):

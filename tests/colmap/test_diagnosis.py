@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from pointcloud import make_point_cloud
+from pointcloud_models import verified_database
 
 from desdis_match.colmap.diagnosis import Diagnosis, starvation
-from desdis_match.colmap.mapping import build_database, run_mapping, verify
+from desdis_match.colmap.mapping import build_database, map_database, verify
 from desdis_match.photos.cameras import CameraConfig
 from desdis_match.storage.features_file import FeatureFile, write_features
 from desdis_match.storage.matches_file import MatchFile, write_matches
@@ -26,10 +27,8 @@ def diagnose(folder: Path, keep, num_points: int = 200, **kwargs) -> Diagnosis:
             if num is not None:
                 pairs.append((a, b, Matches(full.indices[:num], full.scores[:num])))
     write_matches(cloud.matches, pairs, {})
-    with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
-        path = build_database(folder / "database.db", None, f, m, cameras=CAMERA)
-    verify(path)
-    return starvation(path, run_mapping(path, None, folder / "sparse"), **kwargs)
+    path = verified_database(cloud, folder)
+    return starvation(path, map_database(path, None, folder / "sparse").models, **kwargs)
 
 
 def test_everything_registered_needs_no_explanation(tmp_path: Path) -> None:
@@ -66,10 +65,7 @@ def test_no_verified_pairs(tmp_path: Path) -> None:
         for p, m in zip(("ab", "ac"), noise, strict=True)
     ]
     write_matches(cloud.matches, pairs, {})
-    with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
-        path = build_database(tmp_path / "database.db", None, f, m, cameras=CAMERA)
-    verify(path)
-    result = starvation(path)
+    result = starvation(verified_database(cloud, tmp_path))
     assert result.starved == "verified pairs"
     assert "2 of 2 pairs have matches, the best 24" in result.explanation
     assert "agree with a geometry, 15 are needed" in result.images[0].reason
@@ -103,7 +99,7 @@ def test_a_camera_that_only_turns_is_recognised(tmp_path: Path) -> None:
     with FeatureFile(tmp_path / "same.h5") as f, MatchFile(tmp_path / "same_m.h5") as m:
         path = build_database(tmp_path / "database.db", None, f, m, cameras=CAMERA)
     verify(path)
-    models = run_mapping(path, None, tmp_path / "sparse")
+    models = map_database(path, None, tmp_path / "sparse").models
     result = starvation(path, models)
     assert models == []
     assert result.starved == "mapping"

@@ -4,17 +4,15 @@ import numpy as np
 import pycolmap
 import pytest
 from pointcloud import make_point_cloud
+from pointcloud_models import verified_database
 
 from desdis_match.colmap.control import Control, read_control
 from desdis_match.colmap.georeference import Targets, georeference
-from desdis_match.colmap.mapping import build_database, run_mapping, verify
+from desdis_match.colmap.mapping import map_database
 from desdis_match.colmap.similarity import fit_similarity, rotation_to_z
 from desdis_match.colmap.upright import up_direction
 from desdis_match.errors import InputError
-from desdis_match.photos.cameras import CameraConfig
 from desdis_match.photos.gps import Position, east_north_up
-from desdis_match.storage.features_file import FeatureFile
-from desdis_match.storage.matches_file import MatchFile
 
 MUNICH = Position(48.1361, 11.5722, 520.0)
 
@@ -72,11 +70,7 @@ def test_rotation_to_z(up):
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cloud")
     cloud = make_point_cloud(folder, num_cameras=5, num_points=100)
-    with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
-        cameras = CameraConfig(camera_model="SIMPLE_PINHOLE", camera_params="600,320,240")
-        path = build_database(folder / "database.db", None, f, m, cameras=cameras)
-    verify(path)
-    run_mapping(path, None, folder / "sparse")
+    map_database(verified_database(cloud, folder), None, folder / "sparse")
     return folder / "sparse" / "0"
 
 

@@ -3,50 +3,33 @@
 from pathlib import Path
 
 import numpy as np
-import pycolmap
 import pytest
 from PIL import Image
-from pointcloud import FOCAL, PointCloud, make_point_cloud, pose_errors
+from pointcloud import FOCAL, make_point_cloud, pose_errors
+from pointcloud_models import poses, verified_database
 
 from desdis_match.colmap.database import open_database
 from desdis_match.colmap.diagnosis import starvation
 from desdis_match.colmap.mapping import (
     MapConfig,
-    build_database,
+    map_database,
     model_folders,
     model_summary,
     read_model,
     read_models,
-    run_mapping,
-    verify,
     write_points,
 )
 from desdis_match.colmap.registration import extend_model
 from desdis_match.errors import InputError
-from desdis_match.photos.cameras import CameraConfig
-from desdis_match.storage.features_file import FeatureFile
 from desdis_match.storage.matches_file import MatchFile, write_matches
-
-KNOWN = CameraConfig(camera_model="SIMPLE_PINHOLE", camera_params="600,320,240")
-
-
-def database(cloud: PointCloud, folder: Path, cameras: CameraConfig | None = None) -> Path:
-    with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
-        path = build_database(folder / "database.db", None, f, m, cameras=cameras)
-    verify(path)
-    return path
-
-
-def poses(model: pycolmap.Reconstruction) -> dict[str, np.ndarray]:
-    return {model.image(i).name: model.image(i).cam_from_world().matrix() for i in model.reg_image_ids()}
 
 
 @pytest.mark.parametrize("mapper", ["incremental", "global", "hierarchical"])
 def test_exact_keypoints_give_the_true_poses(tmp_path: Path, mapper: str) -> None:
     cloud = make_point_cloud(tmp_path)
-    path = database(cloud, tmp_path, KNOWN)
+    path = verified_database(cloud, tmp_path)
     config = MapConfig(mapper=mapper, fix_intrinsics=True)
-    (model,) = run_mapping(path, None, tmp_path / "sparse", config, log_path=tmp_path / "colmap.log")
+    (model,) = map_database(path, None, tmp_path / "sparse", config, log_path=tmp_path / "colmap.log").models
     summary = model_summary(model)
     assert summary.num_registered == 6
     assert summary.num_points >= 290
@@ -63,20 +46,22 @@ def test_exact_keypoints_give_the_true_poses(tmp_path: Path, mapper: str) -> Non
 @pytest.mark.parametrize("mapper", ["incremental", "global", "hierarchical"])
 def test_photos_that_colmap_cannot_read_give_colours_too(tmp_path: Path, mapper: str) -> None:
     cloud = make_point_cloud(tmp_path, names=[f"{i}.webp" for i in range(6)])
-    path = database(cloud, tmp_path, KNOWN)
+    path = verified_database(cloud, tmp_path)
     photo = np.full((480, 640, 3), (200, 30, 90), np.uint8)
     for name in cloud.names:
         Image.fromarray(photo).save(tmp_path / name, lossless=True)
-    (model,) = run_mapping(path, tmp_path, tmp_path / "sparse", MapConfig(mapper=mapper, fix_intrinsics=True))
+    (model,) = map_database(
+        path, tmp_path, tmp_path / "sparse", MapConfig(mapper=mapper, fix_intrinsics=True)
+    ).models
     assert {tuple(point.color) for point in model.points3D.values()} == {(200, 30, 90)}
     assert all(point.color.any() for point in read_model(tmp_path / "sparse" / "0").points3D.values())
 
 
 def test_a_model_that_grows_is_coloured_from_photos_that_colmap_cannot_read(tmp_path: Path) -> None:
     cloud = make_point_cloud(tmp_path, names=[f"{i}.webp" for i in range(6)])
-    path = database(cloud, tmp_path, KNOWN)
+    path = verified_database(cloud, tmp_path)
     config = MapConfig(fix_intrinsics=True)
-    (model,) = run_mapping(path, None, tmp_path / "sparse", config)
+    (model,) = map_database(path, None, tmp_path / "sparse", config).models
     last = next(image for image in model.images.values() if image.name == "5.webp")
     model.deregister_frame(last.frame_id)
     Image.fromarray(np.full((480, 640, 3), (200, 30, 90), np.uint8)).save(tmp_path / "5.webp", lossless=True)
@@ -88,9 +73,9 @@ def test_a_model_that_grows_is_coloured_from_photos_that_colmap_cannot_read(tmp_
 @pytest.mark.parametrize("mapper", ["incremental", "global"])
 def test_an_unknown_focal_length_is_found(tmp_path: Path, mapper: str) -> None:
     cloud = make_point_cloud(tmp_path, num_points=400)
-    path = database(cloud, tmp_path)
+    path = verified_database(cloud, tmp_path, None)
     before = path.read_bytes()
-    (model,) = run_mapping(path, None, tmp_path / "sparse", MapConfig(mapper=mapper))
+    (model,) = map_database(path, None, tmp_path / "sparse", MapConfig(mapper=mapper)).models
     with open_database(path) as opened:  # global mapping calibrates a copy
         assert opened.read_camera(1).focal_length == 1.2 * 640
     assert len(path.read_bytes()) == len(before)
@@ -100,10 +85,10 @@ def test_an_unknown_focal_length_is_found(tmp_path: Path, mapper: str) -> None:
 
 @pytest.mark.parametrize("mapper", ["incremental", "global", "hierarchical"])
 def test_the_seed_gives_the_same_files_twice(tmp_path: Path, mapper: str) -> None:
-    path = database(make_point_cloud(tmp_path, noise=0.5), tmp_path)
+    path = verified_database(make_point_cloud(tmp_path, noise=0.5), tmp_path, None)
 
     def files(name: str) -> dict[str, bytes]:
-        run_mapping(path, None, tmp_path / name, MapConfig(mapper=mapper, seed=3))
+        map_database(path, None, tmp_path / name, MapConfig(mapper=mapper, seed=3))
         return {p.name: p.read_bytes() for p in (tmp_path / name / "0").iterdir()}
 
     first = files("a")
@@ -118,9 +103,9 @@ def test_two_scenes_give_two_models_the_larger_first(tmp_path: Path) -> None:
     with MatchFile(cloud.matches) as m:
         kept = [(a, b, m.get(a, b)) for a, b in m.pairs(cloud.names) if {a, b} <= small or {a, b} <= large]
     write_matches(cloud.matches, kept, {})
-    path = database(cloud, tmp_path, KNOWN)
+    path = verified_database(cloud, tmp_path)
     (tmp_path / "sparse" / "7").mkdir(parents=True)
-    models = run_mapping(path, None, tmp_path / "sparse")
+    models = map_database(path, None, tmp_path / "sparse").models
     assert [set(poses(model)) for model in models] == [large, small]
     assert [folder.name for folder in model_folders(tmp_path / "sparse")] == ["0", "1"]
     assert [model.num_reg_images() for model in read_models(tmp_path / "sparse")] == [5, 3]
@@ -133,8 +118,8 @@ def test_two_scenes_give_two_models_the_larger_first(tmp_path: Path) -> None:
 def test_no_model_is_an_empty_folder_and_the_log_is_not_on_the_terminal(tmp_path: Path, capfd) -> None:
     cloud = make_point_cloud(tmp_path, num_cameras=3)
     write_matches(cloud.matches, [], {})
-    path = database(cloud, tmp_path)
-    assert run_mapping(path, None, tmp_path / "sparse", log_path=tmp_path / "colmap.log") == []
+    path = verified_database(cloud, tmp_path, None)
+    assert map_database(path, None, tmp_path / "sparse", log_path=tmp_path / "colmap.log").models == []
     assert list((tmp_path / "sparse").iterdir()) == []
     assert capfd.readouterr().err == ""
     assert "images" in (tmp_path / "colmap.log").read_text()
@@ -142,7 +127,7 @@ def test_no_model_is_an_empty_folder_and_the_log_is_not_on_the_terminal(tmp_path
 
 def test_points_are_written_as_ply(tmp_path: Path) -> None:
     cloud = make_point_cloud(tmp_path, num_cameras=3)
-    (model,) = run_mapping(database(cloud, tmp_path, KNOWN), None, tmp_path / "sparse")
+    (model,) = map_database(verified_database(cloud, tmp_path), None, tmp_path / "sparse").models
     path = write_points(model, tmp_path / "points.ply")
     assert f"element vertex {model.num_points3D()}".encode() in path.read_bytes()[:400]
 

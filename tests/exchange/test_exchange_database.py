@@ -10,7 +10,7 @@ import pytest
 from pointcloud import SIZE, PointCloud, make_point_cloud
 
 from desdis_match.colmap.database import open_database
-from desdis_match.colmap.mapping import build_database, run_mapping, verify
+from desdis_match.colmap.mapping import build_database, map_database, verify
 from desdis_match.conventions import FRAME_SCALE, scale_from_sigma
 from desdis_match.errors import InputError
 from desdis_match.exchange.database import export_database, import_database
@@ -173,7 +173,7 @@ def test_known_images_keep_ids_and_cameras_and_new_ones_join(tmp_path: Path) -> 
             == (cloud.keypoints[cloud.names[0]][0] + 0.5).astype(np.float32).tolist()
         )
     verify(path)
-    (model,) = run_mapping(path, None, tmp_path / "sparse")
+    (model,) = map_database(path, None, tmp_path / "sparse").models
     assert model.num_reg_images() == 4
     assert model.num_points3D() > 140
 

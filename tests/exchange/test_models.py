@@ -9,14 +9,12 @@ import numpy as np
 import pycolmap
 import pytest
 from pointcloud import make_point_cloud, pose_errors
+from pointcloud_models import verified_database
 
-from desdis_match.colmap.mapping import build_database, read_model, run_mapping, verify, write_models
+from desdis_match.colmap.mapping import map_database, read_model, write_models
 from desdis_match.commands.cli import main
 from desdis_match.errors import InputError
 from desdis_match.exchange.models import export_model
-from desdis_match.photos.cameras import CameraConfig
-from desdis_match.storage.features_file import FeatureFile
-from desdis_match.storage.matches_file import MatchFile
 
 K1 = 0.02  # distortion of the model under test, so that its sign and place matter
 
@@ -26,11 +24,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three cameras, names with blanks; keypoints put where SIMPLE_RADIAL with K1 sees their points."""
     folder = tmp_path_factory.mktemp("model")
     cloud = make_point_cloud(folder, num_cameras=3, num_points=80)
-    with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
-        cameras = CameraConfig(camera_model="SIMPLE_PINHOLE", camera_params="600,320,240")
-        path = build_database(folder / "database.db", None, f, m, cameras=cameras)
-    verify(path)
-    (model,) = run_mapping(path, None, folder / "sparse")
+    (model,) = map_database(verified_database(cloud, folder), None, folder / "sparse").models
     for camera in model.cameras.values():
         camera.model = pycolmap.CameraModelId.SIMPLE_RADIAL
         camera.params = [600, 320, 240, K1]

@@ -16,9 +16,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 import faults  # noqa: E402
 from bench import COMMANDS, Bench  # noqa: E402
-from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
-from hypothesis import seed as seeded  # noqa: E402
-from options import calls  # noqa: E402
+from options import drawn  # noqa: E402
 
 
 def main() -> int:
@@ -51,17 +49,9 @@ def main() -> int:
             for finding in faults.damaged_inputs(bench, path, rng, chosen.damages):
                 note("damaged file", finding)
 
-        @seeded(chosen.seed)
-        @settings(
-            max_examples=max(chosen.calls, 1),
-            deadline=None,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(calls())
-        def call(drawn: tuple[str, str, str]) -> None:
-            note("bad call", faults.bad_calls(bench, *drawn))
+        @drawn(max(chosen.calls, 1), chosen.seed)
+        def call(one: tuple[str, str, str]) -> None:
+            note("bad call", faults.bad_calls(bench, *one))
 
         if chosen.calls:
             call()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from desdis_match.commands.add import AddCommand
@@ -62,6 +64,22 @@ def values(kind: Any) -> st.SearchStrategy[str]:
     if kind in (str, Path):
         return st.sampled_from(TEXTS)
     return st.sampled_from((*NUMBERS, *TEXTS))
+
+
+def drawn(num: int, number: int) -> Callable[[Callable[..., None]], Callable[[], None]]:
+    """Decorator: the function is called with `num` of `calls()`, the same for the same seed `number`."""
+
+    def decorated(function: Callable[..., None]) -> Callable[[], None]:
+        chosen = settings(
+            max_examples=num,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        return seed(number)(chosen(given(calls())(function)))
+
+    return decorated
 
 
 @st.composite

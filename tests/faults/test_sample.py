@@ -13,8 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import faults
 from bench import COMMANDS, Bench, Outcome
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from options import calls
+from options import drawn
 
 KILLED = ("extract", "match", "map", "add", "export colmap-bin", "import-database")
 SHORT_OF_DISK = ("extract", "map", "export colmap-txt", "import-database", "export-database")
@@ -51,17 +50,9 @@ def test_damaged_inputs_end_in_a_sentence_or_a_warning(bench: Bench, path: str) 
 def test_wrong_options_end_in_a_sentence(bench: Bench) -> None:
     tried = []
 
-    @seed(3)
-    @settings(
-        max_examples=15,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(calls())
-    def call(drawn: tuple[str, str, str]) -> None:
-        tried.append(faults.bad_calls(bench, *drawn))
+    @drawn(15, 3)
+    def call(one: tuple[str, str, str]) -> None:
+        tried.append(faults.bad_calls(bench, *one))
 
     call()
     none_of(iter(tried), at_least=10)

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pycolmap
 import pytest
-from pagedata import blocks
+from pagedata import blocks, with_second_model
 from PIL import Image, ImageOps
 
 from desdis_match.colmap.database import set_notes
@@ -150,12 +150,7 @@ def test_intrinsics_are_colmaps(out, page):
 def test_every_model_is_on_the_page(out, tmp_path):
     """Two models, the second of half the photos; `model` says which is shown first."""
     run = tmp_path / "run"
-    shutil.copytree(out, run)
-    half = pycolmap.Reconstruction(run / "sparse" / "0")
-    for name in ("view_000.jpg", "view_001.jpg", "view_002.jpg"):
-        half.deregister_frame(half.find_image_with_name(name).frame_id)
-    (run / "sparse" / "1").mkdir()
-    half.write_binary(run / "sparse" / "1")
+    half = with_second_model(out, run)
     meta, data = blocks(write_report_page(run, model=1))
     assert meta["first"] == 1 and [model["registered"] for model in meta["models"]] == [6, 3]
     assert len(data["points-1"]) == 12 * half.num_points3D() < len(data["points-0"])

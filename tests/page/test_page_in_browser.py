@@ -1,14 +1,12 @@
 """The page of a reconstruction in a real browser: what it draws, clicks, large runs."""
 
-import shutil
 import time
 
 import numpy as np
-import pycolmap
 import pytest
 from browser import Browser, find_browser
 from largerun import large_run
-from pagedata import blocks
+from pagedata import blocks, with_second_model
 
 from desdis_match.page import matches as page_matches
 from desdis_match.page.build import build_page
@@ -385,12 +383,7 @@ def test_far_points_are_cut_off(browser, tmp_path):
 
 def test_another_model_is_chosen(browser, out, tmp_path):
     run = tmp_path / "run"
-    shutil.copytree(out, run)
-    half = pycolmap.Reconstruction(run / "sparse" / "0")
-    for name in ("view_000.jpg", "view_001.jpg", "view_002.jpg"):
-        half.deregister_frame(half.find_image_with_name(name).frame_id)
-    (run / "sparse" / "1").mkdir()
-    half.write_binary(run / "sparse" / "1")
+    half = with_second_model(out, run)
     browser.open(write_report_page(run))
     browser.wait("Page.model.reference > 0")
     assert browser.run("[...byId('model-which').options].map(o => o.textContent)") == [

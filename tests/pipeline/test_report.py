@@ -12,7 +12,7 @@ from pointcloud import make_point_cloud
 from pointcloud_models import make_job
 from rich.console import Console
 
-from desdis_match.colmap.mapping import run_mapping
+from desdis_match.colmap.mapping import map_database
 from desdis_match.matching.pairs import exhaustive_pairs, write_pairs
 from desdis_match.pipeline.report import StageUsage, camera_reports, make_report, print_report, versions
 from desdis_match.storage.report_file import Report
@@ -66,7 +66,7 @@ def test_matches_and_keypoints_are_counted_once(tmp_path: Path) -> None:
     job = make_job(cloud, tmp_path)
     write_pairs(tmp_path / "pairs.txt", exhaustive_pairs(cloud.names))
     (tmp_path / "photos").mkdir()
-    models = run_mapping(job.database, None, tmp_path / "sparse", job.config)
+    models = map_database(job.database, None, tmp_path / "sparse", job.config).models
     usage = StageUsage(tmp_path / ".usage.json")
     report = make_report(tmp_path / "photos", RunFolder(tmp_path), models, usage, {"a": tmp_path}, 15)
     counts = report.counts

@@ -176,24 +176,26 @@ def read_verification(
     folder: Path, split: str, names: Sequence[str], lengths: Mapping[str, int]
 ) -> tuple[Verification, int]:
     """The three pair lists, and how many rows name sequences that are not in `names`."""
-    pairs, total = [], 0
-    for kind in VERIFICATION_KINDS:
-        table, dropped = read_table(list_path(folder, kind, split), PAIR_COLUMNS, names, lengths)
-        pairs.append(PatchPairs(*np.ascontiguousarray(table.T)))
-        total += dropped
-    return Verification(*pairs), total
+    paths = [list_path(folder, kind, split) for kind in VERIFICATION_KINDS]
+    tables, dropped = _read_tables(paths, PAIR_COLUMNS, names, lengths)
+    return Verification(*(PatchPairs(*columns) for columns in tables)), dropped
 
 
 def read_retrieval(
     folder: Path, split: str, names: Sequence[str], lengths: Mapping[str, int]
 ) -> tuple[Retrieval, int]:
     """Queries and distractors, and how many rows name sequences that are not in `names`."""
-    lists, total = [], 0
-    for kind in RETRIEVAL_KINDS:
-        table, dropped = read_table(list_path(folder, kind, split), PATCH_COLUMNS, names, lengths)
-        lists.append(PatchList(*np.ascontiguousarray(table.T)))
-        total += dropped
-    return Retrieval(*lists), total
+    paths = [list_path(folder, kind, split) for kind in RETRIEVAL_KINDS]
+    tables, dropped = _read_tables(paths, PATCH_COLUMNS, names, lengths)
+    return Retrieval(*(PatchList(*columns) for columns in tables)), dropped
+
+
+def _read_tables(
+    paths: Sequence[Path], columns: Sequence[str], names: Sequence[str], lengths: Mapping[str, int]
+) -> tuple[list[NDArray[np.int64]], int]:
+    """Each list's columns, and how many rows of all were dropped."""
+    found = [read_table(path, columns, names, lengths) for path in paths]
+    return [np.ascontiguousarray(table.T) for table, _ in found], sum(dropped for _, dropped in found)
 
 
 def draw_verification(

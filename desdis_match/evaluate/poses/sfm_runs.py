@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...colmap.mapping import MapConfig, read_models, run_mapping
+from ...colmap.mapping import MapConfig, map_database, read_models
 from ...conventions import to_colmap
 from ...errors import InputError, NoModelError
 from ...features.extract import ExtractConfig
@@ -163,7 +163,7 @@ def run_pycolmap_sift(
         pycolmap.match_exhaustive(database, device=pycolmap.Device.cpu)
         seconds["match"] = time.perf_counter() - start
     start = time.perf_counter()
-    models = run_mapping(database, images, folder.sparse, mapping, log_path=folder.log)
+    models = map_database(database, images, folder.sparse, mapping, log_path=folder.log).models
     seconds["map"] = time.perf_counter() - start
     with pycolmap.Database.open(database) as opened:
         keypoints = opened.num_keypoints() / max(1, opened.num_images())

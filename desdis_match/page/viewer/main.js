@@ -94,25 +94,26 @@ const Page = {
     });
   },
 
+  // Of one kind (panel, list) the button and what it opens, and no other.
+  choose(buttons, kind, name) {
+    const all = document.querySelectorAll(`#${buttons} button`);
+    for (const button of /** @type {NodeListOf<HTMLElement>} */ (all)) {
+      button.setAttribute("aria-selected", String(button.dataset[kind] === name));
+    }
+    for (const element of document.querySelectorAll("." + kind)) {
+      element.classList.toggle("open", element.id === `${kind}-${name}`);
+    }
+  },
+
   open(panel) {
-    for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#tabs button"))) {
-      button.setAttribute("aria-selected", String(button.dataset.panel === panel));
-    }
-    for (const element of document.querySelectorAll(".panel")) {
-      element.classList.toggle("open", element.id === "panel-" + panel);
-    }
+    this.choose("tabs", "panel", panel);
     this.panel = panel;
     if (panel === "graph") this.graph.open();
     this.redraw();
   },
 
   list(name) {
-    for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#lists button"))) {
-      button.setAttribute("aria-selected", String(button.dataset.list === name));
-    }
-    for (const element of document.querySelectorAll(".list")) {
-      element.classList.toggle("open", element.id === "list-" + name);
-    }
+    this.choose("lists", "list", name);
     this.listed = name;
     this.fill();
   },
