@@ -180,7 +180,6 @@ def incremental_options(
     )
     options.mapper.abs_pose_refine_focal_length = not config.fix_intrinsics
     options.mapper.abs_pose_refine_extra_params = not config.fix_intrinsics
-    options.mapper.ba_local_num_images = 4  # COLMAP's 6 took a fifth longer for the same points
     _set_everywhere(options, random_seed=config.seed, num_threads=threads)
     return options
 
