@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..support.parts import check_part, find_part
 from ..support.workers import available_cores, run_shards
 from ..types import Features, Float32, Matches
 from .consensus import agreeing
-from .guided import Located, epipolar_lines, locate, match_along_lines, worthwhile
+from .guided import Located, apart, epipolar_lines, locate, match_along_lines, worthwhile
 from .nearest import Prepared, candidates, find_nearest, hold, maxima
 from .pairs import REUSE, Pair
 
@@ -52,7 +52,8 @@ class MatchConfig:
     """Largest L2 distance of a match (unit vectors: 0 to 2); none by default."""
     search: Literal["guided", "full"] = "guided"
     """guided: pairs whose best keypoints tell their epipolar geometry are matched along its lines alone,
-    which is much quicker and finds more; all others in full. full: every keypoint with every other."""
+    which is much quicker and finds more; pairs of which hardly any of the best match end there; all others
+    are matched in full. full: every keypoint with every other."""
     filter: Literal["none", "consensus"] = "none"
     """consensus: in pairs matched in full the ratio test is looser (0.95 where ratio is 0.85), and a match
     stays where others around it move alike: more matches of hard pairs, but more wrong ones in tracks too.
@@ -174,6 +175,9 @@ def match_images(image0: Located, image1: Located, config: MatchConfig) -> Match
         if fundamental is not None:
             ratio = config.ratio if isinstance(rule, Neighbours) and rule.ratio else None
             return match_along_lines(image0, image1, fundamental, ratio, config.max_distance)
+        given_up = apart(image0, image1, best, partial(match_prepared, config=config))
+        if given_up is not None:
+            return given_up
     if config.filter == "none":
         return match_prepared(image0.prepared, image1.prepared, config)
     looser = replace(config, ratio=1 - LOOSER * (1 - config.ratio))

@@ -1,13 +1,14 @@
 """Matching along epipolar lines against a plain search that looks at every pair of keypoints."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from desdis_match.matching import guided
+from desdis_match.matching import guided, match
 from desdis_match.matching.guided import epipolar_lines, locate, match_along_lines
-from desdis_match.matching.match import MatchConfig, match_features, prepare
+from desdis_match.matching.match import MatchConfig, match_features, match_prepared, prepare
 from desdis_match.types import Features, Matches
 
 SIZE = (1600, 1200)
@@ -141,6 +142,43 @@ def test_a_plane_over_which_opencv_stumbles_has_no_lines():
     sides = [SimpleNamespace(xy=xy, side=1600) for xy in (xy0, xy1)]
     indices = np.repeat(np.arange(53)[:, None], 2, axis=1).astype(np.int32)
     assert epipolar_lines(*sides, Matches(indices, np.ones(53, np.float32))) is None
+
+
+@pytest.mark.parametrize("common", [0, 400])
+def test_a_pair_of_which_hardly_any_of_the_best_match_is_given_up_after_a_second_look(monkeypatch, common):
+    """The best 60 have no partner; `common` of the others do."""
+    features0, features1, _ = two_views("sideways")
+    for features, seed in ((features0, 1), (features1, 2)):
+        lone = np.random.default_rng(seed).normal(size=(600 - common, 32)).astype(np.float32)
+        features.descriptors[common:] = lone / np.linalg.norm(lone, axis=1, keepdims=True)
+        features.scores[:] = np.linspace(1, 2, 600)
+    searched = []
+    search = MatchConfig(ratio=0.8, filter="none")
+
+    def counted(prepared0, prepared1, config):
+        searched.append(len(prepared0))
+        return match_prepared(prepared0, prepared1, config)
+
+    monkeypatch.setattr(match, "match_prepared", counted)
+    monkeypatch.setattr(guided, "BEST_KEYPOINTS", 60)
+    monkeypatch.setattr(guided, "MORE_KEYPOINTS", 240)
+    matches = match_features(features0, features1, search)
+    full = match_features(features0, features1, replace(search, search="full"))
+    if common:  # the second look reaches them
+        assert searched == [60, 240, 600, 600]
+        assert (matches.indices == full.indices).all() and len(full) > 300
+    else:
+        assert searched == [60, 240, 600]
+        assert len(matches) < guided.FEW_OF_MORE
+
+
+def test_images_of_few_keypoints_are_not_given_up(monkeypatch):
+    features0, features1, _ = two_views("sideways")
+    image0, image1, none = located(features0), located(features1), Matches(np.empty((0, 2)), np.empty(0))
+    monkeypatch.setattr(guided, "MORE_KEYPOINTS", 300)
+    assert guided.apart(image0, image1, none, lambda *_: none) is None
+    monkeypatch.setattr(guided, "MORE_KEYPOINTS", 299)
+    assert guided.apart(image0, image1, none, lambda *_: none) is none
 
 
 def test_the_best_keypoints_are_those_of_the_highest_scores(monkeypatch):
