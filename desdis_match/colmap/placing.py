@@ -34,6 +34,11 @@ SMALLEST_COMPONENT = 3
 """Photos that verified pairs join and that may form a model: two photos are left as they are."""
 
 
+MIN_POSE_INLIERS = 12
+"""Points of a model that a photo left out must see, instead of COLMAP's 30: half as many again as must hold
+it in the end (ranking.py). A photo with one good neighbour sees hardly more of them."""
+
+
 @dataclass(frozen=True)
 class Placing:
     """Models and how they were found."""
@@ -122,16 +127,13 @@ def _searched(job: Job) -> tuple[list[pycolmap.Reconstruction], list[Attempt]]:
     search.consider("incremental", first, time.monotonic() - started)
     if not search.left_out():
         return ranked(first), search.attempts
-    extended = False
+    _extend(search, job)  # the cheapest first
     for what, attempt in _further(job.config.seed)[: _num_tries(sum(map(len, components)))]:
-        incomplete = search.incomplete()
-        names = sorted(set().union(*(components[i] for i in incomplete)))
-        better = _try(search, what, partial(attempt, job, names))
-        if better or not extended:
-            _extend(search, job)
-            extended = True
         if not search.left_out():
             break
+        names = sorted(set().union(*(components[i] for i in search.incomplete())))
+        if _try(search, what, partial(attempt, job, names)):
+            _extend(search, job)
     return search.result(), search.attempts
 
 
@@ -202,8 +204,8 @@ def _extend(search: _Search, job: Job) -> None:
 
 
 def _grown(job: Job, model: pycolmap.Reconstruction) -> list[pycolmap.Reconstruction]:
-    """With as few inliers of a pose as a pair needs: what this brings in is rated like everything else."""
-    return [grow(job, model, abs_pose_min_num_inliers=job.config.verify.min_num_inliers)]
+    """With few inliers of a pose: what this brings in is rated like everything else."""
+    return [grow(job, model, abs_pose_min_num_inliers=MIN_POSE_INLIERS)]
 
 
 def _others(kept: Sequence[Rated], further: Sequence[Rated]) -> list[Rated]:

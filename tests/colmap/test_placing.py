@@ -9,6 +9,7 @@ from pointcloud import make_point_cloud, pose_errors
 from pointcloud_models import make_job, poses, without
 
 from desdis_match.colmap import placing
+from desdis_match.colmap.database import open_database
 from desdis_match.colmap.mappers import MAPPERS, map_incremental
 from desdis_match.colmap.placing import place
 from desdis_match.colmap.ranking import Standing, held_images, ranked, standing, weak_photos
@@ -51,7 +52,26 @@ def test_left_out_photos_are_tried_again_on_the_model_that_is_there(
     monkeypatch.setattr(placing, "map_incremental", lambda *_, **__: [without(whole, cloud.names[4:])])
     monkeypatch.setattr(placing, "map_global", fail)
     result = place(job)
-    assert [attempt.num_photos for attempt in result.record.attempts] == [4, 0, 6]
+    assert [attempt.num_photos for attempt in result.record.attempts] == [4, 6]
+    assert max(pose_errors(cloud, poses(result.models[0]))) < 0.02
+
+
+def test_a_photo_that_sees_thirteen_points_of_the_model_is_placed(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path)
+    job = make_job(cloud, tmp_path)
+    *others, last = cloud.names
+    with open_database(job.database) as database:
+        ids = {image.name: image.image_id for image in database.read_all_images()}
+        geometry = database.read_two_view_geometry(ids[others[0]], ids[last])
+        rows = np.array(geometry.inlier_matches)[:16]
+        rows[13:, 1] = np.roll(rows[13:, 1], 1)  # three wrong ones
+        geometry.inlier_matches = rows
+        for name in others:
+            database.delete_two_view_geometry(ids[name], ids[last])
+        database.write_two_view_geometry(ids[others[0]], ids[last], geometry)
+    result = place(job)
+    assert [attempt.what for attempt in result.record.attempts] == ["incremental", "left-out photos again"]
+    assert [attempt.num_photos for attempt in result.record.attempts] == [5, 6]
     assert max(pose_errors(cloud, poses(result.models[0]))) < 0.02
 
 
