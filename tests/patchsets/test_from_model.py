@@ -24,6 +24,7 @@ from desdis_match.patchsets.from_model import (
     same_places,
 )
 from desdis_match.patchsets.patchfile import read_patch_file
+from desdis_match.pipeline import RunConfig
 from desdis_match.pipeline.reconstruct import ReconstructConfig, reconstruct
 from desdis_match.storage.features_file import write_features
 from desdis_match.synthetic.courtyard import read_scene
@@ -35,7 +36,8 @@ from desdis_match.types import Features
 def model(scene_folder, tmp_path_factory):
     """A reconstruction of the rendered scene: its folder."""
     output = tmp_path_factory.mktemp("model")
-    reconstruct(ReconstructConfig(images=scene_folder / "images", output=output, quiet=True))
+    run = RunConfig(workers=1)  # six small photos are done before other processes have started
+    reconstruct(ReconstructConfig(scene_folder / "images", output, run=run, quiet=True))
     return output
 
 

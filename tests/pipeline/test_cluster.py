@@ -56,7 +56,7 @@ def test_dask_with_a_worker_killed_gives_the_same_bytes(scene_folder, tmp_path, 
     file, workers = cluster
     images = tmp_path / "photos"
     images.mkdir()
-    for number in range(5):
+    for number in range(3):
         for photo in (scene_folder / "images").iterdir():
             os.link(photo, images / f"{number}-{photo.name}")
     with Client(scheduler_file=str(file), timeout=120) as client:

@@ -34,22 +34,44 @@ FILES = [
     "sparse/0/points3D.bin",
 ]
 
+KILLS = [
+    ("desdis_match.pipeline.extraction", "first_pass_to_arrays", 2),  # while photos are extracted
+    ("desdis_match.pipeline.extraction", "features_from_arrays", 3),  # while features.h5 is written
+    ("desdis_match.pipeline.matching", "matches_to_arrays", 9),  # while pairs are matched
+    ("desdis_match.pipeline.matching", "matches_from_arrays", 4),  # while matches.h5 is written
+    ("desdis_match.colmap.verification", "_pair_seed", 7),  # while pairs are verified
+    ("desdis_match.pipeline.verification", "geometry_from_arrays", 4),  # while two_view.h5 is written
+    ("desdis_match.colmap.database", "write_image", 3),  # while the database is filled
+    ("desdis_match.colmap.verification", "_to_colmap", 4),  # while it goes into the database
+    ("desdis_match.pipeline.mapping", "map_database", 0),  # before mapping
+    ("desdis_match.pipeline.mapping", "write_points", 0),  # when only the models are there
+]
+
 KILLER = """
-import importlib, os, signal, sys
-module, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-owner = importlib.import_module(module)
-original = getattr(owner, name)
-def until_killed(*args, **kwargs):
-    global count
-    count -= 1
-    if count < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*args, **kwargs)
-setattr(owner, name, until_killed)
+import importlib, json, os, signal, sys
 from desdis_match.commands.reconstruct import main
-sys.exit(main(sys.argv[4:]))
+
+def dying(owner, name, count):
+    original = getattr(owner, name)
+    def until_killed(*args, **kwargs):
+        nonlocal count
+        count -= 1
+        if count < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+    setattr(owner, name, until_killed)
+
+for module, name, count in json.loads(sys.argv[1]):
+    owner = importlib.import_module(module)
+    child = os.fork()
+    if not child:
+        dying(owner, name, count)
+        os._exit(main(sys.argv[2:]))
+    print(name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+sys.exit(main(sys.argv[2:]))
 """
-"""Runs the command until a function has been called so many times, then kill -9."""
+"""Runs the command until a function has been called so many times, then kill -9; then for the next; then to
+its end. Each is a fork of a process that has done nothing but load the package."""
 
 
 def run_command(*argv: str | Path) -> subprocess.CompletedProcess[str]:
@@ -105,36 +127,17 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_files(
 ):
     output = tmp_path / "out"
     arguments = ["--images", scene_folder / "images", "--output", output, "--verbose", *OPTIONS]
-    kills = [
-        ("desdis_match.pipeline.extraction", "first_pass_to_arrays", 2),  # while photos are extracted
-        ("desdis_match.pipeline.extraction", "features_from_arrays", 3),  # while features.h5 is written
-        ("desdis_match.pipeline.matching", "matches_to_arrays", 9),  # while pairs are matched
-        ("desdis_match.pipeline.matching", "matches_from_arrays", 4),  # while matches.h5 is written
-        ("desdis_match.colmap.verification", "_pair_seed", 7),  # while pairs are verified
-        ("desdis_match.pipeline.verification", "geometry_from_arrays", 4),  # while two_view.h5 is written
-        ("desdis_match.colmap.database", "write_image", 3),  # while the database is filled
-        ("desdis_match.colmap.verification", "_to_colmap", 4),  # while it goes into the database
-        ("desdis_match.pipeline.mapping", "map_database", 0),  # before mapping
-        (
-            "desdis_match.pipeline.mapping",
-            "write_points",
-            0,
-        ),  # when only the models are there
-    ]
-    said = ""
-    for module, name, count in kills:
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLER, module, name, str(count), *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert killed.returncode == -signal.SIGKILL, (name, killed.stderr)
-        said += killed.stderr
-    done = run_command(*arguments)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, json.dumps(KILLS), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stderr
-    assert "extract goes on: 2 of 6 images are done" in said
-    assert "match goes on: 9 of 15 pairs are done" in said
+    ends = [line for line in done.stdout.splitlines() if line.endswith(f" {-signal.SIGKILL}")]
+    assert ends == [f"{name} {-signal.SIGKILL}" for _, name, _ in KILLS], done.stderr
+    assert "extract goes on: 2 of 6 images are done" in done.stderr
+    assert "match goes on: 9 of 15 pairs are done" in done.stderr
     for name in FILES:
         if name != "database.db":
             assert (output / name).read_bytes() == (undisturbed / name).read_bytes(), name
@@ -145,16 +148,14 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_files(
 
 
 def test_a_changed_option_redoes_only_what_depends_on_it(
-    undisturbed: Path, scene_folder: Path, tmp_path: Path
+    undisturbed: Path, scene_folder: Path, tmp_path: Path, capfd
 ):
     output = tmp_path / "out"
     shutil.copytree(undisturbed, output)
     before = {name: (output / name).stat().st_mtime_ns for name in FILES}
-    done = run_command(
-        "--images", scene_folder / "images", "--output", output, *OPTIONS, "--ratio", "0.7", "--verbose"
-    )
-    assert done.returncode == 0, done.stderr
-    assert "matches.h5 is made again (match.ratio: " in done.stderr
+    places = [f"--images={scene_folder / 'images'}", f"--output={output}"]
+    assert cli.main(["reconstruct", *places, *OPTIONS, "--ratio=0.7", "--verbose"]) == 0
+    assert "matches.h5 is made again (match.ratio: " in capfd.readouterr().err
     after = {name: (output / name).stat().st_mtime_ns for name in FILES}
     assert after["features.h5"] == before["features.h5"]
     assert after["matches.h5"] != before["matches.h5"]
@@ -178,7 +179,7 @@ def test_damaged_images_are_named_counted_and_left_out(scene_folder: Path, tmp_p
     (images / "cut.jpg").write_bytes(photo.read_bytes()[: photo.stat().st_size // 2])
     cv2.imwrite(str(images / "tiny.png"), np.zeros((1, 1), np.uint8))
     cv2.imwrite(str(images / "black.png"), np.zeros((300, 400), np.uint8))
-    result = reconstruct(config(images, tmp_path / "out"))
+    result = reconstruct(config(images, tmp_path / "out", orientation="upright"))
     assert result.report.counts.images == 11
     assert result.report.counts.usable == 6
     assert len(result.models[0].reg_image_ids()) == 6
@@ -196,7 +197,7 @@ def test_names_with_blanks_and_other_letters(scene_folder: Path, tmp_path: Path)
         folder = images / ("été à Köln" if number % 2 else "a b")
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(photo, folder / f"photo nº {number}.jpg")
-    result = reconstruct(config(images, tmp_path / "out put"))
+    result = reconstruct(config(images, tmp_path / "out put", orientation="upright"))
     assert {image.name for image in result.models[0].images.values()} >= {"a b/photo nº 0.jpg"}
     assert len(result.models[0].reg_image_ids()) == 6
 
@@ -246,11 +247,12 @@ def test_a_second_run_into_the_same_folder_is_refused(scene_folder: Path, tmp_pa
         pass  # the first has ended
 
 
-def test_an_unknown_flag_exits_with_2():
-    done = run_command("--images", ".", "--detecter", "dog")
-    assert done.returncode == 2
-    assert "--detecter" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_an_unknown_flag_exits_with_2(capfd):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["reconstruct", "--images", ".", "--detecter", "dog"])
+    assert stop.value.code == 2
+    error = capfd.readouterr().err
+    assert "--detecter" in error and "Traceback" not in error
 
 
 def test_when_no_model_forms_the_report_says_which_stage_starved(tmp_path: Path, capsys):
