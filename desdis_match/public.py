@@ -21,7 +21,7 @@ from .colmap.two_view import Kind, TwoViewConfig, verify_pair
 from .descriptors import DEFAULT_DESCRIPTOR, Descriptor
 from .descriptors import load_descriptor as load_by_name
 from .descriptors.registry import output_size
-from .descriptors.weights import fingerprint
+from .descriptors.weights import weights_fingerprint
 from .errors import InputError
 from .features.extract import ExtractConfig, extract_image, read_photo
 from .features.extract_set import extract_together
@@ -54,7 +54,7 @@ def load_descriptor(
         return descriptor
     if isinstance(descriptor, torch.nn.Module):
         name, dim = type(descriptor).__name__, output_size(descriptor.eval())
-        return Descriptor(descriptor, name, dim, fingerprint(descriptor), pick_device(device))
+        return Descriptor(descriptor, name, dim, weights_fingerprint(descriptor), pick_device(device))
     return load_by_name(descriptor, device)
 
 

@@ -16,7 +16,7 @@ import tyro
 
 from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
-from desdis_match.distill.matchability import MatchabilityConfig, compare, make_examples, train_head
+from desdis_match.distill.matchability import MatchabilityConfig, compare_rankings, make_examples, train_head
 from desdis_match.features.ranking import save_heads
 from desdis_match.photos.images import list_images
 
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     for response in ("dog", "hessian"):
         made = make_examples(photos, response, config)
         heads[response] = train_head(chain(*(one for i, one in enumerate(made) if i % 4)), config)
-        scores[response] = compare(heads[response], list(chain(*made[::4])))
+        scores[response] = compare_rankings(heads[response], list(chain(*made[::4])))
     about = {
         "photos": len(photos),
         "source": arguments.photos.name,

@@ -20,12 +20,12 @@ from desdis_match.commands.flags import parse
 from desdis_match.descriptors import load_network
 from desdis_match.distill.orientation import (
     OrientationConfig,
-    agreement,
+    angle_agreement,
     photo_patches,
     save_orientation,
     train_orientation,
 )
-from desdis_match.patchsets.patchset import join, split
+from desdis_match.patchsets.patchset import join_sets, split
 from desdis_match.patchsets.phototour import read_phototour
 
 PHOTO_SETS = [
@@ -60,9 +60,9 @@ def main(argv: list[str]) -> int:
     notredame = replace(notredame, context=np.full(len(notredame), 1.5, np.float32))
     photos = [photo_patches(arguments.data / "photos" / name) for name in PHOTO_SETS]
     parts = [split(notredame, 0.05)] + [split(one, 0.05) for one in photos]
-    training, held = join([part[0] for part in parts]), [part[1] for part in parts]
+    training, held = join_sets([part[0] for part in parts]), [part[1] for part in parts]
     network = train_orientation(training, config, descriptor, arguments.output.with_suffix(".checkpoint"))
-    scores = {one.sources[0]: asdict(agreement(network, one, descriptor)) for one in held}
+    scores = {one.sources[0]: asdict(angle_agreement(network, one, descriptor)) for one in held}
     save_orientation(
         arguments.output,
         network,

@@ -117,10 +117,10 @@ def starvation(
     return replace(diagnosis, starved=starved, explanation=explanation)
 
 
-Pairs = dict[tuple[int, int], int]
+PairCounts = dict[tuple[int, int], int]
 
 
-def _by_images(rows: Iterable[tuple[int, int]]) -> Pairs:
+def _by_images(rows: Iterable[tuple[int, int]]) -> PairCounts:
     result = {}
     for pair_id, num in rows:
         image_id0, image_id1 = pycolmap.pair_id_to_image_pair(pair_id)
@@ -128,7 +128,7 @@ def _by_images(rows: Iterable[tuple[int, int]]) -> Pairs:
     return result
 
 
-def _of_image(names: Iterable[int], pairs: Pairs) -> dict[int, list[int]]:
+def _of_image(names: Iterable[int], pairs: PairCounts) -> dict[int, list[int]]:
     """The numbers of an image's pairs."""
     result: dict[int, list[int]] = {image_id: [] for image_id in names}
     for pair, num in pairs.items():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Rows = NDArray[np.integer]  # (M, 2) keypoints of the two photos of a pair
 Pixels = NDArray[np.floating]  # (N, 2) or wider, x and y first
-Pair = tuple[int, int]
+PhotoNumbers = tuple[int, int]
 
 STILL_WITHIN = 1.5
 """Pixels that a keypoint that stays may seem to move: detectors place it to a third of a pixel or so."""
@@ -42,7 +42,7 @@ class StillKeypoints:
     num_photos: int = 0
     share: float = 0.0  # of the matches of the pairs that have some
 
-    def moving(self, pair: Pair, keypoints0: Pixels, keypoints1: Pixels, rows: Rows) -> Rows:
+    def moving(self, pair: PhotoNumbers, keypoints0: Pixels, keypoints1: Pixels, rows: Rows) -> Rows:
         """The matches of a pair without the still ones."""
         if not self.of_photo:
             return rows
@@ -61,7 +61,7 @@ class StillKeypoints:
 
 
 def find_still_keypoints(
-    pairs: Sequence[Pair],
+    pairs: Sequence[PhotoNumbers],
     sizes: Mapping[int, tuple[int, int]],
     keypoints_of: Callable[[int], Pixels],
     matches_of: Callable[[int, int], Rows],

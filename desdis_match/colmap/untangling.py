@@ -26,7 +26,7 @@ ROUNDS = 3
 NOTABLE_SHARE = 0.05
 """Share of the verified matches between a model's photos that may speak against it without a word."""
 
-Pair = tuple[int, int]
+PhotoNumbers = tuple[int, int]
 
 
 def untangled(
@@ -69,9 +69,9 @@ def untangled(
 
 def _check(
     job: Job, models: Sequence[pycolmap.Reconstruction]
-) -> tuple[list[Pair], list[tuple[str, str, int, float]]]:
+) -> tuple[list[PhotoNumbers], list[tuple[str, str, int, float]]]:
     """False pairs of all models; and pairs that contradict one: names, matches and their share of its own."""
-    false: list[Pair] = []
+    false: list[PhotoNumbers] = []
     contradicted = []
     with open_database(job.database) as database:
         pairs = inlier_pairs(database, job.config.verify.min_num_inliers)
@@ -87,7 +87,7 @@ def _check(
     return false, contradicted
 
 
-def _names(model: pycolmap.Reconstruction, pair: Pair) -> tuple[str, str]:
+def _names(model: pycolmap.Reconstruction, pair: PhotoNumbers) -> tuple[str, str]:
     return model.image(pair[0]).name, model.image(pair[1]).name
 
 
@@ -101,7 +101,7 @@ def _contradictions(contradicted: Sequence[tuple[str, str, int, float]]) -> tupl
     )
 
 
-def _named(job: Job, pairs: set[Pair]) -> str:
+def _named(job: Job, pairs: set[PhotoNumbers]) -> str:
     with open_database(job.database) as database:
         names = {image.image_id: image.name for image in database.read_all_images()}
     text = ", ".join(f"{names[a]} and {names[b]}" for a, b in sorted(pairs)[:3])

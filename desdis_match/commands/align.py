@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..pipeline.georeferencing import align_model
+from ..pipeline.georeferencing import georeference_model
 from .flags import parse
 
 
@@ -27,7 +27,7 @@ class AlignCommand:
 def main(argv: Sequence[str]) -> int:
     """`desdis-match align`: prints what fits how well, the largest residuals first."""
     command = parse(AlignCommand, argv, "align")
-    made = align_model(command.model, command.output, command.images, command.control)
+    made = georeference_model(command.model, command.output, command.images, command.control)
     where = made.georeference
     print(f"{made.folder}: {where.sentence()}")
     for name, residual in sorted(where.residuals.items(), key=lambda item: -item[1])[:10]:

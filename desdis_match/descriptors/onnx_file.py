@@ -18,7 +18,7 @@ from .desdis import PATCH_SIZE
 from .layers import inference_layers
 from .onnx_graph import to_onnx, unwritable
 from .registry import load_network, output_size
-from .weights import fingerprint
+from .weights import weights_fingerprint
 
 TOLERANCE = 1e-4
 """Largest difference from torch, in any component, with which a file is written."""
@@ -54,7 +54,11 @@ def export_onnx(config: ExportOnnxConfig) -> float:
     dim = output_size(network)
     model = to_onnx(layers, dim, fast=config.fast_cpu)
     model.doc_string = f"{config.descriptor}: 32x32 grey patches in [0, 1] to unit vectors, L2 distance"
-    about = {"descriptor": Path(config.descriptor).name, "dim": dim, "fingerprint": fingerprint(network)}
+    about = {
+        "descriptor": Path(config.descriptor).name,
+        "dim": dim,
+        "fingerprint": weights_fingerprint(network),
+    }
     model.metadata_props.add(key="desdis_match", value=json.dumps(about, sort_keys=True))
     content = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -17,7 +17,7 @@ from ..support.parts import is_import_path, part_names
 from .engine import Descriptor
 from .rootsift import RootSIFT
 from .teachers import KORNIA_NETWORKS, kornia_network, network_of_package
-from .weights import fingerprint, read_checkpoint, read_weights
+from .weights import read_checkpoint, read_weights, weights_fingerprint
 
 DEFAULT_DESCRIPTOR = "desdis-16"
 """What every stage takes when nobody says otherwise."""
@@ -81,7 +81,9 @@ def load_descriptor(
         return Descriptor(RootSIFT(), name, RootSIFT.dim, sha256, chosen, "torch", threads)
     network = load_network(name_or_path)
     label = name if name in NAMES else Path(name).stem if ":" not in name else name
-    return Descriptor(network, label, output_size(network), fingerprint(network), chosen, engine, threads)
+    return Descriptor(
+        network, label, output_size(network), weights_fingerprint(network), chosen, engine, threads
+    )
 
 
 def load_network(name_or_path: str | Path) -> nn.Module:

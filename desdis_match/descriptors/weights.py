@@ -94,7 +94,7 @@ def read_checkpoint(path: str | Path) -> nn.Module:
     return _load(path, architecture, state)
 
 
-def fingerprint(network: nn.Module) -> str:
+def weights_fingerprint(network: nn.Module) -> str:
     """sha256 (hex) of the network's class and weights, whatever file they came in."""
     digest = hashlib.sha256(type(network).__name__.encode())
     for name, tensor in sorted(network.state_dict().items()):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..patchsets.patchfile import read_patch_file
-from ..patchsets.patchset import PatchSet, join, make_patch_set, split
+from ..patchsets.patchset import PatchSet, join_sets, make_patch_set, split
 from ..patchsets.phototour import read_phototour
 from .warps import make_textures, read_photos
 
@@ -87,4 +87,4 @@ def load_sources(
         raise InputError("no patch source is given")
     parts = [split(read_source(spec), held_back) for spec in specs]
     held_parts = [held for _, held in parts] + [read_source(spec) for spec in scored]
-    return join([training for training, _ in parts]), join(held_parts)
+    return join_sets([training for training, _ in parts]), join_sets(held_parts)

@@ -129,7 +129,7 @@ def train_head(examples: Iterable[Examples], config: MatchabilityConfig) -> Head
     return head.eval().requires_grad_(False)
 
 
-def compare(head: Head, examples: Sequence[Examples]) -> dict[str, float]:
+def compare_rankings(head: Head, examples: Sequence[Examples]) -> dict[str, float]:
     """Means over pictures: AP, and the share of matched ones in the best quarter, by head and by contrast."""
     rows = []
     for part in examples:

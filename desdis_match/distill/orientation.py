@@ -187,7 +187,7 @@ def train_orientation(
 
 
 @torch.no_grad()
-def agreement(
+def angle_agreement(
     network: nn.Module, held: PatchSet, descriptor: nn.Module, pairs: int = 4000, seed: int = 1
 ) -> Agreement:
     """How well angles agree on random pairs of `held`, without augmentation but for random angles."""

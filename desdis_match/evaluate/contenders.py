@@ -56,7 +56,7 @@ class Contender:
         return np.asarray(found.detach().cpu().float().numpy())
 
 
-def check_names(names: Iterable[str], what: str) -> None:
+def check_distinct(names: Iterable[str], what: str) -> None:
     """Raise `InputError` where two of the inputs that results are kept by share a name."""
     for name, count in Counter(names).items():
         if count > 1:

@@ -34,7 +34,7 @@ class OutputConfig:
     """Width and height of a chart, inches."""
 
 
-def versions() -> dict[str, str]:
+def versions_and_machine() -> dict[str, str]:
     """Versions of this package, of what it stands on, and the machine's kind."""
     from .. import __version__
 
@@ -57,7 +57,7 @@ def to_json(result: TaskResult, command: str) -> dict[str, Any]:
     record: dict[str, Any] = {
         "task": result.task,
         "command": command,
-        "versions": versions(),
+        "versions": versions_and_machine(),
         "options": result.options,
         "data": result.data,
         "weights": result.weights,
@@ -85,7 +85,7 @@ def to_markdown(result: TaskResult, command: str) -> str:
         lines.append("")
     lines += [f"- {note}" for note in result.notes] + ([""] if result.notes else [])
     lines += ["Made by", "", f"```\n{command}\n```", ""]
-    lines.append("with " + ", ".join(f"{k} {v}" for k, v in versions().items()) + ".")
+    lines.append("with " + ", ".join(f"{k} {v}" for k, v in versions_and_machine().items()) + ".")
     for name, fingerprint in result.weights.items():
         lines.append(f"\n- {name}: weights sha256 {fingerprint}")
     return "\n".join(lines) + "\n"

@@ -18,7 +18,7 @@ from ..support.checks import check_options
 from ..support.progress import track
 from .results import Cell, Chart, Column, Series, Table
 
-Part = Literal["peak", "patches", "photo", "match", "pairs", "reconstruct"]
+Measured = Literal["peak", "patches", "photo", "match", "pairs", "reconstruct"]
 
 GEMM_SIZE = 2048
 SEED = 0
@@ -30,7 +30,7 @@ class SpeedConfig:
 
     images: Path | None = None
     """Folder of photos, for the parts photo, pairs and reconstruct."""
-    only: tuple[Part, ...] = ("peak", "patches", "photo", "match", "pairs", "reconstruct")
+    only: tuple[Measured, ...] = ("peak", "patches", "photo", "match", "pairs", "reconstruct")
     """Which parts; those that need photos are left out, and named, when there are none."""
     descriptors: tuple[str, ...] = ("rootsift",)
     """Names or weight files."""

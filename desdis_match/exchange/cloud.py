@@ -12,7 +12,7 @@ from ..storage.georeference import Georeference
 from ..support.files import atomic_path
 from ..support.native import pycolmap
 
-Table = NDArray[np.void]
+PointTable = NDArray[np.void]
 
 LAS_SCALE = 0.001
 """Metres that a step of LAS's integers is."""
@@ -20,7 +20,7 @@ PROJECTED_CS = 3072
 """GeoTIFF 1.0's key ProjectedCSTypeGeoKey."""
 
 
-def point_table(model: pycolmap.Reconstruction) -> Table:
+def point_table(model: pycolmap.Reconstruction) -> PointTable:
     """x, y, z, nx, ny, nz (0: not known), red, green, blue, error (pixels), track (photos) a row."""
     fields = [(name, "<f8") for name in "xyz"] + [(f"n{name}", "<f4") for name in "xyz"]
     fields += [(name, "u1") for name in ("red", "green", "blue")] + [("error", "<f4"), ("track", "<i4")]

@@ -39,7 +39,7 @@ ModelFormat = Literal[
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportJob:
     """What is exported, and where to."""
 
     model: pycolmap.Reconstruction
@@ -92,7 +92,7 @@ def export_model(
     model = read_model(model_dir)
     if images_dir is not None:
         _check_photos(model, images_dir)
-    return FORMATS[model_format](Job(model, Path(model_dir), output, images_dir, masks, link))
+    return FORMATS[model_format](ExportJob(model, Path(model_dir), output, images_dir, masks, link))
 
 
 def _check_photos(model: pycolmap.Reconstruction, images_dir: Path) -> None:
@@ -105,18 +105,18 @@ def _check_photos(model: pycolmap.Reconstruction, images_dir: Path) -> None:
         )
 
 
-def _points_of(job: Job) -> str:
+def _points_of(job: ExportJob) -> str:
     return f"{job.model.num_points3D():,} points of {job.model.num_reg_images()} photos"
 
 
-def _splat(job: Job) -> Exported:
+def _splat(job: ExportJob) -> Exported:
     write_splat(job.model, job.output, job.photos("a splat"), job.masks)
     masked = ", masks" if (job.output / "masks").is_dir() else ""
     holds = f"images/ (also _2, _4, _8){masked}, sparse/0: {_points_of(job)}, pinholes"
     return Exported(job.output, holds, f"python train.py -s {job.output}  (gaussian-splatting)")
 
 
-def _nerfstudio(job: Job) -> Exported:
+def _nerfstudio(job: ExportJob) -> Exported:
     level = load_georeference(job.model_dir) is not None
     path = write_nerfstudio(job.model, job.output, job.images, job.link, level)
     photos = "transforms.json" if job.images is None else "images/ (also _2, _4, _8), transforms.json"
@@ -124,8 +124,8 @@ def _nerfstudio(job: Job) -> Exported:
     return Exported(path, holds, f"ns-train splatfacto --data {job.output}")
 
 
-def _colmap(suffix: str) -> Callable[[Job], Exported]:
-    def write(job: Job) -> Exported:
+def _colmap(suffix: str) -> Callable[[ExportJob], Exported]:
+    def write(job: ExportJob) -> Exported:
         if job.output.resolve() == job.model_dir.resolve():
             raise InputError(f"{job.output} is the model itself; give another folder")
         with new_files(job.output) as folder:
@@ -136,37 +136,37 @@ def _colmap(suffix: str) -> Callable[[Job], Exported]:
     return write
 
 
-def _ply(job: Job) -> Exported:
+def _ply(job: ExportJob) -> Exported:
     write_cloud(job.model, job.output)
     return Exported(job.output, f"{_points_of(job)}, with error and track", f"meshlab {job.output}")
 
 
-def _las(job: Job) -> Exported:
+def _las(job: ExportJob) -> Exported:
     where = load_georeference(job.model_dir)
     write_las(job.model, job.output, where)
     frame = "UTM, metres" if where is not None and where.origin is not None else "the model's own frame"
     return Exported(job.output, f"{_points_of(job)} in {frame}, with error and track")
 
 
-def _geojson(job: Job) -> Exported:
+def _geojson(job: ExportJob) -> Exported:
     write_geojson(job.model, job.output, load_georeference(job.model_dir))
     return Exported(job.output, f"positions of {job.model.num_reg_images()} photos", f"qgis {job.output}")
 
 
-def _csv(job: Job) -> Exported:
+def _csv(job: ExportJob) -> Exported:
     write_csv(job.model, job.output)
     return Exported(job.output, f"poses and intrinsics of {job.model.num_reg_images()} photos")
 
 
-def _bundler(job: Job) -> Exported:
+def _bundler(job: ExportJob) -> Exported:
     return Exported(write_bundler(job.model, job.output), _points_of(job))
 
 
-def _nvm(job: Job) -> Exported:
+def _nvm(job: ExportJob) -> Exported:
     return Exported(write_nvm(job.model, job.output), _points_of(job))
 
 
-def _undistorted(job: Job) -> Exported:
+def _undistorted(job: ExportJob) -> Exported:
     """COLMAP's dense workspace: images/ without distortion, sparse/ with pinhole cameras, stereo/."""
     images = job.photos("undistorting")
     if job.output.exists() and (not job.output.is_dir() or any(job.output.iterdir())):
@@ -185,7 +185,7 @@ def _undistorted(job: Job) -> Exported:
     return Exported(job.output, f"photos of {len(names)} pinholes, COLMAP's dense workspace")
 
 
-FORMATS: dict[str, Callable[[Job], Exported]] = {
+FORMATS: dict[str, Callable[[ExportJob], Exported]] = {
     "3dgs": _splat,
     "nerfstudio": _nerfstudio,
     "undistorted": _undistorted,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..descriptors.engine import Descriptor
-from ..descriptors.weights import fingerprint, read_weights
+from ..descriptors.weights import read_weights, weights_fingerprint
 from .frames import PatchPyramid, extract_patches
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "orientation.safetensors"
@@ -34,4 +34,6 @@ def predict_angles(pyramid: PatchPyramid, lafs: Tensor) -> Tensor:
 def orientation_network(device: str, threads: int) -> Descriptor:
     """The packaged network: patches (N, 1, 32, 32) in [0, 1] on `device` -> (N, 2) unit (cos, sin)."""
     network, _ = read_weights(WEIGHTS)
-    return Descriptor(network, "orientation", 2, fingerprint(network), torch.device(device), "auto", threads)
+    return Descriptor(
+        network, "orientation", 2, weights_fingerprint(network), torch.device(device), "auto", threads
+    )

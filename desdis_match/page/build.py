@@ -15,7 +15,7 @@ import numpy as np
 from ..storage.report_file import Report
 from .blocks import Blocks
 from .matches import Shapes, add_keypoints, add_pairs
-from .photos import add_photos, photo_folders, sizes_and_orientations
+from .photos import add_photo_files, photo_folders, sizes_and_orientations
 from .run import Shown
 from .scene import add_models
 
@@ -61,7 +61,7 @@ def build_page(run: Shown, images: Path | None, title: str, refresh: float = 0) 
         row["metres"] = metres
     meta["first"] = run.first
     if folders:
-        add_photos(blocks, run, folders, meta["images"], notes)
+        add_photo_files(blocks, run, folders, meta["images"], notes)
     else:
         where = f"{images} is not there" if images is not None else "their folder is not known"
         notes.append(f"No photos: {where}. `view OUT --images DIR` finds them.")

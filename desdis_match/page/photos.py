@@ -56,7 +56,7 @@ def _extent(xy: Float32) -> tuple[int, int]:
     return width, height
 
 
-def add_photos(
+def add_photo_files(
     blocks: Blocks,
     run: Shown,
     folders: Sequence[Path],

@@ -79,7 +79,7 @@ class BuildPatchesConfig:
 
 
 @dataclass(frozen=True)
-class Observations:
+class PatchObservations:
     """Where points are seen, one row an observation, sorted by point."""
 
     points: NDArray[np.int64]  # (N,)
@@ -93,9 +93,9 @@ class Observations:
     def __len__(self) -> int:
         return len(self.points)
 
-    def subset(self, rows: NDArray[Any]) -> Observations:
+    def subset(self, rows: NDArray[Any]) -> PatchObservations:
         """Some of the observations, by index or mask."""
-        return Observations(**{name: column[rows] for name, column in vars(self).items()})
+        return PatchObservations(**{name: column[rows] for name, column in vars(self).items()})
 
 
 def build_patches(config: BuildPatchesConfig) -> PatchSet:
@@ -186,7 +186,7 @@ def read_frames(path: Path, names: Sequence[str]) -> dict[str, Float]:
     return frames
 
 
-def observe(model: Any, features: Path, config: BuildPatchesConfig) -> Observations:
+def observe(model: Any, features: Path, config: BuildPatchesConfig) -> PatchObservations:
     """All observations of well-triangulated points, one a photo and point.
 
     InputError when the keypoints are not those of the model.
@@ -229,7 +229,7 @@ def observe(model: Any, features: Path, config: BuildPatchesConfig) -> Observati
     if not rows:
         raise InputError("the model has no well-triangulated point seen by two photos")
     columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Observations(*columns)
+    return PatchObservations(*columns)
 
 
 def _widest_angle(rays: Float) -> float:
@@ -237,7 +237,7 @@ def _widest_angle(rays: Float) -> float:
     return float(np.arccos(np.clip((unit @ unit.T).min(), -1, 1)))
 
 
-def consistent(seen: Observations, model: Any, config: BuildPatchesConfig) -> Observations:
+def consistent(seen: PatchObservations, model: Any, config: BuildPatchesConfig) -> PatchObservations:
     """Of each point the observations that agree in size and direction with the one that most agree with."""
     keep: list[NDArray[np.int64]] = []
     rotations = {
@@ -260,7 +260,7 @@ def consistent(seen: Observations, model: Any, config: BuildPatchesConfig) -> Ob
 
 
 def cut(
-    model: Any, config: BuildPatchesConfig, seen: Observations
+    model: Any, config: BuildPatchesConfig, seen: PatchObservations
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Patches (N, side, side) of all observations, and which network's patches lie inside their photo."""
     import torch
@@ -288,7 +288,7 @@ def cut(
     return patches, whole
 
 
-def same_places(seen: Observations, model: Any) -> NDArray[np.int64]:
+def same_places(seen: PatchObservations, model: Any) -> NDArray[np.int64]:
     """(N,) group of each observation: points so close that they may be one share theirs.
 
     Detectors give one place several keypoints (other angles, neighbouring scales), and a track may be torn in

@@ -98,7 +98,7 @@ def make_patch_set(
     return made
 
 
-def join(sets: Sequence[PatchSet]) -> PatchSet:
+def join_sets(sets: Sequence[PatchSet]) -> PatchSet:
     """Several sets as one, their ids kept apart; the smaller patches are enlarged to the largest side."""
     if len(sets) == 1:
         return sets[0]

@@ -52,14 +52,16 @@ def georeference_models(
 
 
 @dataclass(frozen=True)
-class Aligned:
+class ModelInMetres:
     """A model in metres."""
 
     folder: Path
     georeference: Georeference
 
 
-def align_model(model_dir: Path, output: Path, images: Path | None, control: Path | None) -> Aligned:
+def georeference_model(
+    model_dir: Path, output: Path, images: Path | None, control: Path | None
+) -> ModelInMetres:
     """The model of folder `model_dir` in metres, as COLMAP's binary files in the new folder `output`.
 
     images: the photos, for their GPS and Orientation. control: a file of known positions or distances.
@@ -74,4 +76,4 @@ def align_model(model_dir: Path, output: Path, images: Path | None, control: Pat
     with new_folder(output) as folder:
         write_model(model, folder)
         where.save(folder)
-    return Aligned(output, where)
+    return ModelInMetres(output, where)

@@ -14,7 +14,7 @@ import torch
 from desdis_match.commands import cli
 from desdis_match.descriptors import DesDis, load_network, save_weights
 from desdis_match.descriptors.onnx_file import ExportOnnxConfig, export_onnx
-from desdis_match.descriptors.weights import fingerprint
+from desdis_match.descriptors.weights import weights_fingerprint
 from desdis_match.errors import InputError
 
 PIPELINE = Path(__file__).parents[2] / "pipelines" / "describe_onnx.py"
@@ -43,7 +43,11 @@ def test_the_file_gives_what_torch_gives_for_any_number(weights: Path, flags: li
     model = onnx.load(output)
     onnx.checker.check_model(model, full_check=True)
     about = json.loads(next(item.value for item in model.metadata_props if item.key == "desdis_match"))
-    assert about == {"descriptor": "small.safetensors", "dim": 64, "fingerprint": fingerprint(network)}
+    assert about == {
+        "descriptor": "small.safetensors",
+        "dim": 64,
+        "fingerprint": weights_fingerprint(network),
+    }
     operators = {node.op_type for node in model.graph.node}
     assert ("MatMul" in operators) == bool(flags)  # the plain file is the network's own convolutions
 

@@ -22,7 +22,7 @@ from desdis_match.descriptors import (
 )
 from desdis_match.descriptors.architectures import build_network
 from desdis_match.descriptors.registry import DOWNLOADS, Download
-from desdis_match.descriptors.weights import fingerprint
+from desdis_match.descriptors.weights import weights_fingerprint
 from desdis_match.errors import InputError
 from desdis_match.support.download import cache_folder, download
 
@@ -68,16 +68,16 @@ def test_weights_are_downloaded_once_into_the_cache(site, bare: Path, monkeypatc
     assert torch.allclose(load_descriptor("authors-desdis-8")(patches), network(patches), atol=1e-5)
     assert [path.name for path in bare.iterdir()] == ["DesDis-8.pth"]
     (site[0] / "DesDis-8.pth").unlink()  # from now on the site has it no more
-    assert load_descriptor("authors-desdis-8").fingerprint == fingerprint(network)
+    assert load_descriptor("authors-desdis-8").fingerprint == weights_fingerprint(network)
 
 
 def test_our_weights_and_the_authors_have_names_of_their_own(site, bare: Path, monkeypatch):
     authors = published(site, monkeypatch)
     ours = DesDis(8, dim=64)
     save_weights(bare.parent / "package" / "desdis-8.safetensors", ours, {})
-    assert load_descriptor("desdis-8").fingerprint == fingerprint(ours)
+    assert load_descriptor("desdis-8").fingerprint == weights_fingerprint(ours)
     assert not bare.exists()
-    assert load_descriptor("authors-desdis-8").fingerprint == fingerprint(authors)
+    assert load_descriptor("authors-desdis-8").fingerprint == weights_fingerprint(authors)
     with pytest.raises(InputError, match=r"there is no weight file .*desdis-16\.safetensors"):
         load_descriptor("desdis-16")
 
@@ -158,10 +158,10 @@ def test_saved_weights_come_back_with_what_is_known_of_them(tmp_path: Path):
         "steps": 7,
         "licence": "MIT",
     }
-    assert fingerprint(again) == fingerprint(network)
+    assert weights_fingerprint(again) == weights_fingerprint(network)
     assert not again.training
     describe = load_descriptor(tmp_path / "mine.safetensors")
-    assert (describe.name, describe.dim, describe.fingerprint) == ("mine", 64, fingerprint(network))
+    assert (describe.name, describe.dim, describe.fingerprint) == ("mine", 64, weights_fingerprint(network))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.safetensors"]
 
 
@@ -170,10 +170,10 @@ def test_a_fingerprint_follows_the_weights_and_not_the_file(tmp_path: Path):
     torch.save(network.state_dict(), tmp_path / "a.pth")
     save_weights(tmp_path / "b.safetensors", network, {})
     prints = {load_descriptor(tmp_path / name).fingerprint for name in ("a.pth", "b.safetensors")}
-    assert prints == {fingerprint(network)}
+    assert prints == {weights_fingerprint(network)}
     with torch.no_grad():
         network.desc[1].bias[0] += 1e-3  # type: ignore[index,union-attr]
-    assert fingerprint(network) not in prints
+    assert weights_fingerprint(network) not in prints
 
 
 @pytest.mark.parametrize("kind", ["hardnet", "sosnet", "hynet", "tfeat", "hardtfeat"])
@@ -184,7 +184,7 @@ def test_teachers_survive_saving_and_are_told_by_their_names(kind: str, tmp_path
     for name in ("t.safetensors", "t.pth"):
         again = load_network(tmp_path / name)
         assert type(again) is type(network)
-        assert fingerprint(again) == fingerprint(network)
+        assert weights_fingerprint(again) == weights_fingerprint(network)
 
 
 def test_published_teachers_load_by_path(shared_data: Path):

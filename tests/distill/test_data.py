@@ -11,7 +11,7 @@ from desdis_match.distill.datasets import HPATCHES_FILES, load_sources, read_hpa
 from desdis_match.distill.warps import WarpConfig, make_textures, move_frames, random_frames, warped_patches
 from desdis_match.errors import InputError
 from desdis_match.patchsets.patchfile import read_patch_file, write_patch_file
-from desdis_match.patchsets.patchset import draw_pairs, join, make_patch_set, split
+from desdis_match.patchsets.patchset import draw_pairs, join_sets, make_patch_set, split
 from desdis_match.patchsets.phototour import read_labelled_pairs, read_phototour
 
 
@@ -131,7 +131,7 @@ def test_split_shares_no_point_nor_one_that_may_be_the_same():
 def test_join_keeps_ids_apart_and_patches_at_one_size():
     one = a_set([3, 3, 9, 9], doubt=4)
     two = a_set([0, 0, 1, 1], side=16)
-    joined = join([one, two])
+    joined = join_sets([one, two])
     assert joined.patches.shape == (8, 16, 16)
     assert len(np.unique(joined.points)) == 4
     assert joined.groups[4:].min() - joined.groups[:4].max() > 4

@@ -4,7 +4,13 @@ import cv2
 import numpy as np
 import torch
 
-from desdis_match.distill.matchability import Examples, MatchabilityConfig, compare, train_head, warped
+from desdis_match.distill.matchability import (
+    Examples,
+    MatchabilityConfig,
+    compare_rankings,
+    train_head,
+    warped,
+)
 from desdis_match.distill.warps import texture
 from desdis_match.features.ranking import EVIDENCE
 
@@ -30,6 +36,6 @@ def test_a_head_learns_what_contrast_does_not_say():
         for part, rows in zip(seen.split(2000), matched.split(2000), strict=True)
     ]
     head = train_head(made[:1], MatchabilityConfig(epochs=30, batch=256))
-    scores = compare(head, made[1:])
+    scores = compare_rankings(head, made[1:])
     assert scores["AP"] > 0.9 and 0.4 < scores["AP_contrast"] < 0.6
     assert abs(scores["bias"]) < 0.05

@@ -13,7 +13,7 @@ from desdis_match.descriptors.weights import read_weights
 from desdis_match.distill import orientation
 from desdis_match.distill.orientation import (
     OrientationConfig,
-    agreement,
+    angle_agreement,
     photo_patches,
     save_orientation,
     train_orientation,
@@ -51,7 +51,7 @@ def ramps() -> PatchSet:
 
 
 def test_angles_have_the_sense_of_frames():
-    found = agreement(Centroid(), ramps(), DesDis(8).eval(), pairs=50)
+    found = angle_agreement(Centroid(), ramps(), DesDis(8).eval(), pairs=50)
     assert found.within_10 == 1.0
     assert found.distance == pytest.approx(found.aligned_distance, abs=0.05)
     assert found.random_distance > 2 * found.distance + 0.1
@@ -63,7 +63,7 @@ def test_a_few_steps_teach_something_and_an_interrupted_training_goes_on(texture
     config = OrientationConfig(steps=40, batch=48, width=4, descriptor_share=0.25)
     whole = train_orientation(textures, config, descriptor)
     # By chance 11 % of the pairs agree within 20 degrees.
-    assert agreement(whole, textures, descriptor, pairs=100).within_20 > 0.3
+    assert angle_agreement(whole, textures, descriptor, pairs=100).within_20 > 0.3
 
     checkpoint = tmp_path / "state.checkpoint"
 

@@ -74,7 +74,7 @@ def test_of_matches_of_a_pair(photos):
     def ask(options):
         contender = options.pop("contender", CONTENDER)
         case = two_view.Case("g", "a b", options.pop("paths", tuple(photos)))
-        two_view.Photos(two_view.TwoViewConfig(**options)).matched(case, contender)
+        two_view.PairPhotos(two_view.PairTaskConfig(**options)).matched(case, contender)
 
     others = [*OTHERS, {"match": MatchConfig(ratio=0.7)}, {"paths": tuple(photos[::-1])}]
     distinct(ask, {"run": RUN, "detection": PLAIN}, others)

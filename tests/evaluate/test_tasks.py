@@ -190,13 +190,13 @@ def test_exact_matches_of_turned_cameras_are_right_at_any_size(tmp_path, size):
         seen.append(model.cameras[1].img_from_cam(pose * points) * size[0] / 640 - 0.5)
     (tmp_path / "sparse").mkdir()
     model.write(tmp_path / "sparse")
-    (case,), _ = two_view.cases_of_scenes(two_view.TwoViewConfig(scenes=(tmp_path,)))
+    (case,), _ = two_view.cases_of_scenes(two_view.PairTaskConfig(scenes=(tmp_path,)))
     score = two_view.score_posed(case, *seen, 1.0)
     assert score.precision == 1 and score.num_inliers == 60 and score.error < 1e-6
 
 
 def test_pairs_found_by_another_matcher_are_not_taken_from_the_cache(scene_folder, tmp_path, monkeypatch):
-    photos = two_view.Photos(two_view.TwoViewConfig(run=CompareConfig(cache=tmp_path)))
+    photos = two_view.PairPhotos(two_view.PairTaskConfig(run=CompareConfig(cache=tmp_path)))
     monkeypatch.setattr(photos, "described", lambda path, contender: contender.describe(path))
     monkeypatch.setattr(two_view, "describe_set", lambda shared, contender: [contender.describe(0)] * 2)
     names = sorted((scene_folder / "images").iterdir())[:2]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from desdis_match.distill.matchability import MatchabilityConfig, compare, examples_of
+from desdis_match.distill.matchability import MatchabilityConfig, compare_rankings, examples_of
 from desdis_match.distill.warps import texture
 from desdis_match.errors import InputError
 from desdis_match.features.detectors import DetectorConfig, detect
@@ -66,7 +66,7 @@ def test_the_packaged_heads_know_better_than_contrast(tmp_path, response):
     made = examples_of(
         path, response, MatchabilityConfig(max_size=320), load_descriptor("desdis-8", device="cpu")
     )
-    scores = compare(read_heads(WEIGHTS)[response], made)
+    scores = compare_rankings(read_heads(WEIGHTS)[response], made)
     assert scores["AP"] > scores["AP_contrast"] + 0.01
 
 

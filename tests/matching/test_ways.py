@@ -5,7 +5,7 @@ import pytest
 
 from desdis_match.errors import InputError
 from desdis_match.matching.pairs import PairsConfig, PhotoSet, choose_way, joined_pairs
-from desdis_match.matching.pairs.neighbours import bridges, components, near_either
+from desdis_match.matching.pairs.neighbours import bridges, component_labels, near_either
 from desdis_match.matching.pairs.retrieval import (
     LEAST,
     STRONG,
@@ -55,7 +55,7 @@ def test_near_either_wants_mutual_or_nearer_half():
 
 
 def test_bridges_are_the_best_edges_between_components():
-    assert components(5, [(0, 2), (3, 4)]) == [0, 1, 0, 3, 3]
+    assert component_labels(5, [(0, 2), (3, 4)]) == [0, 1, 0, 3, 3]
     assert bridges(5, [(0, 2), (3, 4)], [(0, 2), (2, 3), (0, 4), (1, 4)]) == [(2, 3), (1, 4)]
 
 
@@ -114,7 +114,7 @@ def test_retrieval_finds_the_scenes_and_joins_them():
     between = [pair for pair in found if pair[0][:2] != pair[1][:2]]
     assert len(between) < 0.15 * len(found)
     index = {name: i for i, name in enumerate(photos.names)}
-    assert set(components(len(index), [(index[a], index[b]) for a, b in found])) == {0}
+    assert set(component_labels(len(index), [(index[a], index[b]) for a, b in found])) == {0}
 
 
 def test_photos_without_descriptors_still_have_partners():

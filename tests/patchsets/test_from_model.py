@@ -17,7 +17,7 @@ from desdis_match.distill.validate import galleries, score
 from desdis_match.errors import InputError
 from desdis_match.patchsets.from_model import (
     BuildPatchesConfig,
-    Observations,
+    PatchObservations,
     build_patches,
     consistent,
     observe,
@@ -162,7 +162,7 @@ def test_observations_that_disagree_are_left_out(built, model):
     rows = np.flatnonzero(clean.points == point)
     four = clean.subset(rows[:4])
 
-    def without(**columns: np.ndarray) -> Observations:
+    def without(**columns: np.ndarray) -> PatchObservations:
         return consistent(dataclasses.replace(four, **columns), reconstruction, config)
 
     assert len(without()) == 4
@@ -174,7 +174,7 @@ def test_observations_that_disagree_are_left_out(built, model):
     assert without(directions=turned).images.tolist() == sorted_without(four, 1)
 
 
-def sorted_without(seen: Observations, row: int) -> list[int]:
+def sorted_without(seen: PatchObservations, row: int) -> list[int]:
     """Images of the other rows, best reprojection first."""
     rows = np.delete(np.arange(len(seen)), row)
     return seen.images[rows[np.argsort(seen.errors[rows], kind="stable")]].tolist()

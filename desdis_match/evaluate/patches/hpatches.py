@@ -15,7 +15,7 @@ from ...support.checks import check_options
 from ...support.files import sha256_of
 from ...support.progress import track
 from ..cache import Arrays, code_hash, combined_hash
-from ..contenders import CompareConfig, Contender, check_names, load_contenders
+from ..contenders import CompareConfig, Contender, check_distinct, load_contenders
 from ..results import Chart, Column, Series, Table, TaskResult, Worst
 from . import hpatches_lists as lists
 from . import hpatches_scores
@@ -41,7 +41,7 @@ NUM_POSITIVES = 5
 NAMED = 5
 """Missing sequences that a note names; the others are counted."""
 
-Task = Literal["verification", "matching", "retrieval"]
+HPatchesTask = Literal["verification", "matching", "retrieval"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class HPatchesConfig:
     """Folder of the benchmark's task CSV files; lists that are missing are drawn by its rule (seed 42)."""
     split: str = "full"
     """a, b, c, full, illum, view, or a name in a splits.json in --root or --tasks."""
-    only: tuple[Task, ...] = ("verification", "matching", "retrieval")
+    only: tuple[HPatchesTask, ...] = ("verification", "matching", "retrieval")
     """Which tasks."""
     csv_descriptors: tuple[Path, ...] = ()
     """Folders <name>/<sequence>/<type>.csv to score beside the descriptors."""
@@ -202,7 +202,7 @@ def evaluate_hpatches(config: HPatchesConfig) -> TaskResult:
     patches = survey(config.root, split, config.split)
     pairs, pool, notes = find_lists(config, patches)
     contenders = load_contenders(config.run) if config.run.descriptors else []
-    check_names([c.label for c in contenders] + [f.name for f in config.csv_descriptors], "descriptors")
+    check_distinct([c.label for c in contenders] + [f.name for f in config.csv_descriptors], "descriptors")
     scores: dict[str, Any] = {}
     for contender in contenders:
         described = describe_all(contender, config.root, patches, config.run)

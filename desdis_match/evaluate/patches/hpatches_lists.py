@@ -47,7 +47,7 @@ class PatchPairs:
 
 
 @dataclass(frozen=True)
-class Verification:
+class VerificationLists:
     """Pairs of the verification task; row i of the three lists shares its first patch."""
 
     positive: PatchPairs
@@ -67,7 +67,7 @@ class PatchList:
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class RetrievalLists:
     """Queries and distractors of the retrieval task."""
 
     queries: PatchList
@@ -174,20 +174,20 @@ def read_table(
 
 def read_verification(
     folder: Path, split: str, names: Sequence[str], lengths: Mapping[str, int]
-) -> tuple[Verification, int]:
+) -> tuple[VerificationLists, int]:
     """The three pair lists, and how many rows name sequences that are not in `names`."""
     paths = [list_path(folder, kind, split) for kind in VERIFICATION_KINDS]
     tables, dropped = _read_tables(paths, PAIR_COLUMNS, names, lengths)
-    return Verification(*(PatchPairs(*columns) for columns in tables)), dropped
+    return VerificationLists(*(PatchPairs(*columns) for columns in tables)), dropped
 
 
 def read_retrieval(
     folder: Path, split: str, names: Sequence[str], lengths: Mapping[str, int]
-) -> tuple[Retrieval, int]:
+) -> tuple[RetrievalLists, int]:
     """Queries and distractors, and how many rows name sequences that are not in `names`."""
     paths = [list_path(folder, kind, split) for kind in RETRIEVAL_KINDS]
     tables, dropped = _read_tables(paths, PATCH_COLUMNS, names, lengths)
-    return Retrieval(*(PatchList(*columns) for columns in tables)), dropped
+    return RetrievalLists(*(PatchList(*columns) for columns in tables)), dropped
 
 
 def _read_tables(
@@ -203,7 +203,7 @@ def draw_verification(
     lengths: Mapping[str, int],
     num_positive: int = NUM_PAIRS,
     num_negative: int = NUM_PAIRS,
-) -> Verification:
+) -> VerificationLists:
     """The benchmark's pairs: a random sequence, two of its patches, two of its images 0..4 for each row.
 
     The positive joins the first patch in both images, the intra negative the first with the second patch; the
@@ -221,7 +221,7 @@ def draw_verification(
     other = generator.randint(0, len(names), size=num_negative)
     other_patch = np.array([generator.randint(count[s]) for s in other])
     first = (sequence, image[:, 0], patch[:, 0])
-    return Verification(
+    return VerificationLists(
         PatchPairs(*first, sequence, image[:, 1], patch[:, 0]),
         PatchPairs(*first, sequence, image[:, 1], patch[:, 1]),
         PatchPairs(*first, other, image[:, 1], other_patch),
@@ -233,7 +233,7 @@ def draw_retrieval(
     contrast: Mapping[str, NDArray[np.float64]],
     num_queries: int = NUM_QUERIES,
     num_distractors: int = NUM_DISTRACTORS,
-) -> Retrieval:
+) -> RetrievalLists:
     """The benchmark's queries and distractors: random `ref` patches with contrast, none twice.
 
     Args:
@@ -254,14 +254,16 @@ def draw_retrieval(
     taken = set(queries)
     drawn = dict.fromkeys(draw(num_distractors * 10))
     distractors = [d for d in drawn if d not in taken][:num_distractors]
-    return Retrieval(
+    return RetrievalLists(
         *(PatchList(*np.array(x, dtype=np.int64).reshape(-1, 2).T) for x in (queries, distractors))
     )
 
 
-def write_lists(folder: Path, split: str, names: Sequence[str], lists: Verification | Retrieval) -> None:
+def write_lists(
+    folder: Path, split: str, names: Sequence[str], lists: VerificationLists | RetrievalLists
+) -> None:
     """Store lists as the benchmark's CSV files, for its own code to read."""
-    if isinstance(lists, Verification):
+    if isinstance(lists, VerificationLists):
         parts: tuple[Any, ...] = (lists.positive, lists.negative_intra, lists.negative_inter)
         for kind, part in zip(VERIFICATION_KINDS, parts, strict=True):
             columns = (part.sequence0, part.image0, part.patch0, part.sequence1, part.image1, part.patch1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...support import metrics
-from .hpatches_lists import PatchPairs, Retrieval, Verification
+from .hpatches_lists import PatchPairs, RetrievalLists, VerificationLists
 
 TIERS = ("e", "h", "t")
 TIER_NAMES = {"e": "easy", "h": "hard", "t": "tough"}
@@ -115,7 +115,7 @@ def _pair_distances(
     return distances
 
 
-def verification(descriptors: Descriptors, names: Sequence[str], lists: Verification) -> dict[str, Any]:
+def verification(descriptors: Descriptors, names: Sequence[str], lists: VerificationLists) -> dict[str, Any]:
     """Balanced AUC (all pairs) and imbalanced AP (a fifth of the positives), inter and intra, a tier.
 
     Negatives stand before positives in the list, so a negative comes first at equal distance.
@@ -169,7 +169,10 @@ def matching(descriptors: Descriptors, names: Sequence[str]) -> dict[str, Any]:
 
 
 def retrieval(
-    descriptors: Descriptors, names: Sequence[str], lists: Retrieval, pool_sizes: Sequence[int] = POOL_SIZES
+    descriptors: Descriptors,
+    names: Sequence[str],
+    lists: RetrievalLists,
+    pool_sizes: Sequence[int] = POOL_SIZES,
 ) -> dict[str, Any]:
     """mAP of five positives among the first k - 5 distractors of the list, for each pool size k.
 

@@ -25,7 +25,7 @@ from ...photos.images import read_gray
 from ...photos.planar import PlanarSequence
 from ...support.checks import ABOVE_ZERO, check_options
 from ...support.progress import track
-from ..planes.scores import project
+from ..planes.scores import project_plane
 from ..planes.sequences import find_sequences
 from ..results import plain, write_atomically
 from .hpatches_scores import PATCH_SIZE, TIERS
@@ -216,7 +216,7 @@ def make_sequence(sequence: PlanarSequence, config: MakeHPatchesConfig) -> dict[
         for k, image in zip(numbers, images, strict=True):
             moved = compose(frames, jitters(len(frames), level, config, rng))
             carried = carry(moved, sequence.homographies[k])
-            seen = np.isfinite(project(sequence.homographies[k], moved[:, :, 2])).all(axis=1)
+            seen = np.isfinite(project_plane(sequence.homographies[k], moved[:, :, 2])).all(axis=1)
             good &= seen & corners_inside(carried, image.size)
             tiers[tier].append(carried)
     rows = np.flatnonzero(good)

@@ -22,7 +22,7 @@ from ...support import metrics
 from ...support.checks import check_options
 from ...support.progress import track
 from ..cache import Arrays, PredictionCache, code_hash
-from ..contenders import CompareConfig, Contender, check_names, load_contenders
+from ..contenders import CompareConfig, Contender, check_distinct, load_contenders
 from ..results import Cell, Chart, Column, Series, Table, TaskResult, Worst
 from .hpatches_scores import INPUT_SIZE, check_descriptors
 
@@ -151,7 +151,7 @@ def _distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.flo
 
 def evaluate_phototour(config: PhotoTourConfig) -> TaskResult:
     """FPR95 of each descriptor on each set; see `PhotoTourConfig`."""
-    check_names((folder.resolve().name for folder in config.root), "folders")
+    check_distinct((folder.resolve().name for folder in config.root), "folders")
     contenders = load_contenders(config.run)
     cache = config.run.predictions()
     scores: dict[str, dict[str, dict[str, float]]] = {c.label: {} for c in contenders}

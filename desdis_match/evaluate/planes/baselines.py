@@ -54,7 +54,7 @@ def opencv_sift() -> Baseline:
     return Baseline("opencv-sift", combined_hash(["opencv sift, rootsift", cv2.__version__]), extract)
 
 
-def aliked(weights: Path, device: str = "auto") -> Baseline:
+def aliked_baseline(weights: Path, device: str = "auto") -> Baseline:
     """ALIKED (Zhao et al., 2023) by Kornia's network, from the authors' file; its name is the model's."""
     import torch
     from kornia.feature import ALIKED
@@ -110,7 +110,7 @@ def load_baselines(names: Sequence[str], device: str) -> list[Baseline]:
         if name == "opencv-sift":
             found.append(opencv_sift())
         elif name.startswith("aliked:"):
-            found.append(aliked(Path(name.partition(":")[2]), device))
+            found.append(aliked_baseline(Path(name.partition(":")[2]), device))
         else:
             raise InputError(f"there is no local feature '{name}'; known are opencv-sift and aliked:WEIGHTS")
     return found

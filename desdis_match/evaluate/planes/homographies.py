@@ -25,7 +25,7 @@ from ...photos.planar import PlanarSequence
 from ...support.checks import ABOVE_ZERO, check_options
 from ...support.progress import track
 from ..cache import Arrays, PredictionCache, code_hash, combined_hash
-from ..contenders import CompareConfig, Contender, check_names, load_contenders
+from ..contenders import CompareConfig, Contender, check_distinct, load_contenders
 from ..results import TaskResult
 from ..shared import Described, SharedPhoto, describe_set
 from . import scores as planar
@@ -80,16 +80,16 @@ class HomographyConfig:
         )
 
 
-Photos = dict[int, SharedPhoto]
+SharedPhotos = dict[int, SharedPhoto]
 """Images of one sequence by number, image 1 first."""
 
 
 def neighbours(
     key: dict[str, Any],
-    photos: Photos,
+    photos: SharedPhotos,
     cache: PredictionCache,
     describe: Callable[[list[SharedPhoto]], list[Described]],
-) -> tuple[dict[int, planar.Nearest], Arrays]:
+) -> tuple[dict[int, planar.NearestDescriptors], Arrays]:
     """Nearest neighbours of image 1 in each other image, from the cache or from `describe`."""
     numbers = list(photos)
 
@@ -105,12 +105,12 @@ def neighbours(
 
     arrays = cache.get(key, compute)
     fields = ("index", "distance", "second", "back")
-    return {k: planar.Nearest(*(arrays[f"{f}_{k}"] for f in fields)) for k in numbers[1:]}, arrays
+    return {k: planar.NearestDescriptors(*(arrays[f"{f}_{k}"] for f in fields)) for k in numbers[1:]}, arrays
 
 
 def neighbours_by(
-    rival: Contender | Baseline, photos: Photos, config: HomographyConfig, cache: PredictionCache
-) -> tuple[dict[int, planar.Nearest], Arrays]:
+    rival: Contender | Baseline, photos: SharedPhotos, config: HomographyConfig, cache: PredictionCache
+) -> tuple[dict[int, planar.NearestDescriptors], Arrays]:
     """A descriptor on the shared detections of a sequence, or a local feature at the same size and budget."""
     key: dict[str, Any] = {"weights": rival.fingerprint, "numbers": list(photos)}
     key |= {"search": code_hash(planar)}
@@ -135,7 +135,7 @@ def neighbours_by(
     return neighbours(key, photos, cache, lambda together: [describe(photo) for photo in together])
 
 
-def chosen(near: planar.Nearest, config: HomographyConfig) -> NDArray[np.int64]:
+def chosen(near: planar.NearestDescriptors, config: HomographyConfig) -> NDArray[np.int64]:
     """(M, 2) matches that `config.matcher` takes."""
     pairs = near.mutual()
     if config.matcher == "mnn+ratio":
@@ -144,7 +144,11 @@ def chosen(near: planar.Nearest, config: HomographyConfig) -> NDArray[np.int64]:
 
 
 def score_pair(
-    sequence: PlanarSequence, k: int, near: planar.Nearest, arrays: Arrays, config: HomographyConfig
+    sequence: PlanarSequence,
+    k: int,
+    near: planar.NearestDescriptors,
+    arrays: Arrays,
+    config: HomographyConfig,
 ) -> PairScore:
     """All scores of image 1 against image k."""
     truth = sequence.homographies[k]
@@ -177,7 +181,7 @@ def score_pair(
     )
 
 
-def usable(sequence: PlanarSequence, photos: Photos) -> tuple[PlanarSequence | None, list[str]]:
+def usable(sequence: PlanarSequence, photos: SharedPhotos) -> tuple[PlanarSequence | None, list[str]]:
     """The sequence without images that are unreadable or share nothing with image 1, and notes on those."""
     notes = []
     try:
@@ -220,7 +224,7 @@ def evaluate_homographies(config: HomographyConfig) -> TaskResult:
     rivals: list[Contender | Baseline] = [*contenders, *baselines]
     if not rivals:
         raise InputError("nothing to evaluate; give --descriptors or --local-features")
-    check_names((rival.label for rival in rivals), "features")
+    check_distinct((rival.label for rival in rivals), "features")
     cache = config.run.predictions()
     scores: dict[str, list[PairScore]] = {c.label: [] for c in rivals}
     matched: dict[tuple[str, str, str, int], Any] = {}

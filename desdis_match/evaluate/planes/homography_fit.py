@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
-Fit = Callable[[Float, Float, float], Float | None]
+HomographyFit = Callable[[Float, Float, float], Float | None]
 
 MAX_TRIALS = 10_000
 CONFIDENCE = 0.9999
@@ -48,4 +48,4 @@ def fit_pycolmap(xy0: Float, xy1: Float, pixels: float) -> Float | None:
     return None if found is None else np.asarray(found["H"], np.float64)
 
 
-FITS: dict[str, Fit] = {"opencv": fit_opencv, "pycolmap": fit_pycolmap}
+FITS: dict[str, HomographyFit] = {"opencv": fit_opencv, "pycolmap": fit_pycolmap}

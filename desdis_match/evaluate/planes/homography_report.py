@@ -38,7 +38,7 @@ class PairScore:
         return f"{self.dataset}/{self.sequence} 1-{self.target}"
 
 
-Scores = Mapping[str, Sequence[PairScore]]
+ScoresByPair = Mapping[str, Sequence[PairScore]]
 
 
 def mean(values: Sequence[float]) -> float:
@@ -82,7 +82,7 @@ def summary(pairs: Sequence[PairScore], pixels: float) -> list[tuple[Column, Cel
     return measures(pairs, pixels) + fit_measures(pairs, pixels)
 
 
-def grouped(scores: Scores, key: Callable[[PairScore], str]) -> dict[str, dict[str, list[PairScore]]]:
+def grouped(scores: ScoresByPair, key: Callable[[PairScore], str]) -> dict[str, dict[str, list[PairScore]]]:
     """group -> descriptor -> pairs, groups in the order in which they appear."""
     groups: dict[str, dict[str, list[PairScore]]] = {}
     for name, pairs in scores.items():
@@ -91,7 +91,7 @@ def grouped(scores: Scores, key: Callable[[PairScore], str]) -> dict[str, dict[s
     return groups
 
 
-def group_tables(scores: Scores, key: Callable[[PairScore], str], pixels: float) -> list[Table]:
+def group_tables(scores: ScoresByPair, key: Callable[[PairScore], str], pixels: float) -> list[Table]:
     """Two tables a group, matching and homographies, a row a descriptor."""
     tables = []
     for group, by_name in grouped(scores, key).items():
@@ -103,7 +103,7 @@ def group_tables(scores: Scores, key: Callable[[PairScore], str], pixels: float)
     return tables
 
 
-def sequence_table(scores: Scores) -> Table:
+def sequence_table(scores: ScoresByPair) -> Table:
     """AP and AUC@5 of each sequence, descriptors side by side."""
     groups = grouped(scores, lambda p: f"{p.dataset}/{p.sequence}")
     columns = [Column("sequence"), *(Column(f"AP {name}", ".3f") for name in scores)]
@@ -113,7 +113,7 @@ def sequence_table(scores: Scores) -> Table:
     return Table("AP by sequence", tuple(columns), tuple(rows))
 
 
-def charts(scores: Scores) -> tuple[Chart, ...]:
+def charts(scores: ScoresByPair) -> tuple[Chart, ...]:
     """Accuracy over pixels, AP and homography AUC by data set, speed against AP."""
     found = []
     steps = tuple(float(t) for t in range(1, 11))
@@ -143,7 +143,7 @@ def charts(scores: Scores) -> tuple[Chart, ...]:
     return tuple(found)
 
 
-def worst_pairs(scores: Scores, number: int = 30) -> list[tuple[str, PairScore]]:
+def worst_pairs(scores: ScoresByPair, number: int = 30) -> list[tuple[str, PairScore]]:
     """The pairs with the most wrong matches, (descriptor, pair)."""
     every = [(name, pair) for name, pairs in scores.items() for pair in pairs]
     return sorted(every, key=lambda c: c[1].num_correct - c[1].num_matches)[:number]
@@ -157,7 +157,7 @@ def describe_worst(name: str, pair: PairScore, picture: str = "") -> Worst:
     return Worst(f"{pair.name}, {name}", reason, float(wrong), picture)
 
 
-def failures(scores: Scores) -> list[str]:
+def failures(scores: ScoresByPair) -> list[str]:
     """What could not be measured, or was counted as a failure, by descriptor."""
     notes = []
     for name, pairs in scores.items():
@@ -181,7 +181,7 @@ def failures(scores: Scores) -> list[str]:
     return notes
 
 
-def tell(scores: Scores, pixels: float, notes: Sequence[str]) -> TaskResult:
+def tell(scores: ScoresByPair, pixels: float, notes: Sequence[str]) -> TaskResult:
     """Everything that the task shows of its scores."""
     tables = group_tables(scores, lambda p: p.dataset, pixels)
     if len(grouped(scores, lambda p: p.kind)) > 1:

@@ -56,7 +56,7 @@ def draw_worst(
         if rank < number:
             sequence, pairs, arrays = matched[(name, pair.dataset, pair.sequence, pair.target)]
             xy0, xy1 = arrays["xy_1"], arrays[f"xy_{pair.target}"]
-            from0 = planar.project(sequence.homographies[pair.target], xy0)
+            from0 = planar.project_plane(sequence.homographies[pair.target], xy0)
             correct = np.linalg.norm(from0[pairs[:, 0]] - xy1[pairs[:, 1]], axis=1) <= pixels
             paths = sequence.reference, sequence.targets[pair.target]
             path = folder / f"{rank:02d}-{pair.sequence}-{pair.target}-{name.replace('/', '-')}.jpg"

@@ -22,7 +22,7 @@ Int = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearestDescriptors:
     """Nearest neighbours of two images' descriptors, both ways."""
 
     index: Int  # (N0,) nearest in image 1, -1 when image 1 has no keypoint
@@ -56,7 +56,7 @@ class Geometry:
     nearest1: Float  # (N1,)
 
 
-def project(homography: Float, xy: NDArray[np.floating]) -> Float:
+def project_plane(homography: Float, xy: NDArray[np.floating]) -> Float:
     """(N, 2) points through a homography; points on or behind its horizon become infinite."""
     points = np.column_stack([np.asarray(xy, np.float64), np.ones(len(xy))]) @ homography.T
     # The sign of a homography is free: image 1's own pixels have the sign of the origin's neighbourhood.
@@ -70,7 +70,7 @@ def project(homography: Float, xy: NDArray[np.floating]) -> Float:
 def covers(homography: Float, size0: tuple[int, int], size1: tuple[int, int], grid: int = 20) -> float:
     """Share of image 0 that falls into image 1, on a grid of points."""
     x, y = np.meshgrid(np.linspace(0, size0[0] - 1, grid), np.linspace(0, size0[1] - 1, grid))
-    return float(inside(project(homography, np.column_stack([x.ravel(), y.ravel()])), size1).mean())
+    return float(inside(project_plane(homography, np.column_stack([x.ravel(), y.ravel()])), size1).mean())
 
 
 def _nearest_distance(queries: Float, points: NDArray[np.floating]) -> Float:
@@ -90,7 +90,10 @@ def relate(
     size1: tuple[int, int],
 ) -> Geometry:
     """Map keypoints (N0, 2), (N1, 2) into each other's image."""
-    from0, from1 = project(homography, xy0), project(np.asarray(np.linalg.inv(homography), np.float64), xy1)
+    from0, from1 = (
+        project_plane(homography, xy0),
+        project_plane(np.asarray(np.linalg.inv(homography), np.float64), xy1),
+    )
     return Geometry(
         from0,
         from1,
@@ -126,7 +129,7 @@ def matching_score(geometry: Geometry, num_correct: int) -> float:
 
 
 def ranked_average_precision(
-    geometry: Geometry, xy1: NDArray[np.floating], nearest: Nearest, pixels: float
+    geometry: Geometry, xy1: NDArray[np.floating], nearest: NearestDescriptors, pixels: float
 ) -> float:
     """AP of all nearest neighbours ordered by ratio, against the keypoints that have a correspondence.
 
@@ -146,11 +149,13 @@ def corner_error(estimate: Float | None, truth: Float, size0: tuple[int, int]) -
         return float("inf")
     width, height = size0
     corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], dtype=np.float64)
-    apart = np.linalg.norm(project(estimate, corners) - project(truth, corners), axis=1)
+    apart = np.linalg.norm(project_plane(estimate, corners) - project_plane(truth, corners), axis=1)
     return float(np.nan_to_num(apart, nan=np.inf, posinf=np.inf).mean())
 
 
-def nearest_neighbours(descriptors0: NDArray[np.float32], descriptors1: NDArray[np.float32]) -> Nearest:
+def nearest_neighbours(
+    descriptors0: NDArray[np.float32], descriptors1: NDArray[np.float32]
+) -> NearestDescriptors:
     """Exact nearest and second nearest of unit vectors (N0, D), (N1, D), in blocks."""
     import torch
 
@@ -162,7 +167,7 @@ def nearest_neighbours(descriptors0: NDArray[np.float32], descriptors1: NDArray[
     n0, n1 = len(descriptors0), len(descriptors1)
     if not n0 or not n1:
         none = np.full(n0, -1, np.int64)
-        return Nearest(none, np.full(n0, np.inf), np.full(n0, np.inf), np.full(n1, -1, np.int64))
+        return NearestDescriptors(none, np.full(n0, np.inf), np.full(n0, np.inf), np.full(n1, -1, np.int64))
     a, b = torch.from_numpy(descriptors0), torch.from_numpy(descriptors1)
     best: list[torch.Tensor] = []
     back_value, back = torch.full((n1,), -torch.inf), torch.zeros(n1, dtype=torch.long)
@@ -177,4 +182,4 @@ def nearest_neighbours(descriptors0: NDArray[np.float32], descriptors1: NDArray[
     # Distances from differences: from products they would lose digits where they are small.
     apart = np.linalg.norm(descriptors0[:, None].astype(np.float64) - descriptors1[two], axis=2)
     second = apart[:, 1] if n1 > 1 else np.full(n0, np.inf)
-    return Nearest(two[:, 0], apart[:, 0], second, back.numpy())
+    return NearestDescriptors(two[:, 0], apart[:, 0], second, back.numpy())

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...photos.planar import PlanarSequence, read_sequence
-from ..contenders import check_names
+from ..contenders import check_distinct
 
 
 def find_sequences(roots: Sequence[Path]) -> tuple[list[PlanarSequence], list[str]]:
     """Sequences in each root: the root itself or its sub-folders; a root without any is an error."""
-    check_names((root.resolve().name for root in roots), "folders")
+    check_distinct((root.resolve().name for root in roots), "folders")
     sequences: list[PlanarSequence] = []
     notes: list[str] = []
     for root in roots:

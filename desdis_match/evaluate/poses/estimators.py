@@ -12,7 +12,7 @@ from .ground_truth import TrueCamera
 
 Estimator = Literal["colmap", "poselib"]
 
-Pose = tuple[NDArray[np.float64], NDArray[np.float64]]
+RotationTranslation = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Rotation (3, 3) and translation (3,) of camera 1 from camera 0."""
 
 SEED = 0
@@ -28,7 +28,7 @@ def camera_size(camera: TrueCamera) -> tuple[int, int]:
 
 def by_colmap(
     xy0: NDArray[Any], xy1: NDArray[Any], camera0: TrueCamera, camera1: TrueCamera, pixels: float
-) -> tuple[Pose, NDArray[np.bool_]] | None:
+) -> tuple[RotationTranslation, NDArray[np.bool_]] | None:
     """COLMAP's LO-RANSAC over five-point essential matrices."""
     from ...support.native import pycolmap
 
@@ -51,7 +51,7 @@ def by_colmap(
 
 def by_poselib(
     xy0: NDArray[Any], xy1: NDArray[Any], camera0: TrueCamera, camera1: TrueCamera, pixels: float
-) -> tuple[Pose, NDArray[np.bool_]] | None:
+) -> tuple[RotationTranslation, NDArray[np.bool_]] | None:
     """PoseLib's LO-RANSAC (Larsson) with its bundle adjustment at the end."""
     try:
         import poselib

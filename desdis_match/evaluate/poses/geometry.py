@@ -143,7 +143,7 @@ def essential(rotation: Float, translation: Float) -> Float:
     return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
 
 
-def epipolar_distance(matrix: Float, xy0: Float, xy1: Float) -> Float:
+def epipolar_line_distance(matrix: Float, xy0: Float, xy1: Float) -> Float:
     """(M,) distance to the epipolar lines of a fundamental or essential matrix, mean of both images."""
     a = np.column_stack([xy0, np.ones(len(xy0))])
     b = np.column_stack([xy1, np.ones(len(xy1))])

@@ -207,7 +207,7 @@ def has_colmap_model(path: Path) -> bool:
     return any((path / f"cameras{e}").is_file() and (path / f"images{e}").is_file() for e in (".bin", ".txt"))
 
 
-def recognise(path: Path) -> tuple[Callable[[Path], Truth], Path] | None:
+def recognise_truth(path: Path) -> tuple[Callable[[Path], Truth], Path] | None:
     """The reader for `path`, and what to give it; None when nothing known lies there."""
     if path.is_file():
         if path.suffix == ".json":
@@ -241,14 +241,14 @@ PLACES = (
 def find_truth(scene: Path) -> Truth | None:
     """Ground truth in or below a scene's folder, or None."""
     for place in PLACES:
-        if (found := recognise(scene / place)) is not None:
+        if (found := recognise_truth(scene / place)) is not None:
             return found[0](found[1])
     return None
 
 
 def read_truth(path: Path) -> Truth:
     """Ground truth at `path`; raises `InputError` when no known format lies there or it holds no camera."""
-    found = recognise(path)
+    found = recognise_truth(path)
     if found is None:
         raise InputError(
             f"{path} holds no ground truth that is known: Strecha .camera files, a COLMAP model, "

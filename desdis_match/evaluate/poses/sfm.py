@@ -23,10 +23,10 @@ from ..cache import combined_hash, default_folder
 from ..contenders import CompareConfig, Contender, load_contenders
 from ..results import Cell, Chart, Column, Series, Table, TaskResult, Worst
 from .ground_truth import Truth, find_truth, read_truth
-from .sfm_runs import Run, given_intrinsics, photo_size, reuse_features, run_ours, run_pycolmap_sift
+from .sfm_runs import SfmRun, given_intrinsics, photo_size, reuse_features, run_ours, run_pycolmap_sift
 from .sfm_scores import AUC_DEGREES, ModelScore, score_model
 
-Intrinsics = Literal["self", "given"]
+IntrinsicsSource = Literal["self", "given"]
 
 SIFT = "pycolmap-sift"
 
@@ -47,7 +47,7 @@ class SfmConfig:
     """Reconstruct with pycolmap's own SIFT pipeline beside ours."""
     sift_keypoints: int = 8192
     """Its budget a photo, as COLMAP counts it: a keypoint with two orientations counts once."""
-    intrinsics: tuple[Intrinsics, ...] = ("self",)
+    intrinsics: tuple[IntrinsicsSource, ...] = ("self",)
     """self: the mapper finds focal length and distortion; given: from the ground truth, fixed; or both."""
     output: Path | None = None
     """Folder where reconstructions are kept; by default below the user's cache folder."""
@@ -100,7 +100,7 @@ def open_scenes(config: SfmConfig) -> tuple[list[ScenePhotos], list[str]]:
     return scenes, notes
 
 
-def mapping_for(config: SfmConfig, scene: ScenePhotos, intrinsics: Intrinsics) -> MapConfig:
+def mapping_for(config: SfmConfig, scene: ScenePhotos, intrinsics: IntrinsicsSource) -> MapConfig:
     """The mapper's options, with the true intrinsics fixed when they are to be given."""
     if intrinsics == "self":
         return config.map
@@ -111,7 +111,7 @@ def mapping_for(config: SfmConfig, scene: ScenePhotos, intrinsics: Intrinsics) -
     return replace(config.map, cameras=cameras, fix_intrinsics=True)
 
 
-def score_run(scene: ScenePhotos, label: str, intrinsics: str, run: Run) -> ModelScore:
+def score_run(scene: ScenePhotos, label: str, intrinsics: str, run: SfmRun) -> ModelScore:
     """What a run made, in numbers."""
     return score_model(
         run.model,
@@ -136,7 +136,7 @@ def score_given_models(config: SfmConfig, scenes: Sequence[ScenePhotos]) -> list
         label, _, folder = item.rpartition("=")
         model = read_model(Path(folder))
         keypoints = [len(image.points2D) for image in model.images.values()]
-        run = Run(model, float(np.mean(keypoints)) if keypoints else 0.0, 0, {})
+        run = SfmRun(model, float(np.mean(keypoints)) if keypoints else 0.0, 0, {})
         scores.append(score_run(scenes[0], label or Path(folder).name, "as made", run))
     return scores
 

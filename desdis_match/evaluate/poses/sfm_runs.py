@@ -32,7 +32,7 @@ from .ground_truth import Truth
 
 
 @dataclass(frozen=True)
-class Run:
+class SfmRun:
     """What a run left: the largest model, and what is not in it."""
 
     model: Any | None  # pycolmap.Reconstruction
@@ -82,7 +82,7 @@ def reuse_features(source: Path, target: Path) -> None:
 
 def run_ours(
     images: Path, output: Path, extract: ExtractConfig, match: MatchConfig, mapping: MapConfig, run: RunConfig
-) -> Run:
+) -> SfmRun:
     """`reconstruct` with a descriptor; its own stages see to going on."""
     config = ReconstructConfig(
         images=images, output=output, extract=extract, match=match, map=mapping, run=run, quiet=True
@@ -94,7 +94,7 @@ def run_ours(
         model, notes = None, (str(error),)
     report = Report.load(RunFolder(output).report)
     usable = [image.keypoints for image in report.images.values() if image.keypoints]
-    return Run(
+    return SfmRun(
         model,
         float(np.mean(usable)) if usable else 0.0,
         report.counts.verified_matches,
@@ -105,7 +105,7 @@ def run_ours(
 
 def run_pycolmap_sift(
     images: Path, output: Path, max_size: int, max_keypoints: int, mapping: MapConfig, affine: bool = False
-) -> Run:
+) -> SfmRun:
     """COLMAP's SIFT, exhaustive matching and verification on the CPU, then the same mapper as ours."""
     from ...colmap.log import log_to
     from ...support.native import pycolmap
@@ -128,7 +128,7 @@ def run_pycolmap_sift(
         record = json.loads(done.read_text(encoding="utf-8"))
         if canonical_json(record["options"]) == canonical_json(plain(options)):
             models = read_models(folder.sparse)
-            return Run(
+            return SfmRun(
                 models[0] if models else None,
                 record["num_keypoints"],
                 record["num_verified"],
@@ -170,7 +170,7 @@ def run_pycolmap_sift(
         verified = opened.num_inlier_matches()
     record = {"options": options, "num_keypoints": keypoints, "num_verified": verified, "seconds": seconds}
     write_atomically(done, json.dumps(plain(record)).encode())
-    return Run(models[0] if models else None, keypoints, verified, seconds)
+    return SfmRun(models[0] if models else None, keypoints, verified, seconds)
 
 
 def colmap_camera_mode(images: Path, cameras: CameraConfig) -> Any:

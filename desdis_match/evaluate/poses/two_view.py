@@ -29,7 +29,7 @@ from ...support.files import sha256_of
 from ...support.metrics import area_under_recall
 from ...support.progress import track
 from ..cache import Arrays, code_hash, combined_hash
-from ..contenders import CompareConfig, Contender, check_names, load_contenders
+from ..contenders import CompareConfig, Contender, check_distinct, load_contenders
 from ..results import Cell, Chart, Column, Series, Table, TaskResult, Worst
 from ..shared import Described, SharedPhoto, describe_set
 from . import geometry
@@ -47,7 +47,7 @@ KEPT_PHOTOS = 64
 
 
 @dataclass(frozen=True)
-class TwoViewConfig:
+class PairTaskConfig:
     """Two-view geometry of image pairs: pose errors, precision of the inliers."""
 
     scenes: tuple[Path, ...] = ()
@@ -98,7 +98,7 @@ class CaseScore:
     inlier_precision: float  # of those that the estimate kept
 
 
-def cases_of_scenes(config: TwoViewConfig) -> tuple[list[Case], list[str]]:
+def cases_of_scenes(config: PairTaskConfig) -> tuple[list[Case], list[str]]:
     """All pairs of photos with a true camera and intrinsics, and notes on those left out."""
     if config.truth and len(config.truth) != len(config.scenes):
         raise InputError(
@@ -156,10 +156,10 @@ def cases_of_labels(roots: Sequence[Path]) -> list[Case]:
     return cases
 
 
-class Photos:
+class PairPhotos:
     """Photos of a run and their descriptors, the last few of which stay in memory."""
 
-    def __init__(self, config: TwoViewConfig) -> None:
+    def __init__(self, config: PairTaskConfig) -> None:
         self.config = config
         self.cache = config.run.predictions()
         self.photo = lru_cache(KEPT_PHOTOS)(self._photo)
@@ -212,7 +212,7 @@ def score_posed(
     camera0, camera1 = case.cameras
     true = geometry.relative_pose(camera0.pose, camera1.pose)
     matrix = geometry.essential(*true)
-    distance = geometry.epipolar_distance(matrix, normalised(xy0, camera0), normalised(xy1, camera1))
+    distance = geometry.epipolar_line_distance(matrix, normalised(xy0, camera0), normalised(xy1, camera1))
     right = distance < EPIPOLAR_THRESHOLD
     found = ESTIMATORS[estimator](xy0, xy1, camera0, camera1, pixels) if len(xy0) >= 5 else None
     mean = float(right.mean()) if len(right) else float("nan")
@@ -228,7 +228,7 @@ def score_posed(
     )
 
 
-def score_labelled(case: Case, xy0: NDArray[Any], xy1: NDArray[Any], pixels: float) -> CaseScore:
+def score_labelled_pair(case: Case, xy0: NDArray[Any], xy1: NDArray[Any], pixels: float) -> CaseScore:
     """Estimate a fundamental matrix and measure how far the labelled points are from their epipolar lines."""
     import cv2
 
@@ -246,10 +246,10 @@ def score_labelled(case: Case, xy0: NDArray[Any], xy1: NDArray[Any], pixels: flo
     if len(truth0) >= 8 and len(xy0):
         true, _ = cv2.findFundamentalMat(truth0, truth1, cv2.FM_8POINT)
         if true is not None:
-            right = geometry.epipolar_distance(np.asarray(true, np.float64), xy0, xy1) <= 2 * pixels
+            right = geometry.epipolar_line_distance(np.asarray(true, np.float64), xy0, xy1) <= 2 * pixels
     error = float("inf")
     if matrix is not None and np.shape(matrix) == (3, 3):
-        apart = geometry.epipolar_distance(np.asarray(matrix, np.float64), truth0, truth1)
+        apart = geometry.epipolar_line_distance(np.asarray(matrix, np.float64), truth0, truth1)
         error = float(np.median(apart))
     known = len(truth0) >= 8 and len(xy0) > 0
     return CaseScore(
@@ -265,16 +265,16 @@ def score_labelled(case: Case, xy0: NDArray[Any], xy1: NDArray[Any], pixels: flo
     )
 
 
-def evaluate_pairs(config: TwoViewConfig) -> TaskResult:
+def evaluate_pairs(config: PairTaskConfig) -> TaskResult:
     """Score descriptors on image pairs; see `TwoViewConfig`."""
-    check_names((folder.resolve().name for folder in (*config.scenes, *config.labelled)), "folders")
+    check_distinct((folder.resolve().name for folder in (*config.scenes, *config.labelled)), "folders")
     posed, notes = cases_of_scenes(config)
     labelled = cases_of_labels(config.labelled)
     if not posed and not labelled:
         raise InputError("no pair to score; give --scenes with ground truth or --labelled")
     contenders = load_contenders(config.run)
     scores: dict[str, list[CaseScore]] = {c.label: [] for c in contenders}
-    photos = Photos(config)
+    photos = PairPhotos(config)
     for case in track(posed + labelled, "pairs", unit="pairs"):
         for contender in contenders:
             found = photos.matched(case, contender)
@@ -282,7 +282,7 @@ def evaluate_pairs(config: TwoViewConfig) -> TaskResult:
             if case.cameras:
                 score = score_posed(case, xy0, xy1, config.inlier_pixels, config.estimator)
             else:
-                score = score_labelled(case, xy0, xy1, config.inlier_pixels)
+                score = score_labelled_pair(case, xy0, xy1, config.inlier_pixels)
             scores[contender.label].append(score)
     hashes = sorted({f"{p.name} {sha256_of(p)}" for c in posed + labelled for p in c.paths})
     for label, items in scores.items():

@@ -19,7 +19,7 @@ def near_either(partners: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     return sorted(pairs)
 
 
-def components(num: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+def component_labels(num: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
     """For each of `num` images the smallest index of those that pairs connect it with."""
     root = list(range(num))
 
@@ -39,7 +39,7 @@ def bridges(
     num: int, pairs: Iterable[tuple[int, int]], ranked: Iterable[tuple[int, int]]
 ) -> list[tuple[int, int]]:
     """Of `ranked` candidates, best first, those that join components of the graph of `pairs` (Kruskal's)."""
-    label = components(num, pairs)
+    label = component_labels(num, pairs)
     members: dict[int, list[int]] = {}
     for i, of in enumerate(label):
         members.setdefault(of, []).append(i)

@@ -28,7 +28,7 @@ from ...errors import InputError
 from ...types import Float32
 from ..nearest import mutual_rows
 from .base import Pair, PairsConfig, PhotoSet, ordered
-from .neighbours import bridges, components
+from .neighbours import bridges, component_labels
 from .vlad import SCALE, Sketches, Vectors, learn_words, nearest_photos
 
 CANDIDATES = 40
@@ -179,7 +179,7 @@ def _neighbours_of_neighbours(
 
 def _last_bridges(vectors: Vectors, pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Join components none of whose candidates lies outside: by the nearest vector of any other photo."""
-    label = np.asarray(components(vectors.num, pairs))
+    label = np.asarray(component_labels(vectors.num, pairs))
     found: list[tuple[int, int]] = []
     for component in np.unique(label)[1:]:
         members = np.flatnonzero(label == component)

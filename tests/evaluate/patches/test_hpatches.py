@@ -108,7 +108,7 @@ def test_retrieval_equals_sorting_each_list():
     queries = lists.PatchList(rng.integers(0, 3, 9), rng.integers(0, 12, 9))
     distractors = lists.PatchList(rng.integers(0, 3, 40), rng.integers(0, 12, 40))
     pools = (10, 20, 1000)
-    found = scores.retrieval(descriptors, names, lists.Retrieval(queries, distractors), pools)["mAP"]
+    found = scores.retrieval(descriptors, names, lists.RetrievalLists(queries, distractors), pools)["mAP"]
     for tier in "eht":
         values = {k: [] for k in pools}
         for s, p in zip(queries.sequence, queries.patch, strict=True):

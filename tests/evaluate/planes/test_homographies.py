@@ -21,11 +21,11 @@ SHIFT = np.array([[1.0, 0, 10], [0, 1, 0], [0, 0, 1]])
 
 def test_projection_keeps_points_in_front_and_drops_those_behind():
     homography = np.array([[1.0, 0, 0], [0, 1, 0], [-0.01, 0, 1]])
-    found = planar.project(homography, np.array([[0.0, 0], [50, 10], [150, 10]]))
+    found = planar.project_plane(homography, np.array([[0.0, 0], [50, 10], [150, 10]]))
     assert np.allclose(found[:2], [[0, 0], [100, 20]])
     assert np.isinf(found[2]).all()
     # A homography is known up to its sign.
-    assert np.array_equal(planar.project(-homography, np.array([[50.0, 10]])), [[100, 20]])
+    assert np.array_equal(planar.project_plane(-homography, np.array([[50.0, 10]])), [[100, 20]])
 
 
 def test_repeatability_and_matching_score_by_hand():
@@ -46,7 +46,7 @@ def test_ranked_average_precision_counts_only_keypoints_that_are_repeated():
     xy0 = np.array([[10.0, 50], [40, 50], [60, 50]])
     xy1 = np.array([[20.0, 50], [50, 50], [90, 90]])  # the third keypoint is not repeated
     geometry = planar.relate(SHIFT, xy0, xy1, (100, 100), (100, 100))
-    near = planar.Nearest(
+    near = planar.NearestDescriptors(
         np.array([0, 2, 1]), np.array([0.1, 0.5, 0.9]), np.array([1.0, 1.0, 1.0]), np.array([0, 2, 1])
     )
     # Ranked: right, wrong, wrong; two positives. One trapezoid of precision 1 up to recall 1/2.
@@ -60,10 +60,14 @@ def test_neighbours_are_ranked_by_ratio_not_by_distance():
     xy1 = np.array([[20.0, 50], [90, 90]])  # the first is repeated, the second is not
     geometry = planar.relate(SHIFT, xy0, xy1, (100, 100), (100, 100))
     # The right one is further away, but clearer: 0.8 / 1.6 against 0.4 / 0.5.
-    near = planar.Nearest(np.array([0, 1]), np.array([0.8, 0.4]), np.array([1.6, 0.5]), np.array([0, 1]))
+    near = planar.NearestDescriptors(
+        np.array([0, 1]), np.array([0.8, 0.4]), np.array([1.6, 0.5]), np.array([0, 1])
+    )
     assert planar.ranked_average_precision(geometry, xy1, near, 3) == 1
     # And behind a wrong one that is clearer still, though further: precision 1/2 when it is found.
-    late = planar.Nearest(np.array([0, 1]), np.array([0.8, 0.9]), np.array([1.6, 3.6]), np.array([0, 1]))
+    late = planar.NearestDescriptors(
+        np.array([0, 1]), np.array([0.8, 0.9]), np.array([1.6, 3.6]), np.array([0, 1])
+    )
     assert planar.ranked_average_precision(geometry, xy1, late, 3) < 0.6
 
 
@@ -98,7 +102,7 @@ def test_robust_fits_survive_outliers_and_refuse_too_few(name):
     rng = np.random.default_rng(0)
     truth = np.array([[1.1, 0.1, 5], [-0.1, 0.9, 8], [1e-4, -1e-4, 1]])
     xy0 = rng.random((100, 2)) * 300
-    xy1 = planar.project(truth, xy0)
+    xy1 = planar.project_plane(truth, xy0)
     xy1[:30] = rng.random((30, 2)) * 300
     assert planar.corner_error(FITS[name](xy0, xy1, 3.0), truth, (300, 300)) < 0.5
     assert FITS[name](xy0[:3], xy1[:3], 3.0) is None

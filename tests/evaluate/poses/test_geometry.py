@@ -107,7 +107,9 @@ def test_center_errors_are_in_the_unit_of_the_truth():
 def test_epipolar_distance_by_hand():
     # Camera 1 stands beside camera 0: epipolar lines are rows, so a match off by 3 rows is off by 3.
     matrix = geometry.essential(np.eye(3), np.array([1.0, 0, 0]))
-    distance = geometry.epipolar_distance(matrix, np.array([[1.0, 2], [0, 0]]), np.array([[5.0, 5], [9, 0]]))
+    distance = geometry.epipolar_line_distance(
+        matrix, np.array([[1.0, 2], [0, 0]]), np.array([[5.0, 5], [9, 0]])
+    )
     assert distance == pytest.approx([3, 0])
 
 
