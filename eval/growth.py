@@ -3,7 +3,7 @@
     python eval/growth.py OUT [NUM_PHOTOS ...]
 
 Sets of 250, 1000 and 4000 views of one made-up landscape, flown over in a grid so that neighbours overlap as
-on drone flights. Only the views' features are made (300 keypoints each, a fifth of them of nothing;
+on drone flights. Only the views' features are made (120 keypoints each, a fifth of them of nothing;
 descriptors are random directions with noise), so that the stages after extraction are measured and nothing
 else. Each stage runs in a process of its own; seconds are CPU seconds. Writes eval/results/growth.json.
 """
@@ -28,7 +28,7 @@ from desdis_match.storage.two_view_file import TwoViewFile
 from desdis_match.support.resources import measured
 from desdis_match.types import Features
 
-KEYPOINTS = 300
+KEYPOINTS = 120
 SIZE, FOCAL = (640, 480), 600.0
 HEIGHT = 50.0  # metres above the ground
 STEP = 0.35  # of the footprint's short side, between neighbours of the grid

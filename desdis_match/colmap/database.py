@@ -286,6 +286,27 @@ def copy_database(path: Path, copy: Path) -> None:
         connection.execute("VACUUM INTO ?", (str(copy),))
 
 
+def part_of_database(path: Path, part: Path, names: Sequence[str]) -> Path:
+    """A copy with the keypoints and the verified pairs of the images `names` alone, and no raw matches.
+
+    All cameras and images are in it; ids are the same.
+    """
+    with _new_database(part, {}):
+        pass
+    whole = ("rigs", "rig_sensors", "cameras", "frames", "frame_data", "images", "pose_priors")
+    pair_ends = " AND ".join(f"{end} IN chosen" for end in ("pair_id / 2147483647", "pair_id % 2147483647"))
+    with connect(part, path) as connection:
+        connection.execute("ATTACH DATABASE ? AS source", (str(path),))
+        for table in whole:
+            connection.execute(f"INSERT INTO {table} SELECT * FROM source.{table}")
+        connection.execute("CREATE TEMPORARY TABLE chosen (image_id INTEGER PRIMARY KEY)")
+        for name in names:
+            connection.execute("INSERT INTO chosen SELECT image_id FROM images WHERE name = ?", (name,))
+        for table, rows in (("keypoints", "image_id IN chosen"), ("two_view_geometries", pair_ends)):
+            connection.execute(f"INSERT INTO {table} SELECT * FROM source.{table} WHERE {rows}")
+    return part
+
+
 def remove_database(path: Path) -> None:
     """Delete a database with its journals."""
     for file in (Path(path), *_journals(path)):

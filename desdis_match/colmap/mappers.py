@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +34,11 @@ class MapConfig:
     mapper: str = "auto"
     """auto: incremental, and where that leaves out photos that verified pairs join, other ways too, up to a
     bound; incremental: one image after the other; global: all at once, fast for many images; hierarchical:
-    clusters of images are mapped apart and joined. Or another package's, or module:Class of your own."""
+    clusters of up to 200 images are mapped apart, where --executor says, and joined. Or another package's, or
+    module:Class of your own."""
+    mapper_threads: int = 1
+    """Threads of one mapper. With 1 the same seed gives the same model bit by bit; with more, sums come in
+    changing order, and models differ in the last digits and now and then by a point."""
     fix_intrinsics: bool = False
     """Keep focal lengths and distortion as given, for calibrated cameras."""
     min_model_size: int = 3
@@ -57,7 +62,7 @@ class MapConfig:
     """The same seed gives the same model."""
 
     def __post_init__(self) -> None:
-        check_options(self, min_model_size=(2, 1_000_000), seed=(0, None))
+        check_options(self, min_model_size=(2, 1_000_000), seed=(0, None), mapper_threads=(1, 4096))
         check_part("mappers", MAPPERS, self.mapper, also=("auto",))
 
 
@@ -70,6 +75,8 @@ class Job:
     scratch: Path  # an existing folder for what comes and goes
     config: MapConfig
     threads: int = 1
+    workers: int = 1  # clusters of images mapped at a time, on `executor` or in processes
+    executor: Executor | None = None
 
     def folder(self) -> Path:
         """A new empty folder in `scratch`."""
@@ -140,17 +147,10 @@ def calibrated(job: Job) -> Iterator[Job]:
 
 
 def map_hierarchical(job: Job) -> list[pycolmap.Reconstruction]:
-    """Clusters of images are mapped apart and joined."""
-    output = job.folder()
-    options = pycolmap.HierarchicalPipelineOptions(num_threads=job.threads, num_workers=1)
-    options.incremental_options = incremental_options(
-        job.config, job.threads, colours=job.images_dir is not None
-    )
-    if job.images_dir is not None:
-        options.image_path = str(job.images_dir)
-    return list(
-        pycolmap.hierarchical_mapping(job.database, job.images_dir or output, output, options).values()
-    )
+    """Clusters of images are mapped apart, on the job's executor where it has one, and joined."""
+    from .hierarchical import map_in_clusters  # which needs this module
+
+    return map_in_clusters(job)
 
 
 Mapper = Callable[[Job], list[pycolmap.Reconstruction]]

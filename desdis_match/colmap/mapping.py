@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -65,14 +66,14 @@ def map_database(
     config: MapConfig | None = None,
     *,
     log_path: Path | None = None,
-    threads: int = 1,
+    workers: int = 1,
+    executor: Executor | None = None,
 ) -> Placing:
     """Models of a verified database, best first, in `output`/0, 1, 2, ... (binary), and how they were found.
 
     `output` is replaced as a whole when mapping is over, also by an empty folder when no model forms.
     images_dir: for the colours of points; None: no colours. log_path: takes COLMAP's own lines.
-    threads: with 1 the same seed gives the same model bit by bit; with more, bundle adjustment adds up its
-    residuals in changing order, and models differ in the last digits and now and then by a point.
+    The hierarchical mapper has `workers` clusters mapped at a time, on `executor` or else in processes.
     """
     config = config or MapConfig()
     with open_database(database_path):  # or a sentence that says what is wrong with it
@@ -80,7 +81,7 @@ def map_database(
     with new_folder(Path(output)) as folder:
         raw = folder / "raw"
         raw.mkdir()
-        job = Job(Path(database_path), images_dir, raw, config, threads)
+        job = Job(Path(database_path), images_dir, raw, config, config.mapper_threads, workers, executor)
         with log_to(log_path):
             try:
                 placing = _placed(job)

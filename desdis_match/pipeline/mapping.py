@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ..storage.two_view_file import TwoViewFile
 from ..support.files import canonical_json
 from ..support.native import pycolmap
 from ..support.parts import outside_code
+from ..support.workers import available_cores
 from .georeferencing import georeference_models, targets_of
 from .resume import RunConfig, digest, fingerprint, is_current, json_file, make_folder
 from .verification import verify_pairs
@@ -80,7 +82,12 @@ def map_models(
             )
     _put_geometries(images, features, matches, folder, config, run, overwrite)
     # The old model stays where it is until the new one is whole, its stamp in it.
-    placing = map_database(database, images, unfinished, config, log_path=folder.log)
+    run = run or RunConfig()
+    with run.opened() if config.mapper == "hierarchical" else nullcontext() as executor:
+        workers = run.workers or available_cores()
+        placing = map_database(
+            database, images, unfinished, config, log_path=folder.log, workers=workers, executor=executor
+        )
     placing.record.save(folder.placing)
     models = placing.models
     fixed = config.poses is not None and not config.refine_poses  # alignment would adjust them

@@ -10,6 +10,7 @@ from pointcloud_models import poses, verified_database
 
 from desdis_match.colmap.database import open_database
 from desdis_match.colmap.diagnosis import starvation
+from desdis_match.colmap.mappers import MAPPERS, Job, incremental_options
 from desdis_match.colmap.mapping import (
     MapConfig,
     map_database,
@@ -41,6 +42,25 @@ def test_exact_keypoints_give_the_true_poses(tmp_path: Path, mapper: str) -> Non
     assert pose_errors(cloud, poses(read_model(tmp_path / "sparse" / "0"))) == pytest.approx(
         (rotation, direction)
     )
+
+
+def test_threads_go_to_the_mapper_and_local_adjustment_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = verified_database(make_point_cloud(tmp_path, num_cameras=3), tmp_path)
+    options = []
+
+    def mapper(job: Job) -> list[object]:
+        options.append(incremental_options(job.config, job.threads, colours=False))
+        return []
+
+    monkeypatch.setitem(MAPPERS, "global", mapper)
+    for config in (MapConfig(mapper="global"), MapConfig(mapper="global", mapper_threads=3)):
+        map_database(path, None, tmp_path / "sparse", config)
+    assert [(found.num_threads, found.mapper.num_threads) for found in options] == [(1, 1), (3, 3)]
+    assert 0 < options[0].mapper.ba_local_num_images <= 6
+    with pytest.raises(InputError, match="mapper_threads is 0"):
+        MapConfig(mapper_threads=0)
 
 
 @pytest.mark.parametrize("mapper", ["incremental", "global", "hierarchical"])
