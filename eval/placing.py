@@ -30,7 +30,7 @@ from desdis_match.colmap.verification import verify
 from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
 from desdis_match.evaluate.cache import code_hash
-from desdis_match.evaluate.output import versions
+from desdis_match.evaluate.output import versions_and_machine
 from desdis_match.photos.images import list_images
 from desdis_match.pipeline import extract, match, pairs
 from desdis_match.pipeline.resume import RunConfig
@@ -229,7 +229,7 @@ def main(argv: list[str]) -> int:
         images = Path(folder) if folder else arguments.photos / name
         cells = cells_of(images, arguments.work / name, arguments.seeds, arguments.mappers)
         results[name] = {"photos": len(list_images(images)), "cells": cells}
-        stored.write_text(json.dumps({"versions": versions(), "sets": results}, indent=1) + "\n")
+        stored.write_text(json.dumps({"versions": versions_and_machine(), "sets": results}, indent=1) + "\n")
         (RESULTS / "placing.md").write_text(text(results))
         print(table({name: results[name]}), flush=True)
     return 0
