@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import desdis_match
@@ -12,6 +13,31 @@ from desdis_match.evaluate.planes import baselines, scores
 from desdis_match.matching import match
 
 PACKAGE = Path(desdis_match.__file__).parent
+
+
+def test_a_prediction_is_made_once_a_key_and_again_where_its_file_is_damaged_or_anothers(tmp_path, caplog):
+    found, made = cache.PredictionCache(tmp_path), []
+
+    def get(**key) -> list[int]:
+        made.append(key)
+        arrays = found.get({"task": "t", **key}, lambda: {"x": np.full(2, len(made))})
+        return arrays["x"].tolist()
+
+    assert [get(a=1), get(a=1), get(a=2), get(b=1), get(a=1)] == [[1, 1], [1, 1], [3, 3], [4, 4], [1, 1]]
+    assert (found.hits, found.misses) == (2, 3)
+    first, second, _ = sorted(tmp_path.rglob("*.npz"), key=lambda path: path.stat().st_mtime_ns)
+    assert first.relative_to(tmp_path).parts[0] == "t"
+    first.write_bytes(second.read_bytes())  # whole, but of another key
+    assert get(a=1) == [6, 6]
+    assert "damaged" not in caplog.text
+    second.write_bytes(second.read_bytes()[:-30])
+    assert get(a=2) == [7, 7] and get(a=2) == [7, 7]
+    assert "is damaged; it is computed again" in caplog.text
+
+
+def test_without_a_folder_every_prediction_is_made():
+    found = cache.PredictionCache(None)
+    assert [found.get({}, lambda k=k: {"k": k})["k"] for k in (1, 2)] == [1, 2] and found.misses == 2
 
 
 @pytest.fixture

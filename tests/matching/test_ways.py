@@ -15,6 +15,7 @@ from desdis_match.matching.pairs.retrieval import (
     count_matches,
     paid,
 )
+from desdis_match.matching.pairs.sequential import frame_number
 from desdis_match.matching.pairs.vlad import LENGTH, SCALE, Sketches, Vectors, nearest_photos, vlad
 
 
@@ -68,6 +69,25 @@ def test_cameras_that_recorded_together_are_joined_moment_by_moment():
     others = [name.replace("right/f", "right/f100") for name in names]
     found = joined_pairs(PhotoSet(others), PairsConfig(pairs="sequential", overlap=1))["sequential"]
     assert {pair for pair in found if pair[0][0] != pair[1][0]} == set()
+
+
+@pytest.mark.parametrize(("numbers", "joined"), [((1, 5), True), ((1, 5, 6), False)])
+def test_cameras_that_share_half_of_the_smaller_folder_recorded_together(numbers, joined):
+    names = [*(f"a/{i}" for i in range(1, 5)), *(f"b/{i}" for i in numbers)]
+    found = joined_pairs(PhotoSet(names), PairsConfig(pairs="sequential", overlap=1))["sequential"]
+    assert any(pair[0][0] != pair[1][0] for pair in found) == joined
+
+
+def test_a_folder_is_a_sequence_with_far_partners_and_closed_where_it_is_a_loop():
+    names = [f"f{i}" for i in range(10)]
+    for loop, wanted in ((False, {1, 2, 4}), (True, {1, 2, 4, 6, 8, 9})):  # 6, 8, 9: back to the start
+        config = PairsConfig(pairs="sequential", overlap=2, loop=loop)
+        found = joined_pairs(PhotoSet(names), config)["sequential"]
+        assert {abs(int(a[1:]) - int(b[1:])) for a, b in found} == wanted
+
+
+def test_the_number_of_a_frame_is_the_last_one_before_the_ending():
+    assert [frame_number(name) for name in ("a7/c2_f012.jp2", "3/x.jp2", "9")] == [12, None, 9]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import io
 import json
 import shlex
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -89,15 +88,16 @@ def test_seconds_of_a_stage_add_up_over_runs_of_one_configuration(tmp_path: Path
     def spend(configuration: dict) -> float:
         usage = StageUsage(path)  # as in a process of its own
         with usage.of("match", configuration):
-            time.sleep(0.05)
+            pass
         return StageUsage(path).stages["match"].seconds
 
-    first = spend({"ratio": 0.8})
-    assert 0.05 <= first < 0.5
-    both = spend({"ratio": 0.8})
-    assert both >= first + 0.05
+    assert spend({"ratio": 0.8}) > 0
+    stored = json.loads(path.read_text())
+    stored["match"]["seconds"] = 1000.0
+    path.write_text(json.dumps(stored))
+    assert spend({"ratio": 0.8}) > 1000
     # With other options the work of before was for something else.
-    assert 0.05 <= spend({"ratio": 0.7}) < first + 0.05
+    assert 0 < spend({"ratio": 0.7}) < 1000
 
 
 def test_a_stage_that_fails_has_spent_its_seconds_and_peaks_are_the_highest(tmp_path: Path) -> None:

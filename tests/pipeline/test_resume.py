@@ -1,6 +1,7 @@
 """What counts as made by just this: a stamp follows every byte that a stage reads."""
 
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,15 @@ import pytest
 from desdis_match.errors import InputError
 from desdis_match.features.extract import ExtractConfig
 from desdis_match.pipeline import RunConfig, extract
-from desdis_match.pipeline.resume import digest, fingerprint, is_current, json_file, num_workers, stamp
+from desdis_match.pipeline.resume import (
+    digest,
+    fingerprint,
+    is_current,
+    json_file,
+    num_workers,
+    parts_folder,
+    stamp,
+)
 from desdis_match.storage.features_file import FeatureFile
 from desdis_match.support.files import canonical_json
 
@@ -142,7 +151,40 @@ def test_an_output_stays_is_made_again_or_is_refused(tmp_path):
         is_current(tmp_path, made_by, True, "a model", json_file)
 
 
-def test_workers_are_as_many_as_told_or_as_pay():
+def test_what_a_killed_run_left_beside_a_whole_output_goes(tmp_path):
+    output = tmp_path / "made_by.json"
+    output.write_text(canonical_json({"a": 1}))
+    parts = parts_folder(output)
+    parts.mkdir()
+    with pytest.raises(InputError):
+        is_current(output, {"a": 2}, False, "a model", json_file)
+    assert parts.is_dir()  # it may be of the run that is asked for
+    assert is_current(output, {"a": 1}, False, "a model", json_file)
+    assert not parts.exists()
+
+
+def test_a_damaged_output_is_made_again_only_where_it_may_be(tmp_path, caplog):
+    output = tmp_path / "made_by.json"
+    output.write_text("{")
+    with pytest.raises(InputError, match="not readable JSON"):
+        is_current(output, {}, False, "a model", json_file)
+    assert not is_current(output, {}, True, "a model", json_file)
+    assert "it is made again" in caplog.text
+
+
+def test_three_differences_are_named_and_that_there_are_more(tmp_path):
+    output = tmp_path / "made_by.json"
+    for num, more in ((3, ""), (4, "; ...")):
+        output.write_text(canonical_json({f"k{i}": 1 for i in range(num)}))
+        told = "; ".join(f"k{i}: 1 -> 2" for i in range(3)) + more
+        with pytest.raises(InputError, match=re.escape(f"({told})")):
+            is_current(output, {f"k{i}": 2 for i in range(num)}, False, "a model", json_file)
+
+
+def test_workers_are_as_many_as_told_or_as_pay(monkeypatch):
+    monkeypatch.setattr("desdis_match.pipeline.resume.available_cores", lambda: 4)
+    assert num_workers(RunConfig("cpu"), 6, worthwhile=6) == 4
+    assert num_workers(RunConfig("cpu"), 3, worthwhile=2) == 3
     assert num_workers(RunConfig("cpu", workers=3), 10, worthwhile=6) == 3
     assert num_workers(RunConfig("cpu", workers=3), 2, worthwhile=6) == 2
     assert num_workers(RunConfig("cpu", workers=3), 0, worthwhile=6) == 1
