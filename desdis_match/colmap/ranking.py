@@ -6,7 +6,7 @@ on it from different directions, and a photo when it sees enough such points thr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +50,9 @@ class Rated:
 
 def rated(model: pycolmap.Reconstruction) -> Rated:
     """Rate a model, as it is now."""
-    points = solid_points(model)
-    held = frozenset(_held(model, points))
+    seen = observed(model)
+    points = solid_points(model, seen)
+    held = frozenset(_held(model, points, seen))
     return Rated(model, held, Standing(len(held), model.num_reg_images(), len(points)))
 
 
@@ -84,12 +85,23 @@ def ranked(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstru
     return sorted(models, key=standing, reverse=True)
 
 
-def _held(model: pycolmap.Reconstruction, solid: set[int]) -> set[str]:
+def observed(model: pycolmap.Reconstruction) -> dict[int, NDArray[np.int64]]:
+    """Ids of the points that each registered photo sees, ascending: the slow part of whatever needs them."""
+    return {
+        image_id: np.unique([p.point3D_id for p in model.image(image_id).get_observation_points2D()]).astype(
+            np.int64
+        )
+        for image_id in model.reg_image_ids()
+    }
+
+
+def _held(model: pycolmap.Reconstruction, solid: set[int], seen: Mapping[int, NDArray[np.int64]]) -> set[str]:
+    wanted = np.array(sorted(solid), np.int64)
     held = set()
-    for image_id in model.reg_image_ids():
+    for image_id, points in seen.items():
         image = model.image(image_id)
-        seen = sum(point.point3D_id in solid for point in image.get_observation_points2D())
-        if seen >= MIN_SOLID_POINTS and is_possible(model.camera(image.camera_id)):
+        num = int(np.isin(points, wanted, assume_unique=True).sum())
+        if num >= MIN_SOLID_POINTS and is_possible(model.camera(image.camera_id)):
             held.add(image.name)
     return held
 
@@ -103,20 +115,21 @@ def is_possible(camera: pycolmap.Camera) -> bool:
     return bool(np.isfinite(camera.params).all()) and all(low <= length <= high for length in lengths)
 
 
-def solid_points(model: pycolmap.Reconstruction) -> set[int]:
-    """Ids of the points that hold up: small error, seen from two directions, or surely from three photos."""
+def solid_points(model: pycolmap.Reconstruction, seen: Mapping[int, NDArray[np.int64]]) -> set[int]:
+    """Ids of the points that hold up: small error, seen from two directions, or surely from three photos.
+
+    seen: of `observed`.
+    """
     points = list(model.points3D.items())
     ids = np.array([point_id for point_id, _ in points], np.int64)
     places = np.array([point.xyz for _, point in points]).reshape(-1, 3)
     errors = np.array([point.error for _, point in points])
     order = np.argsort(ids)
     rows, rays = [], []
-    for image_id in model.reg_image_ids():
-        image = model.image(image_id)
-        seen = np.unique([point.point3D_id for point in image.get_observation_points2D()]).astype(np.int64)
-        at = order[np.searchsorted(ids, seen, sorter=order)]
+    for image_id, point_ids in seen.items():
+        at = order[np.searchsorted(ids, point_ids, sorter=order)]
         rows.append(at)
-        rays.append(image.projection_center() - places[at])
+        rays.append(model.image(image_id).projection_center() - places[at])
     if not rows:
         return set()
     row, ray = np.concatenate(rows), np.concatenate(rays)
