@@ -10,7 +10,7 @@ from typing import Any
 
 from ..colmap.diagnosis import starvation
 from ..colmap.mapping import MapConfig
-from ..colmap.ranking import weak_photos
+from ..colmap.remarks import remarks
 from ..colmap.verification import VerifyConfig
 from ..errors import NoModelError
 from ..features.extract import ExtractConfig
@@ -279,6 +279,6 @@ def main_map(argv: Sequence[str]) -> int:
     for image in diagnosis.images:
         if image.model != 0:
             command.talk.say(f"  left out: {image.name}: {image.reason or f'it is in model {image.model}'}")
-    for sentence in filter(None, (diagnosis.explanation, *placing.notes, *weak_photos(models[0]))):
+    for sentence in filter(None, (diagnosis.explanation, *placing.notes, *remarks(models))):
         command.talk.say(sentence)
     return 0

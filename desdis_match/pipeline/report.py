@@ -18,7 +18,7 @@ from rich.table import Table
 from .. import __version__
 from ..colmap.diagnosis import starvation
 from ..colmap.mapping import model_summary
-from ..colmap.ranking import weak_photos
+from ..colmap.remarks import remarks
 from ..colmap.verification import verified_pairs
 from ..matching.pairs import pairs_from_file
 from ..storage.features_file import FeatureFile
@@ -207,7 +207,7 @@ def make_report(
         diagnosis=diagnosis.explanation or None,
         attempts=placing.attempts,
         georeference=load_georeference(folder.model()) if models else None,
-        notes=(*placing.notes, *(weak_photos(models[0]) if models else ())),
+        notes=(*placing.notes, *remarks(models)),
     )
 
 
