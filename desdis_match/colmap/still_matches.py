@@ -30,6 +30,13 @@ MIN_SHARE = 0.3
 MIN_MATCHES = 10
 """Still matches in a pair, on average over the pairs that have some, below which all stay: chance."""
 
+MAJORITY = 0.5
+"""Share of still matches in a pair above which the camera stands still: what hardly moves is background too, and
+so is what a still keypoint matches elsewhere."""
+
+BARELY_WITHIN = 3.0
+"""Pixels that such a match moves at most. Left in, they turn cameras of a turntable by up to 1.6 degrees."""
+
 
 @dataclass(frozen=True)
 class StillKeypoints:
@@ -47,7 +54,10 @@ class StillKeypoints:
         if not self.of_photo:
             return rows
         fixed = self.of_photo[pair[0]][rows[:, 0]] | self.of_photo[pair[1]][rows[:, 1]]
-        return rows[~(fixed & _stays(keypoints0, keypoints1, rows))]
+        still = fixed & _stays(keypoints0, keypoints1, rows)
+        if np.count_nonzero(still) > MAJORITY * len(still):
+            still = fixed | _stays(keypoints0, keypoints1, rows, BARELY_WITHIN)
+        return rows[~still]
 
     def sentence(self) -> str:
         """For the report; empty where nothing is left out."""
@@ -100,7 +110,9 @@ def find_still_keypoints(
     )
 
 
-def _stays(keypoints0: Pixels, keypoints1: Pixels, rows: Rows) -> NDArray[np.bool_]:
+def _stays(
+    keypoints0: Pixels, keypoints1: Pixels, rows: Rows, within: float = STILL_WITHIN
+) -> NDArray[np.bool_]:
     """(M,) whether a match is at the same pixels of both photos."""
     apart = keypoints0[rows[:, 0], :2] - keypoints1[rows[:, 1], :2]
-    return np.asarray((np.abs(apart) <= STILL_WITHIN).all(1))
+    return np.asarray((np.abs(apart) <= within).all(1))

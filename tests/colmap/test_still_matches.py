@@ -47,6 +47,16 @@ def test_the_still_part_goes_and_the_moving_part_stays() -> None:
     assert "300 matches of 6 photos (40 %" in found.sentence()
 
 
+def test_where_most_stays_what_hardly_moves_goes_too() -> None:
+    for num_still, gone in ((20, 0), (40, 5)):  # of 50 and of 70 matches: a minority, and most
+        photos = turntable(6, num_still)
+        for i, photo in photos.items():
+            photo[-5:] = photos[0][-5:] + 2.5 * (i % 2)
+        found, rows = look(photos)
+        kept = found.moving((0, 1), photos[0], photos[1], rows)[:, 0]
+        assert len(kept) == 30 - gone
+
+
 def test_a_handful_by_chance_is_left_alone() -> None:
     found, rows = look(turntable(6, 9))
     assert found.num_matches == 0 and found.sentence() == ""
