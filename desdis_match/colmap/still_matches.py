@@ -31,8 +31,8 @@ MIN_MATCHES = 10
 """Still matches in a pair, on average over the pairs that have some, below which all stay: chance."""
 
 MAJORITY = 0.5
-"""Share of still matches in a pair above which the camera stands still: what hardly moves is background too, and
-so is what a still keypoint matches elsewhere."""
+"""Share of still matches in a pair above which the camera stands still: what hardly moves is background too,
+and so is what a still keypoint matches elsewhere."""
 
 BARELY_WITHIN = 3.0
 """Pixels that such a match moves at most. Left in, they turn cameras of a turntable by up to 1.6 degrees."""
