@@ -118,11 +118,11 @@ class ExportCommand:
     output: Path
     """A file for ply, las, laz, geojson, csv and nvm, a folder for the others."""
     images: Path | None = None
-    """Folder of the photos; needed for 3dgs and undistorted, used by nerfstudio."""
+    """Folder of the photos; needed for 3dgs and undistorted, used by nerfstudio and opensfm."""
     masks: Path | None = None
-    """Masks to export with the photos (3dgs)."""
+    """Masks to export with the photos (3dgs, nerfstudio)."""
     link: bool = False
-    """Link to the photos instead of copying them (nerfstudio)."""
+    """Link to the photos instead of copying them (nerfstudio, opensfm)."""
 
 
 def main_export(argv: Sequence[str]) -> int:

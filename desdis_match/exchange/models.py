@@ -19,6 +19,7 @@ from .bundler import write_bundler
 from .cloud import write_cloud, write_las
 from .nerfstudio import write_nerfstudio
 from .nvm import write_nvm
+from .opensfm import write_opensfm
 from .splat import write_splat
 from .tables import write_csv, write_geojson
 
@@ -33,6 +34,7 @@ ModelFormat = Literal[
     "laz",
     "geojson",
     "csv",
+    "opensfm",
     "bundler",
     "nvm",
 ]
@@ -77,8 +79,9 @@ def export_model(
     """Write the model in folder `model_dir` in another format.
 
     output: a file for the formats that are one, a folder for the others (made where it is missing).
-    images_dir: the photos; needed for `3dgs` and `undistorted`, used by `nerfstudio`. masks: for `3dgs`.
-    link: refer to photos by links instead of copies (`nerfstudio`).
+    images_dir: the photos; needed for `3dgs` and `undistorted`, used by `nerfstudio` and `opensfm`.
+    masks: for `3dgs` and `nerfstudio`. link: refer to photos by links instead of copies (`nerfstudio`,
+    `opensfm`).
     Raises InputError for an unknown format, an output of the wrong sort, a damaged model, missing photos, or
     cameras that the format lacks.
     """
@@ -116,10 +119,21 @@ def _splat(job: ExportJob) -> Exported:
     return Exported(job.output, holds, f"python train.py -s {job.output}  (gaussian-splatting)")
 
 
+def _opensfm(job: ExportJob) -> Exported:
+    where = load_georeference(job.model_dir)
+    write_opensfm(job.model, job.output, job.images, job.link, where)
+    photos = "" if job.images is None else "images/, "
+    following = "" if job.images is None else f"bin/opensfm undistort {job.output}"
+    holds = f"{photos}reconstruction.json, tracks.csv: {_points_of(job)}"
+    return Exported(job.output, holds, following)
+
+
 def _nerfstudio(job: ExportJob) -> Exported:
     level = load_georeference(job.model_dir) is not None
-    path = write_nerfstudio(job.model, job.output, job.images, job.link, level)
-    photos = "transforms.json" if job.images is None else "images/ (also _2, _4, _8), transforms.json"
+    path = write_nerfstudio(job.model, job.output, job.images, job.link, level, job.masks)
+    masked = ", masks" if job.images is not None and job.masks is not None else ""
+    photos = "" if job.images is None else f"images/ (also _2, _4, _8){masked}, "
+    photos += "transforms.json"
     holds = f"{photos}, sparse_pc.ply: {_points_of(job)}"
     return Exported(path, holds, f"ns-train splatfacto --data {job.output}")
 
@@ -196,6 +210,7 @@ FORMATS: dict[str, Callable[[ExportJob], Exported]] = {
     "laz": _las,
     "geojson": _geojson,
     "csv": _csv,
+    "opensfm": _opensfm,
     "bundler": _bundler,
     "nvm": _nvm,
 }

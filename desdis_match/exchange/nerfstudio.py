@@ -26,9 +26,12 @@ from .cameras import UNDISTORT, lens_of
 from .photo_files import (
     bring_photo,
     flat_names,
+    mask_name,
+    stored_mask,
     turned_from_camera,
     turned_intrinsics,
     turned_size,
+    write_photo,
     write_shrunk,
 )
 
@@ -47,12 +50,14 @@ def write_nerfstudio(
     images_dir: Path | None = None,
     link: bool = False,
     level: bool = False,
+    masks: Path | None = None,
 ) -> Path:
     """Write `output`/transforms.json and sparse_pc.ply; images sorted by name.
 
     images_dir: the photos are copied (link: linked) into `output`/images under flat names, upright, with
     copies of half, a quarter and an eighth of the size beside. None: none is, and the file names images/NAME.
-    level: the model's z is up already, as that of a georeferenced one.
+    level: the model's z is up already, as that of a georeferenced one. masks: to `output`/masks, for photos
+    that are exported; a photo without one gets a white one, as nerfstudio wants them of all or of none.
     Raises InputError for camera models that nerfstudio lacks, and for kinds of cameras beside each other.
     """
     output = Path(output)
@@ -70,7 +75,14 @@ def write_nerfstudio(
     if images_dir is not None:
         names = flat_names(names)
         for image in track(images, "link" if link else "copy", unit="photos"):
-            _bring(Path(images_dir) / image.name, output / "images", names[image.name], link)
+            photo, name = Path(images_dir) / image.name, names[image.name]
+            _bring(photo, output / "images", name, link)
+            if masks is not None:
+                camera = model.camera(image.camera_id)
+                size = (camera.width, camera.height)
+                _bring_mask(
+                    stored_mask(masks, image.name, photo, size), size, turns[image.name], output, name
+                )
     shared = len(intrinsics) == 1
     first = next(iter(intrinsics.values()), {})
     # nerfstudio looks for the kind of lens here alone, for its numbers in the frames too.
@@ -81,6 +93,7 @@ def write_nerfstudio(
             "file_path": f"images/{names[image.name]}",
             "transform_matrix": _file_world_from_camera(image, turns[image.name], file_from_world).tolist(),
             "colmap_im_id": image.image_id,
+            **({} if images_dir is None or masks is None else {"mask_path": _mask_path(names[image.name])}),
             **({} if shared else intrinsics[image.camera_id, turns[image.name]]),
         }
         for image in images
@@ -100,6 +113,20 @@ def _bring(photo: Path, folder: Path, name: str, link: bool) -> None:
     turns = 0 if header is None else header.quarter_turns
     (folder / name).unlink(missing_ok=True)  # of an export before: a link's target must not be written to
     write_shrunk(bring_photo(photo, folder / name, turns, turned, link), folder, name)
+
+
+def _bring_mask(
+    mask: NDArray[np.uint8] | None, size: tuple[int, int], turns: int, output: Path, name: str
+) -> None:
+    """mask (h, w) of a photo of `size` (width, height), as stored; None: all of the photo counts."""
+    stored = np.full(size[::-1], 255, np.uint8) if mask is None else mask
+    pixels = np.ascontiguousarray(np.rot90(stored, -turns))
+    write_photo(pixels, output / _mask_path(name))
+    write_shrunk(pixels, output / "masks", mask_name(name))
+
+
+def _mask_path(name: str) -> str:
+    return f"masks/{mask_name(name)}"
 
 
 def _file_from_world(model: pycolmap.Reconstruction, turns: Mapping[str, int]) -> NDArray[np.float64]:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..photos.images import read_rgb
+from ..photos.images import GrayImage, read_rgb
+from ..photos.masks import read_mask
 
 SHRUNK = (2, 4, 8)
 """Copies of 1/2, 1/4 and 1/8 of the sides lie in images_2, images_4, images_8."""
@@ -80,6 +81,18 @@ def bring_photo(photo: Path, target: Path, turns: int, reencode: bool, link: boo
     else:
         shutil.copyfile(photo, target)
     return pixels
+
+
+def stored_mask(masks: Path, name: str, photo: Path, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """(h, w) 0 or 255, as the photo is stored, whose size is (width, height); None where it has no mask."""
+    grid = GrayImage(np.zeros(size[::-1], np.float32), size, (1.0, 1.0))
+    mask = read_mask(masks, name, grid, photo)
+    return None if mask is None else np.where(mask, np.uint8(255), np.uint8(0))
+
+
+def mask_name(photo_name: str) -> str:
+    """Of the mask of an exported photo, in masks/ and masks_2/, ..."""
+    return Path(photo_name).with_suffix(".png").name
 
 
 def turned_size(size: tuple[int, int], turns: int) -> tuple[int, int]:

@@ -19,13 +19,14 @@ from ..colmap.mapping import new_folder
 from ..colmap.model_files import write_model
 from ..colmap.upright import quarter_turns
 from ..errors import InputError
-from ..photos.images import GrayImage, read_rgb
-from ..photos.masks import read_mask
+from ..photos.images import read_rgb
 from ..support.native import pycolmap
 from ..support.progress import track
 from .cloud import write_cloud
 from .photo_files import (
     flat_names,
+    mask_name,
+    stored_mask,
     turned_from_camera,
     turned_intrinsics,
     turned_points,
@@ -75,11 +76,12 @@ def write_splat(
             pinhole, quarter = pinholes[image.camera_id], turns[image.name]
             pixels = np.rot90(pinhole.undistort(read_rgb(photo)), -quarter)
             _write(np.ascontiguousarray(pixels), folder / "images", flat[image.name])
-            mask = None if masks is None else _mask(masks, image.name, photo, model.camera(image.camera_id))
+            camera = model.camera(image.camera_id)
+            size = (camera.width, camera.height)
+            mask = None if masks is None else stored_mask(masks, image.name, photo, size)
             if mask is not None:
-                name = Path(flat[image.name]).with_suffix(".png").name
                 shown = np.rot90(pinhole.undistort(mask, nearest=True), -quarter)
-                _write(np.ascontiguousarray(shown), folder / "masks", name)
+                _write(np.ascontiguousarray(shown), folder / "masks", mask_name(flat[image.name]))
         made = splat_model(model, pinholes, turns, flat)
         (folder / "sparse" / "0").mkdir(parents=True)
         write_model(made, folder / "sparse" / "0")
@@ -90,14 +92,6 @@ def write_splat(
 def _write(pixels: NDArray[np.uint8], folder: Path, name: str) -> None:
     write_photo(pixels, folder / name)
     write_shrunk(pixels, folder, name)
-
-
-def _mask(masks: Path, name: str, photo: Path, camera: pycolmap.Camera) -> NDArray[np.uint8] | None:
-    """0 or 255, as the photo is stored."""
-    size = (camera.width, camera.height)
-    grid = GrayImage(np.zeros(size[::-1], np.float32), size, (1.0, 1.0))
-    mask = read_mask(masks, name, grid, photo)
-    return None if mask is None else np.where(mask, np.uint8(255), np.uint8(0))
 
 
 def splat_model(

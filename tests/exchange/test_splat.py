@@ -150,3 +150,25 @@ def test_nerfstudio_s_photos_show_the_points_too_also_the_turned_one(scene, tmp_
                     assert photo[int(row), int(column)] > 150, (path.name, column, row)
                     checked += 1
     assert sizes == {(768, 1024), (1024, 768)} and checked > 60
+
+
+def test_nerfstudio_has_a_mask_for_each_photo_white_where_there_is_none(scene, tmp_path):
+    (tmp_path / "masks" / "cam0").mkdir(parents=True)
+    for name in ("cam0/IMG_1.jpg.png", "turned.png"):
+        cv2.imwrite(str(tmp_path / "masks" / name), cv2.imread(str(scene / "mask.png")))
+    photos, output = scene / "photos", tmp_path / "ns"
+    made = export_model(scene / "model", "nerfstudio", output, photos, masks=tmp_path / "masks")
+    assert "masks" in made.holds
+    content = json.loads((output / "transforms.json").read_text())
+    dark = {}
+    for frame in content["frames"]:
+        mask = cv2.imread(str(output / frame["mask_path"]), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == (frame["h"], frame["w"])
+        assert (output / "masks_4" / frame["mask_path"].split("/")[1]).is_file()
+        dark[frame["file_path"]] = (int((~mask.any(0)).sum()), int((~mask.any(1)).sum()))
+    assert dark["images/cam0_IMG_1.jpg"] == (320, 0)
+    assert dark["images/turned.jpg"] == (0, 320)  # left of the stored photo is its top
+    assert dark["images/shot.png"] == dark["images/cam1_IMG_1.jpg"] == (0, 0)
+    export_model(scene / "model", "nerfstudio", tmp_path / "bare", masks=tmp_path / "masks")
+    bare = json.loads((tmp_path / "bare" / "transforms.json").read_text())
+    assert "mask_path" not in bare["frames"][0]
