@@ -10,7 +10,8 @@ Writes eval/results/pairs_retrieval.json, in which
 
 - `recall`: of all true pairs, with what photos leave over given to others: at most 20 pairs a photo in all;
 - `each_pays_its_own`: the same where each photo pays for 20 pairs at most and nothing is given on. No choice
-  could find more than `bound` of the true pairs then, since one scene's photos have 70 partners each.
+  could find more than `bound` of the true pairs then, since one scene's photos have 70 partners each;
+- `by_size`: the same in smaller sets, for the size from which on `auto` takes retrieval.
 """
 
 import json
@@ -41,6 +42,7 @@ from desdis_match.storage.two_view_file import TwoViewFile
 from desdis_match.support.resources import measured
 
 INLIERS = 30
+SIZES = (50, 100, 150, 250)  # photos of smaller sets
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,30 @@ def most_paid(true: set[frozenset[str]], partners: int) -> int:
     rows, columns, room = np.array(edges, np.int32).T
     graph = csr_array((room, (rows, columns)), shape=(sink + 1, sink + 1))
     return int(maximum_flow(graph, source, sink).flow_value)
+
+
+def by_size(photos: PhotoSet, true: set[frozenset[str]]) -> dict[int, dict[str, float]]:
+    """What retrieval leaves of all pairs, and of the true ones, in sets of whole scenes drawn by chance: from
+    how many photos on does it pay?"""
+    scenes = sorted({name.split("/")[0] for name in photos.names})
+    found = {}
+    for size in SIZES:
+        order = np.random.default_rng(size).permutation(len(scenes))
+        drawn = [name for i in order for name in photos.names if name.split("/")[0] == scenes[i]][:size]
+        start = time.process_time()
+        chosen = joined_pairs(
+            PhotoSet(sorted(drawn), photos.best_descriptors), PairsConfig(pairs="retrieval")
+        )
+        seconds = time.process_time() - start
+        there = {pair for pair in true if pair <= set(drawn)}
+        found[size] = {
+            "all_pairs": size * (size - 1) // 2,
+            "pairs": len(chosen["retrieval"]),
+            "verified": len(there),
+            "recall": round(len(there & set(map(frozenset, chosen["retrieval"]))) / max(len(there), 1), 4),
+            "cpu_seconds": round(seconds, 1),
+        }
+    return found
 
 
 def main(argv: list[str]) -> int:
@@ -144,6 +170,7 @@ def main(argv: list[str]) -> int:
         "cpu_seconds": round(cpu_seconds, 1),
         "cpu_seconds_a_photo": round(cpu_seconds / len(names), 4),
         "peak_mib": round((usage.peak_bytes or 0) / 2**20),
+        "by_size": by_size(photo_set, true),
         "scenes": table,
     }
     print(json.dumps(results, indent=1), flush=True)

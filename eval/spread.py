@@ -61,6 +61,12 @@ def start(*command: str | Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
+def finish(*command: str | Path, log: Path) -> None:
+    """The same, and wait for it to end well."""
+    if start(*command, log=log).wait() != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))} failed; its words are in {log}")
+
+
 def digests(folder: Path, patterns: tuple[str, ...] = MADE) -> dict[str, str]:
     """SHA-256 of what a run made; of SQLite's without its counts of changes."""
     found = {}
@@ -95,7 +101,16 @@ def kills(out: Path, images: Path) -> dict[str, Any]:
     """A whole run, killed at moments that divide its time evenly."""
 
     def begin(folder: Path) -> subprocess.Popen[bytes]:
-        options = ("--images", images, "--output", folder, "--workers=2", "--mapper=incremental", *EXTRACT)
+        options = (
+            "--images",
+            images,
+            "--output",
+            folder,
+            "--workers=2",
+            "--mapper=incremental",
+            "--no-align",
+            *EXTRACT,
+        )
         return start("-m", "desdis_match", "reconstruct", *options, log=out / "log")
 
     whole = out / "whole"
@@ -115,6 +130,8 @@ def kills(out: Path, images: Path) -> dict[str, Any]:
         there = [path.name for path in folder.iterdir()]
         os.kill(workers[0] if victim == "worker" else driver.pid, signal.SIGKILL)
         codes = [driver.wait()]
+        if codes == [0] and victim == "driver":
+            victim = "nothing: it had ended"
         if codes[0] != 0:
             codes.append(begin(folder).wait())
         tried.append(
@@ -195,11 +212,11 @@ def dask(out: Path, images: Path) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for command in stages(alone, images).values():
         extra = () if command[0] == "pairs" else ("--workers=1",)
-        assert start("-m", "desdis_match", *command, *extra, log=out / "log").wait() == 0
+        finish("-m", "desdis_match", *command, *extra, log=out / "log")
     with cluster(out) as (file, fill):
         for name, command in stages(spread, images).items():
             if command[0] == "pairs":
-                assert start("-m", "desdis_match", *command, log=out / "log").wait() == 0
+                finish("-m", "desdis_match", *command, log=out / "log")
                 continue
             fill()
             driver = start("-m", "desdis_match", *command, f"--executor=dask:{file}", log=out / "log")
@@ -232,7 +249,7 @@ def speedup(out: Path, images: Path) -> dict[str, Any]:
         for command in stages(folder, images).values():
             extra = () if command[0] == "pairs" else (f"--workers={workers}",)
             begun = time.monotonic()
-            assert start("-m", "desdis_match", *command, *extra, log=out / "log").wait() == 0
+            finish("-m", "desdis_match", *command, *extra, log=out / "log")
             results.setdefault(command[0], []).append(round(time.monotonic() - begun, 2))
     return {"seconds by one and by two workers": results}
 
@@ -244,12 +261,8 @@ def main(argv: list[str]) -> int:
     scene = out / f"scene-{arguments.what}"
     images = scene / "images"
     if not images.exists():
-        assert (
-            start(
-                "-m", "desdis_match", "synthetic", "--output", out / "scene", *SCENE, log=out / "log"
-            ).wait()
-            == 0
-        )
+        views = ("--views", VIEWS[arguments.what])
+        finish("-m", "desdis_match", "synthetic", "--output", scene, *SCENE, *views, log=out / "log")
     work = out / arguments.what
     work.mkdir()  # each part is measured in a new folder
     result = {"kills": kills, "dask": dask, "speedup": speedup}[arguments.what](work, images)

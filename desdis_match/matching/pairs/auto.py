@@ -9,8 +9,10 @@ from pathlib import PurePosixPath
 from .sequential import frame_number
 
 MAX_EXHAUSTIVE = 150
-"""Images up to which every pair is matched: 11,175 pairs, a third of extraction's time at 37 ms a pair and
-1.5 s a photo; beyond it matching every pair soon takes longer than all else."""
+"""Images up to which every pair is matched. Of 50, 100, 150 and 250 mixed photos retrieval found 93, 100, 97
+and 97 % of the verified pairs with 276, 393, 3002 and 1408 pairs instead of 1225, 4950, 11,175 and 31,125
+(eval/results/pairs_retrieval.json). At 0.07 s a pair whose geometry is told and 0.35 s one matched in full,
+all pairs of 150 photos take 13 to 65 minutes of a core, of 250 photos 36 to 180."""
 MOST = 0.8
 """Share of the images that must have a position, or be frames, for all to be treated so."""
 SEQUENCE = 20
