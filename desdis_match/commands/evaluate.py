@@ -22,7 +22,7 @@ TASKS: dict[str, tuple[str, str, str, str]] = {
     ),
     "phototour": ("patches.phototour", "PhotoTourConfig", "evaluate_phototour", "FPR95 on PhotoTour patches"),
     "speed": ("speed", "SpeedConfig", "evaluate_speed", "seconds and memory of every stage"),
-    "pairs": ("poses.two_view", "TwoViewConfig", "evaluate_pairs", "two-view geometry of image pairs"),
+    "pairs": ("poses.two_view", "PairTaskConfig", "evaluate_pairs", "two-view geometry of image pairs"),
     "sfm": ("poses.sfm", "SfmConfig", "evaluate_sfm", "reconstructions, against true cameras"),
 }
 """Every task: config -> TaskResult."""

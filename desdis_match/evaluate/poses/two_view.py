@@ -266,7 +266,7 @@ def score_labelled_pair(case: Case, xy0: NDArray[Any], xy1: NDArray[Any], pixels
 
 
 def evaluate_pairs(config: PairTaskConfig) -> TaskResult:
-    """Score descriptors on image pairs; see `TwoViewConfig`."""
+    """Score descriptors on image pairs; see `PairTaskConfig`."""
     check_distinct((folder.resolve().name for folder in (*config.scenes, *config.labelled)), "folders")
     posed, notes = cases_of_scenes(config)
     labelled = cases_of_labels(config.labelled)
