@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from pictures import blobs
 
 from desdis_match.errors import InputError
 from desdis_match.features.detectors import (
@@ -21,12 +22,7 @@ from desdis_match.features.scalespace import Extrema
 @pytest.fixture(scope="module")
 def photo():
     """(180, 240) float32 in [0, 1] with blobs of many sizes."""
-    rng = np.random.default_rng(0)
-    layers = [
-        cv2.resize(rng.random((n, n), np.float32), (240, 180), interpolation=cv2.INTER_CUBIC)
-        for n in (9, 30, 90)
-    ]
-    return cv2.normalize(sum(layers), None, 0, 1, cv2.NORM_MINMAX)
+    return blobs((240, 180), (9, 30, 90), seed=0, interpolation=cv2.INTER_CUBIC)
 
 
 @pytest.mark.parametrize("detector", sorted(DETECTORS))

@@ -7,6 +7,7 @@ import kornia
 import numpy as np
 import pytest
 import torch
+from pictures import blobs
 
 from desdis_match.conventions import FRAME_SCALE
 from desdis_match.features.frames import (
@@ -25,9 +26,7 @@ from desdis_match.features.frames import (
 @pytest.fixture(scope="module")
 def photo():
     """(333, 500) float32 in [0, 1], structure at many scales, odd height."""
-    rng = np.random.default_rng(3)
-    layers = [cv2.resize(rng.random((n, n), np.float32), (500, 333)) for n in (8, 32, 128, 400)]
-    return cv2.normalize(sum(layers), None, 0, 1, cv2.NORM_MINMAX)
+    return blobs((500, 333), (8, 32, 128, 400), seed=3)
 
 
 def random_frames(count, seed=0):
