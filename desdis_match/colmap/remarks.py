@@ -15,7 +15,10 @@ PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 FISHEYE = "OPENCV_FISHEYE"
 
 SHORT_FOCAL = 0.35
-"""Focal length over long side below which a lens is taken for a fisheye: 110 degrees across."""
+"""Focal length over long side below which a lens is taken for a fisheye, 110 degrees across..."""
+
+BENDS = -0.05
+"""...if its k1 is below: without distortion it is a wide lens, or a focal length that few photos got wrong."""
 
 NAMED_MODELS = 5
 
@@ -47,7 +50,7 @@ def lens_remarks(model: pycolmap.Reconstruction) -> list[str]:
         camera = model.camera(camera_id)
         if camera.model.name in PERSPECTIVE:
             focal = camera.mean_focal_length() / max(camera.width, camera.height)
-            if focal < SHORT_FOCAL or _folds(camera):
+            if (focal < SHORT_FOCAL and _bends(camera)) or _folds(camera):
                 bent.append(f"focal length {focal:.2f} of the long side")
     if not bent:
         return []
@@ -57,15 +60,29 @@ def lens_remarks(model: pycolmap.Reconstruction) -> list[str]:
     ]
 
 
+def _radial(camera: pycolmap.Camera) -> tuple[float, float] | None:
+    """k1 and k2; None for a camera without."""
+    if camera.model.name not in ("SIMPLE_RADIAL", "RADIAL", "OPENCV"):
+        return None
+    k = [*camera.params[len(camera.focal_length_idxs()) + 2 :], 0.0]
+    return float(k[0]), float(k[1])
+
+
+def _bends(camera: pycolmap.Camera) -> bool:
+    """Whether straight lines bow outwards, or nobody asked."""
+    k = _radial(camera)
+    return k is None or k[0] < BENDS
+
+
 def _folds(camera: pycolmap.Camera) -> bool:
     """Whether radial distortion turns back inside the photo: r (1 + k1 r^2 + k2 r^4) no longer grows.
 
     An equidistant fisheye seen as SIMPLE_RADIAL has k1 = -1/3, whatever its focal length, as
     theta = tan(theta) (1 - tan(theta)^2 / 3 + ...), and turns back at 2/3 focal lengths from the middle.
     """
-    if camera.model.name not in ("SIMPLE_RADIAL", "RADIAL", "OPENCV"):
+    k = _radial(camera)
+    if k is None:
         return False
-    k = [*camera.params[len(camera.focal_length_idxs()) + 2 :], 0.0][:2]
     r = np.linspace(0, 4, 401)
     reach = r * (1 + k[0] * r**2 + k[1] * r**4)
     falls = np.flatnonzero(np.diff(reach) <= 0)

@@ -23,6 +23,17 @@ def test_several_models_and_a_short_lens_are_said(tmp_path: Path) -> None:
     assert "--camera-model OPENCV_FISHEYE" in lens_remarks(whole)[0]
 
 
+def test_a_wide_lens_without_distortion_is_no_fisheye(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path)
+    (model,) = map_incremental(make_job(cloud, tmp_path))
+    camera = next(iter(model.cameras.values()))
+    camera.model = pycolmap.CameraModelId.SIMPLE_RADIAL
+    camera.params = [0.3 * 640, 320, 240, -0.005]
+    assert not lens_remarks(model)
+    camera.params = [0.3 * 640, 320, 240, -0.06]
+    assert lens_remarks(model)
+
+
 def test_distortion_folds_where_the_corners_lie_beyond_its_reach() -> None:
     def camera(focal: float, k: float) -> pycolmap.Camera:
         return pycolmap.Camera(model="SIMPLE_RADIAL", width=640, height=480, params=[focal, 320, 240, k])
