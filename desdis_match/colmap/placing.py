@@ -30,6 +30,10 @@ MAX_TRIES = 5
 PHOTOS_OF_ALL_TRIES = 120
 """A larger set gets fewer tries in proportion, but always one."""
 
+WELL_BEGUN = 2 / 3
+"""Share of a component's photos that a model must hold before others are added to it and other mappers left
+aside: of two photos that gave no depth grows a model that looks whole and is wrong."""
+
 SMALLEST_COMPONENT = 3
 """Photos that verified pairs join and that may form a model: two photos are left as they are."""
 
@@ -127,13 +131,15 @@ def _searched(job: Job) -> tuple[list[pycolmap.Reconstruction], list[Attempt]]:
     search.consider("incremental", first, time.monotonic() - started)
     if not search.left_out():
         return ranked(first), search.attempts
-    _extend(search, job)  # the cheapest first
+    extended = _extend(search, job, WELL_BEGUN)  # the cheapest first
     for what, attempt in _further(job.config.seed)[: _num_tries(sum(map(len, components)))]:
         if not search.left_out():
             break
         names = sorted(set().union(*(components[i] for i in search.incomplete())))
         if _try(search, what, partial(attempt, job, names)):
-            _extend(search, job)
+            extended |= _extend(search, job, WELL_BEGUN)
+    if search.left_out() and not extended:
+        _extend(search, job)
     return search.result(), search.attempts
 
 
@@ -186,12 +192,17 @@ def _try(search: _Search, what: str, run: Callable[[], list[pycolmap.Reconstruct
     return search.consider(what, models, time.monotonic() - started)
 
 
-def _extend(search: _Search, job: Job) -> None:
-    """Join the best model of each incomplete component with its others, and try its left-out photos again."""
+def _extend(search: _Search, job: Job, share: float = 0.0) -> bool:
+    """Join the best model of each incomplete component with its others, and try its left-out photos again.
+
+    share: of a component's photos that its best model must hold. Returns whether any did.
+    """
+    extended = False
     for number in search.incomplete():
         models = search.models.get(number, [])
-        if not models:
+        if not models or len(models[0].held) < share * len(search.components[number]):
             continue
+        extended = True
         best = models[0]
         if len(models) > 1:
             started = time.monotonic()
@@ -201,6 +212,7 @@ def _extend(search: _Search, job: Job) -> None:
                 best = search.models[number][0]
         if not search.components[number] <= best.held:
             _try(search, "left-out photos again", partial(_grown, job, best.model))
+    return extended
 
 
 def _grown(job: Job, model: pycolmap.Reconstruction) -> list[pycolmap.Reconstruction]:

@@ -18,7 +18,7 @@ SHORT_FOCAL = 0.35
 """Focal length over long side below which a lens is taken for a fisheye, 110 degrees across..."""
 
 BENDS = -0.05
-"""...if its k1 is below: without distortion it is a wide lens, or a focal length that few photos got wrong."""
+"""...if its k1 is below: without distortion it is a wide lens, or a focal length that is wrong."""
 
 NAMED_MODELS = 5
 

@@ -56,6 +56,23 @@ def test_left_out_photos_are_tried_again_on_the_model_that_is_there(
     assert max(pose_errors(cloud, poses(result.models[0]))) < 0.02
 
 
+def test_a_weak_start_is_not_built_upon_before_other_mappers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = make_point_cloud(tmp_path)
+    job = make_job(cloud, tmp_path)
+    (whole,) = map_incremental(job)
+    weak = without(whole, cloud.names[3:])
+    monkeypatch.setattr(placing, "map_incremental", lambda *_, **__: [weak])
+    monkeypatch.setattr(placing, "map_global", lambda *_, **__: [whole])
+    assert [attempt.num_photos for attempt in place(job).record.attempts] == [3, 6]
+    monkeypatch.setattr(placing, "map_global", fail)
+    monkeypatch.setattr(placing, "calibrated", fail)
+    attempts = place(job).record.attempts
+    assert [attempt.num_photos for attempt in attempts] == [3, 0, 0, 0, 3, 0, 6]
+    assert attempts[-1].what == "left-out photos again"
+
+
 def test_a_photo_that_sees_thirteen_points_of_the_model_is_placed(tmp_path: Path) -> None:
     cloud = make_point_cloud(tmp_path)
     job = make_job(cloud, tmp_path)
