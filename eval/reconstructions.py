@@ -4,7 +4,7 @@
 
 Writes eval/results/sfm.*, sfm-hessian.*, sfm-12000.* and sfm-equal.*, and sfm-ours.* and
 sfm-ours-hessian.* with the weights of this package (desdis-N; DesDis-N are the authors'). The models lie
-in the cache folder. Stopped, it goes on where it was.
+in the cache folder. Stopped, it goes on where it was; eval/figures.py draws what it stored.
 """
 
 import sys
@@ -37,8 +37,8 @@ def main(argv: list[str]) -> int:
     many = DetectorConfig(max_keypoints=12000)
     both, beside, ours = ("self", "given"), (large, "rootsift"), (*PACKAGED, "rootsift")
 
-    def sfm(name: str, config: SfmConfig, plot: Path | None = None) -> None:
-        places = OutputConfig(RESULTS / f"{name}.json", RESULTS / f"{name}.md", plot)
+    def sfm(name: str, config: SfmConfig) -> None:
+        places = OutputConfig(RESULTS / f"{name}.json", RESULTS / f"{name}.md")
         emit(evaluate_sfm(config), places, "python eval/reconstructions.py")
 
     sfm(
@@ -50,7 +50,6 @@ def main(argv: list[str]) -> int:
             intrinsics=both,
             detection=DetectorConfig(max_keypoints=8000),
         ),
-        RESULTS / "sfm.png",
     )
     sfm("sfm-hessian", SfmConfig(scenes, descriptors=beside, detection=hessian))
     sfm("sfm-12000", SfmConfig(scenes[:1], descriptors=beside, detection=many))

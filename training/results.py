@@ -21,6 +21,7 @@ from desdis_match.commands.flags import parse
 from desdis_match.distill.record import read_log
 from desdis_match.distill.study import RowSummary, summarize
 from desdis_match.evaluate.plots import save_figure
+from desdis_match.viz.style import COLOURS
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = {
@@ -75,11 +76,11 @@ def plot(rows: list[RowSummary], path: Path) -> None:
     for axis, key in zip(axes[0], plotted, strict=True):
         means = [row.mean[key] for row in rows]
         errors = [row.deviation[key] if row.seeds > 1 else 0.0 for row in rows]
-        axis.barh([row.row for row in rows], means, xerr=errors, color="tab:blue", alpha=0.8)
-        axis.set_xlim(left=0.95 * min(means))
+        axis.errorbar(means, [row.row for row in rows], xerr=errors, fmt="o", capsize=2, color=COLOURS[0])
         axis.set_xlabel(COLUMNS[key], fontsize="small")
         axis.locator_params(axis="x", nbins=2)
-        axis.grid(axis="x", alpha=0.3)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].invert_yaxis()
     save_figure(figure, path)
 

@@ -1,32 +1,37 @@
-"""Charts of a result, drawn by matplotlib without a display."""
+"""Charts of a result, drawn by matplotlib without a display, in the style of viz/style.py."""
 
 from __future__ import annotations
 
 import io
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
-from .results import PLOT_FORMATS, Chart
+from ..viz.style import COLOURS, axes_of, label_lines, label_points, styled
+from .results import PLOT_FORMATS, Chart, Series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INSIDE = 4
-"""Series up to which the legend lies in the chart; more would hide it."""
-
-COLOURS = 10
-"""Series that matplotlib's own colours tell apart; more take a map of twenty."""
+STYLES = ("-", "--", ":")
+"""Lines of further series, when all colours have been used."""
+LABELLED = 12
+"""Lines whose names stand beside their ends; more get a legend."""
 
 
 def draw_charts(
     charts: Sequence[Chart], file_format: str = "png", size: tuple[float, float] = (6.5, 4.2)
 ) -> bytes:
-    """All charts on one page, two a row, as the bytes of a file. size: of a chart, inches."""
+    """All charts on one page, two a row, as the bytes of a file. size: of a chart, inches.
+
+    A series has the same colour in every chart. Names stand beside lines and points; else
+    there is one legend.
+    """
     from matplotlib.figure import Figure
 
     if file_format not in PLOT_FORMATS:
@@ -35,15 +40,17 @@ def draw_charts(
         raise InputError("this task has no chart to draw; leave --plot out")
     across = min(2, len(charts))
     down = math.ceil(len(charts) / across)
-    figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
-    for i, chart in enumerate(charts):
-        draw(figure.add_subplot(down, across, i + 1), chart)
     stream = io.BytesIO()
-    # No date and no random ids: the same result gives the same bytes.
+    # No date: the same result gives the same bytes.
     undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.hashsalt": "desdis", "svg.fonttype": "path"}):
+    with styled():
+        figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
+        names = list(dict.fromkeys(series.name for chart in charts for series in chart.series))
+        explained: set[str] = set()
+        for i, chart in enumerate(charts):
+            new = {s.name for s in chart.series} - explained
+            if draw(figure.add_subplot(down, across, i + 1), chart, names, legend=bool(new)):
+                explained |= new
         figure.savefig(stream, format=file_format, dpi=110, metadata=undated[file_format])
     return stream.getvalue()
 
@@ -58,42 +65,82 @@ def save_figure(figure: Figure, path: Path) -> None:
     pyplot.close(figure)
 
 
-def draw(axes: Any, chart: Chart) -> None:
-    """One chart into matplotlib axes."""
-    from matplotlib import colormaps
+def draw(axes: Any, chart: Chart, names: Sequence[str] = (), legend: bool = True) -> bool:
+    """One chart into matplotlib axes; returns whether a legend was drawn.
+
+    names: of all series that share colours. legend: where names cannot stand beside what they name.
+    """
+    names = names or [series.name for series in chart.series]
+    look = {name: (COLOURS[i % len(COLOURS)], STYLES[i // len(COLOURS) % 3]) for i, name in enumerate(names)}
+    named = len(chart.series) > 1 or chart.series[0].name
+    axes_of(axes, chart.title, chart.x_label, chart.y_label)
+    if chart.kind == "bars":
+        _bars(axes, chart, look)
+        return bool(named and legend and _legend(axes))
+    for series in chart.series:
+        colour, style = look[series.name]
+        marker = "o" if chart.kind == "points" else ""
+        axes.plot(series.x, series.y, marker=marker, linestyle=style, color=colour, label=series.name)
+    if chart.log_x:
+        _log(axes, [float(x) for series in chart.series for x in series.x])
+    if not named:
+        return False
+    if all(len(series.x) == 1 for series in chart.series):
+        label_points(axes, [(float(s.x[0]), s.y[0], s.name) for s in chart.series])
+    elif len(chart.series) <= LABELLED and _end_apart(axes, chart.series):
+        label_lines(axes)
+    else:
+        return legend and _legend(axes)
+    return False
+
+
+def _legend(axes: Any) -> bool:
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return True
+
+
+def _bars(axes: Any, chart: Chart, look: dict[str, tuple[str, str]]) -> None:
+    """Groups of bars over names; their axis begins at zero."""
+    groups = list(dict.fromkeys(str(x) for s in chart.series for x in s.x))
+    width = 0.8 / max(1, len(chart.series))
+    for i, series in enumerate(chart.series):
+        middle = (
+            np.array([groups.index(str(x)) for x in series.x]) + (i - (len(chart.series) - 1) / 2) * width
+        )
+        colour, style = look[series.name]
+        hatch = {"-": "", "--": "///", ":": "..."}[style]
+        axes.bar(
+            middle,
+            series.y,
+            width,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            linewidth=0.4,
+            label=series.name,
+        )
+    slanted = len(groups) > 4
+    axes.set_xticks(
+        range(len(groups)), groups, rotation=30 if slanted else 0, ha="right" if slanted else "center"
+    )
+    axes.grid(axis="x", visible=False)
+    if all(value >= 0 for series in chart.series for value in series.y if not math.isnan(value)):
+        axes.set_ylim(bottom=0)
+
+
+def _log(axes: Any, values: Sequence[float]) -> None:
+    """A logarithmic x axis with plain numbers, few of them where the values span little."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    if len(chart.series) > COLOURS:
-        axes.set_prop_cycle(color=[colormaps["tab20"](i) for i in range(20)])
+    axes.set_xscale("log")
+    wide = max(values) > 30 * min(value for value in values if value > 0)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if wide else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
-    if chart.kind == "bars":
-        names = list(dict.fromkeys(str(x) for s in chart.series for x in s.x))
-        width = 0.8 / max(1, len(chart.series))
-        for i, series in enumerate(chart.series):
-            places = (
-                np.array([names.index(str(x)) for x in series.x]) + (i - (len(chart.series) - 1) / 2) * width
-            )
-            axes.bar(places, series.y, width, label=series.name)
-        axes.set_xticks(
-            range(len(names)),
-            names,
-            rotation=30 if len(names) > 4 else 0,
-            ha="right" if len(names) > 4 else "center",
-        )
-    elif chart.kind == "points":
-        for series in chart.series:
-            axes.plot(series.x, series.y, "o-" if len(series.x) > 1 else "o", label=series.name)
-    else:
-        for series in chart.series:
-            axes.plot(series.x, series.y, label=series.name)
-    if chart.log_x:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
-    axes.grid(alpha=0.3)
-    if len(chart.series) > INSIDE:
-        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    elif len(chart.series) > 1 or chart.series[0].name:
-        axes.legend(fontsize=7)
+
+def _end_apart(axes: Any, series: Sequence[Series]) -> bool:
+    """Whether most lines end at heights of their own: else names at the ends would not tell them apart."""
+    low, high = axes.get_ylim()
+    ends = sorted(s.y[-1] for s in series)
+    return sum(b - a > 0.005 * (high - low) for a, b in pairwise(ends)) >= (len(ends) - 1) / 2

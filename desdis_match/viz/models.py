@@ -1,15 +1,20 @@
-"""A model in 3-D as a plotly figure, with hloc's names; plotly comes with the extra `notebooks`."""
+"""A model in 3-D as a plotly figure, with hloc's names, and seen from above as a chart.
+
+plotly comes with the extra `notebooks`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+    from matplotlib.axes import Axes
 
     from ..support.native import pycolmap
 
@@ -124,3 +129,70 @@ def plot_reconstruction(
             color=color,
             name=image.name,
         )
+
+
+def plot_from_above(
+    reconstruction: pycolmap.Reconstruction | Path | str,
+    *,
+    others: Mapping[str, pycolmap.Rigid3d] | None = None,
+    color: str = "#dc3c3c",
+    height: float = 4.5,
+) -> Axes:
+    """A model's points and cameras seen from above, a chart that needs no plotly.
+
+    Up is the mean direction of the cameras' up, and they look to the top on average. others: poses (camera
+    from world) by name, drawn blue with their names. The hundredth of the points that lie farthest out on
+    each side is not shown.
+    """
+    import matplotlib.pyplot as plt
+
+    from ..support.native import pycolmap
+
+    model = (
+        reconstruction
+        if isinstance(reconstruction, pycolmap.Reconstruction)
+        else pycolmap.Reconstruction(str(reconstruction))
+    )
+    poses = [model.images[i].cam_from_world() for i in model.reg_image_ids()]
+    xyz = np.array([point.xyz for point in model.points3D.values()]).reshape(-1, 3)
+    rgb = np.array([point.color for point in model.points3D.values()]).reshape(-1, 3) / 255
+    ground = _ground(poses)
+    centers = np.array([pose.inverse().translation for pose in poses]) @ ground.T
+    flat = xyz @ ground.T
+    low, high = np.percentile(np.concatenate([flat, centers]), [1, 99], axis=0)
+    margin = 0.15 * float((high - low).max())
+    low, high = np.minimum(low, centers.min(0)) - margin, np.maximum(high, centers.max(0)) + margin
+    figure, axis = plt.subplots(figsize=(height * min(2.0, float(np.divide(*(high - low)))), height))
+    axis.scatter(flat[:, 0], flat[:, 1], c=rgb, s=1.5, linewidths=0)
+    length = 0.07 * float((high - low).max())
+    shown = [("", pose, color) for pose in poses]
+    shown += [(name, pose, "#2563eb") for name, pose in (others or {}).items()]
+    for name, pose, colour in shown:
+        place, looks = ground @ pose.inverse().translation, ground @ pose.rotation.matrix()[2]
+        side = np.array([-looks[1], looks[0]]) * 0.4
+        wedge = np.array([place, place + (looks + side) * length, place + (looks - side) * length])
+        axis.fill(*wedge.T, facecolor=colour, alpha=0.35, edgecolor=colour)
+        axis.annotate(
+            name,
+            (place[0], place[1]),
+            (0, -6),
+            textcoords="offset points",
+            color=colour,
+            ha="center",
+            va="top",
+        )
+    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+    axis.set_axis_off()
+    figure.tight_layout(pad=0.3)
+    return axis
+
+
+def _ground(poses: list[pycolmap.Rigid3d]) -> NDArray[np.float64]:
+    """(2, 3): directions right and ahead on the ground, as the mean of the cameras has it."""
+    turns = np.array([pose.rotation.matrix() for pose in poses])
+    up = -turns[:, 1].mean(axis=0)
+    up /= np.linalg.norm(up)
+    ahead = turns[:, 2].mean(axis=0)
+    ahead -= (ahead @ up) * up
+    ahead /= np.linalg.norm(ahead)
+    return np.array([np.cross(ahead, up), ahead])
