@@ -143,4 +143,5 @@ def _end_apart(axes: Any, series: Sequence[Series]) -> bool:
     """Whether most lines end at heights of their own: else names at the ends would not tell them apart."""
     low, high = axes.get_ylim()
     ends = sorted(s.y[-1] for s in series)
-    return sum(b - a > 0.005 * (high - low) for a, b in pairwise(ends)) >= (len(ends) - 1) / 2
+    apart = sum(b - a > 0.005 * (high - low) for a, b in pairwise(ends))
+    return bool(apart >= (len(ends) - 1) / 2)

@@ -8,6 +8,7 @@ Keypoints are in the pixels of types.py here: COLMAP's half pixel is taken off w
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,8 +207,9 @@ def read_run(out: Path, model: int = 0, report: Report | None = None) -> Shown:
 
     Close the folder's `source` at the end.
     Models of ours that were made from other features or matches than the database are left out.
+    A damaged model, or one that does not fit the keypoints, is left out and named where there are others.
     Raises InputError for a folder that holds neither a database nor features, a model that is not there, and
-    one that does not fit the keypoints.
+    where no model is whole.
     """
     if not out.is_dir():
         raise InputError(f"{out} is not a folder; give the output folder of `desdis-match reconstruct`")
@@ -230,17 +232,32 @@ def read_run(out: Path, model: int = 0, report: Report | None = None) -> Shown:
             f"The models in {place.sparse} were made from other features or matches than {database} has "
             "now, so they are not shown; reconstruct again to make new ones."
         )
-    models = tuple(read_model(folder) for folder in folders)
     with ExitStack() as stack:
         source: Source = (
             DatabaseSource(database) if database.is_file() else FileSource(features, place.matches)
         )
         stack.callback(source.close)
-        for found, folder in zip(models, folders, strict=True):
-            _check_fits(found, folder, source)
+        models, damage = _read_models(folders, source)
+        if damage and (not models or (model != 0 and model in damage)):
+            raise damage.get(model) or next(iter(damage.values()))
         stack.pop_all()
-    metres = tuple(load_georeference(folder) is not None for folder in folders)
-    return Shown(source, models, report, model if models else 0, left_out, metres)
+    left_out = " ".join([left_out, *(f"Not shown: {error}." for error in damage.values())]).strip()
+    metres = tuple(load_georeference(folders[number]) is not None for number in models)
+    shown = list(models).index(model) if model in models else 0
+    return Shown(source, tuple(models.values()), report, shown, left_out, metres)
+
+
+def _read_models(folders: Sequence[Path], source: Source) -> tuple[dict[int, Model], dict[int, InputError]]:
+    """By their numbers: the models, and what is wrong with those that cannot be shown."""
+    models, damage = {}, {}
+    for number, folder in enumerate(folders):
+        try:
+            found = read_model(folder)
+            _check_fits(found, folder, source)
+            models[number] = found
+        except InputError as error:
+            damage[number] = error
+    return models, damage
 
 
 def _are_stale(place: RunFolder) -> bool:

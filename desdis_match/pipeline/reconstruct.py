@@ -39,6 +39,9 @@ from .verification import verify_pairs
 
 log = logging.getLogger(__name__)
 
+REFRESH = 10.0
+"""Seconds after which the page of a run at work loads itself again."""
+
 
 @dataclass(frozen=True)
 class ReconstructConfig:
@@ -59,6 +62,8 @@ class ReconstructConfig:
     match: MatchConfig = field(default_factory=MatchConfig)
     map: MapConfig = field(default_factory=MapConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    live: bool = False
+    """Write OUT/report.html after every stage, not only at the end; open, it loads itself again."""
     verbose: bool = False
     """Say what each stage does and why."""
     quiet: bool = False
@@ -115,10 +120,12 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
             run=config.run,
             overwrite=True,
         )
+    show(folder, config)
     with stage("pairs", pairs=asdict(config.pairs)):
         pairs(folder.features, folder.pairs, chosen.config, images=config.images)
     with stage("match", match=asdict(config.match)):
         match(folder.features, folder.pairs, folder.matches, config.match, run=config.run, overwrite=True)
+    show(folder, config)
     if config.map.cameras.rig_config is None:  # else the map stage verifies, with the rigs' cameras
         with stage("verify", verify=asdict(config.map.verify), cameras=asdict(config.map.cameras)):
             verify_pairs(
@@ -150,6 +157,15 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
     if not models:
         raise NoModelError(f"no model formed: {report.diagnosis} The numbers are in {folder.page}.")
     return ReconstructResult(output, models, report)
+
+
+def show(folder: RunFolder, config: ReconstructConfig) -> None:
+    """With --live, the page of what there is so far, unless a page of whole models is there."""
+    if not config.live or folder.database.exists():
+        return
+    report = Report(images_folder=str(config.images.resolve()))
+    path = write_report_page(folder.path, images=config.images, report=report, refresh=REFRESH)
+    log.warning("%s shows the run so far", path)
 
 
 def default_output(images: Path) -> Path:

@@ -88,6 +88,8 @@ def progress(
                 bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
 
             yield advance
+            # What was left out is done with too: the bar ends at its end.
+            bar.update(task, total=bar.tasks[0].completed)
     else:
         lines = _Lines(description, total, unit, done)
         yield lines.advance

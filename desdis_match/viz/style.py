@@ -54,7 +54,7 @@ def label_lines(axis: Axes, size: float = 8) -> None:
     """Each line's name to the right of the axes, at the height of its end, in its colour; no legend."""
     lines = [line for line in axis.get_lines() if not str(line.get_label()).startswith("_")]
     ends = [np.asarray(line.get_xydata())[-1] for line in lines]
-    low_high = axis.get_ylim()
+    axis.get_ylim()  # settles the limits that the heights are of
     heights = [float(axis.transAxes.inverted().transform(axis.transData.transform(end))[1]) for end in ends]
     points = axis.get_window_extent().height / axis.figure.dpi * 72
     for line, height in zip(lines, spread(heights, LINE_HEIGHT * size / points), strict=True):
@@ -67,7 +67,6 @@ def label_lines(axis: Axes, size: float = 8) -> None:
             va="center",
             transform=axis.transAxes,
         )
-    axis.set_ylim(low_high)
 
 
 def label_points(axis: Axes, points: Sequence[tuple[float, float, str]], size: float = 8) -> None:

@@ -161,6 +161,20 @@ def test_every_model_is_on_the_page(out, tmp_path):
     assert [model["metres"] for model in meta["models"]] == [False, True]
 
 
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_damaged_model_of_several_is_left_out_and_named(out, tmp_path, broken):
+    run = tmp_path / "run"
+    shutil.copytree(out, run)
+    shutil.copytree(run / "sparse" / "0", run / "sparse" / "1")
+    (run / "sparse" / str(broken) / "points3D.bin").write_bytes(b"")
+    meta, data = blocks(write_report_page(run))
+    assert len(meta["models"]) == 1 and meta["first"] == 0 and len(data["points-0"])
+    assert f"sparse/{broken}" in meta["left_out"] and "cut short" in meta["left_out"]
+    if broken:
+        with pytest.raises(InputError, match="cut short"):
+            write_report_page(run, model=1)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photos_and_keypoints_stand_upright(tmp_path, orientation):
     """A white dot in a stored photo is where the page has its keypoint, and where Pillow turns it to."""
