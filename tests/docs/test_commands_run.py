@@ -41,11 +41,13 @@ METRE = 1 / 111_195.0
 def finished(tmp_path_factory):
     """Photos with GPS, a finished run of them, and what else the pages name."""
     here = tmp_path_factory.mktemp("pages")
-    scene = render_scene(here / "rendered", SyntheticConfig(views=5, size=(320, 240)))
+    scene = render_scene(here / "rendered", SyntheticConfig(views=6, size=(320, 240)))
     _, views, _ = read_scene(scene)
     (here / "photos").mkdir()
     control = ["frame, local"]
-    for view in views:
+    (here / "later").mkdir()
+    (scene / "images" / views[3].name).rename(here / "later" / "later.jpg")
+    for view in views[:3] + views[4:]:
         photo = Image.open(scene / "images" / view.name)
         exif = photo.getexif()
         x, y, z = view.center
@@ -66,7 +68,8 @@ def finished(tmp_path_factory):
 
 LINKS = {
     "PHOTOS": "photos",
-    "NEW_PHOTOS": "photos",
+    "NEW_PHOTOS": "later",
+    "MORE_PHOTOS": "later",
     "OUT": "photos-model",
     "COLMAP_FOLDER": "photos-model",
     "model": "photos-model",
