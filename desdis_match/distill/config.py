@@ -134,7 +134,7 @@ class TrainConfig:
     threads: int = 0
     """Threads on a CPU; 0 leaves torch's choice."""
     tensorboard: bool = True
-    """Write TensorBoard scalars beside the log; --no-tensorboard does not."""
+    """Write curves, histograms and patches for TensorBoard beside the log; --no-tensorboard does not."""
 
     def __post_init__(self) -> None:
         check_options(

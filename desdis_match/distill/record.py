@@ -11,11 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..errors import InputError
 from ..support.files import atomic_path
 from ..support.progress import console
+from .validate import Glance
 
 
 class Record:
@@ -46,6 +48,20 @@ class Record:
             for name, value in values.items():
                 if isinstance(value, float):
                     self._writer.add_scalar(name, value, step)
+
+    def show(self, step: int, seen: Glance) -> None:
+        """Patches, their matches and what was taken for them as a picture; histograms of the distances."""
+        if self._writer is None:
+            return
+        rows = [np.concatenate(list(row), axis=1) for row in seen.patches]  # (32, 32 N) each
+        self._writer.add_image("patch, match, nearest", np.concatenate(rows), step, dataformats="HW")
+        self._writer.add_histogram("distance of matches", seen.right, step)
+        self._writer.add_histogram("distance of the nearest other", seen.wrong, step)
+
+    @property
+    def shows(self) -> bool:
+        """Whether `show` has somewhere to show."""
+        return self._writer is not None
 
     def close(self) -> None:
         """Flush TensorBoard's file."""

@@ -31,7 +31,7 @@ from .objective import BatchLoss, batch_loss
 from .record import Bar, Record, Stopwatch
 from .student import build_student, move_average
 from .teacher import Teacher, describe_plain, load_teacher
-from .validate import Scores, galleries, score
+from .validate import Glance, Scores, galleries, glance, score
 
 logger = logging.getLogger(__name__)
 
@@ -225,6 +225,8 @@ class Run:
                     scores = self.validate()
                     if record:
                         record.write(step, **asdict(scores), seconds=self.progress.seconds)
+                        if record.shows:
+                            record.show(step, self.glance())
                     if scores.map_hard > self.progress.best:
                         self.progress.best = scores.map_hard
                         self.export(BEST, scores)
@@ -304,6 +306,15 @@ class Run:
         scores = score(network, self.held, self.galleries, self.fabric.device)
         network.train(was_training)
         return scores
+
+    def glance(self) -> Glance:
+        """The first held-back pairs as the student sees them."""
+        network = self.kept()
+        was_training = network.training
+        network.eval()
+        seen = glance(network, self.held, self.galleries[0], self.fabric.device)
+        network.train(was_training)
+        return seen
 
     def export(self, name: str, scores: Scores) -> None:
         """Write the kept weights with what is known about them."""

@@ -128,3 +128,28 @@ def _describe_rows(
             patches = augment_patches(stored, context, augment, generator).to(device)
         parts.append(describe(patches).float())
     return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a validation looks like."""
+
+    patches: np.ndarray  # (3, N, 32, 32) in [0, 1]: patches, their matches, and what is nearest to them
+    right: np.ndarray  # (M,) distances of matching pairs
+    wrong: np.ndarray  # (M,) distances to the nearest that does not match
+
+
+@torch.no_grad()
+def glance(
+    describe: Describe, held: PatchSet, pairs: Pairs, device: str | torch.device = "cpu", number: int = 16
+) -> Glance:
+    """The first pairs of a set and what the descriptor takes for their matches, and all its distances."""
+    rows = np.concatenate([pairs.anchors, pairs.positives])
+    distances = _distances(_describe_rows(describe, held, rows, device))
+    nearest = distances.argmin(axis=1)[:number]
+    shown = np.stack([pairs.anchors[:number], pairs.positives[:number], pairs.positives[nearest]])
+    flat = shown.ravel()
+    patches = plain_patches(torch.from_numpy(held.patches[flat]), torch.from_numpy(held.context[flat]))
+    right = distances.diagonal().copy()
+    np.fill_diagonal(distances, np.inf)
+    return Glance(patches.numpy().reshape(*shown.shape, *patches.shape[-2:]), right, distances.min(axis=1))
