@@ -140,6 +140,13 @@ FAULTS = (
         ("pipeline/test_resume.py",),
     ),
     Fault(
+        "resume: what a killed run left beside a whole output stays",
+        "pipeline/resume.py",
+        "shutil.rmtree(parts_folder(output), ignore_errors=True)",
+        "pass",
+        ("pipeline/test_resume.py",),
+    ),
+    Fault(
         "a foreign database is overwritten without --overwrite",
         "pipeline/mapping.py",
         "if database.exists() and not overwrite and known is None:",
@@ -217,6 +224,27 @@ FAULTS = (
         ("matching/test_ways.py",),
     ),
     Fault(
+        "a sequence without its far partners",
+        "matching/pairs/sequential.py",
+        "quadratic=True, loop=config.loop",
+        "quadratic=False, loop=config.loop",
+        ("matching/test_ways.py",),
+    ),
+    Fault(
+        "a sequence that is not closed",
+        "matching/pairs/sequential.py",
+        "quadratic=True, loop=config.loop",
+        "quadratic=True",
+        ("matching/test_ways.py",),
+    ),
+    Fault(
+        "sequential: a frame's number is the first of its name",
+        "matching/pairs/sequential.py",
+        "int(numbers[-1])",
+        "int(numbers[0])",
+        ("matching/test_ways.py",),
+    ),
+    Fault(
         "shared-camera rule: few sizes do not share",
         "photos/cameras.py",
         "return len(distinct) <= 1 or 4 * len(distinct) <= len(sizes)",
@@ -284,6 +312,20 @@ FAULTS = (
         "evaluate/cache.py",
         "waiting += _imported(path, root)",
         "waiting += []",
+        ("evaluate/test_cache.py",),
+    ),
+    Fault(
+        "a prediction of another key is handed out",
+        "evaluate/cache.py",
+        'if arrays.pop("key json").tobytes().decode() == key:',
+        'if arrays.pop("key json").tobytes().decode():',
+        ("evaluate/test_cache.py",),
+    ),
+    Fault(
+        "a prediction's key in another order is another",
+        "evaluate/cache.py",
+        "json.dumps(plain(key), sort_keys=True)",
+        "json.dumps(plain(key))",
         ("evaluate/test_cache.py",),
     ),
     Fault(

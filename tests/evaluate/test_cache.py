@@ -25,6 +25,7 @@ def test_a_prediction_is_made_once_a_key_and_again_where_its_file_is_damaged_or_
 
     assert [get(a=1), get(a=1), get(a=2), get(b=1), get(a=1)] == [[1, 1], [1, 1], [3, 3], [4, 4], [1, 1]]
     assert (found.hits, found.misses) == (2, 3)
+    assert found.get({"a": 1, "task": "t"}, dict)["x"].tolist() == [1, 1]  # the same in another order
     first, second, _ = sorted(tmp_path.rglob("*.npz"), key=lambda path: path.stat().st_mtime_ns)
     assert first.relative_to(tmp_path).parts[0] == "t"
     first.write_bytes(second.read_bytes())  # whole, but of another key
