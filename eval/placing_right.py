@@ -256,7 +256,8 @@ def text(cases: list[dict], rows: list[dict], said: str) -> str:
             "A street without EXIF (the first 16 photos of lund; `phone`: some turned, two blurred, one "
             f"empty). {said}; focal lengths are given as a ratio to that. Errors after a similarity, median "
             "and largest: of the rotation and of the viewing direction in degrees, of the place as a share "
-            "of the path's length. Photos of `phone` that are stored turned count by their direction.",
+            "of the path's length. The path is nearly straight, so that its places hardly tell a turn about "
+            "it. Photos of `phone` that are stored turned count by their direction.",
             "",
             "| set | seed | photos | focal | rotation | viewing direction | place |",
             "|---|---|---|---|---|---|---|",
