@@ -4,10 +4,10 @@
 
 Keypoints: a generated picture is extracted with 1,000 to 32,000 of them, and as many made-up ones of two
 views of a relief are matched, in both searches, and verified. Pixels: pictures of 1 to 50 megapixels are
-extracted with 8,000 keypoints. Photos: sets of 10 to 300 made-up views of a landscape (those of growth.py, 300
-keypoints each) go through pairs, matching, verification and mapping. Each measurement is a process of its own
-on one thread; seconds are CPU seconds, memory is what the peak adds to that before. Every step has a stated
-order; what grows faster between its last two sizes is marked. Writes growth_keypoints.json, .md and .png.
+extracted with 8,000 keypoints. Photos: sets of 10 to 300 made-up views of a landscape (those of growth.py,
+300 keypoints each) go through pairs, matching, verification and mapping. Each measurement is a process of its
+own on one thread; seconds are CPU seconds, memory is what the peak adds to that before. Every step has a
+stated order; what grows faster between its last two sizes is marked. Writes growth_keypoints.json, .md, .png.
 """
 
 import json
@@ -22,6 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -149,17 +150,22 @@ def prepare_pair(step: str, size: int) -> Callable[[], dict[str, float]]:
 
 def prepare_set(step: str, size: int, folder: Path) -> Callable[[], dict[str, float]]:
     """A stage over a set of views, on what the stage before left in `folder`."""
-    from growth import make
+    from growth import SIZE, make
 
     from desdis_match.colmap.mappers import MapConfig
-    from desdis_match.pipeline import RunConfig, map_images, match, pairs
+    from desdis_match.pipeline import RunConfig, map_models, match, pairs
     from desdis_match.pipeline.verification import verify_pairs
     from desdis_match.storage.features_file import FeatureFile
     from desdis_match.storage.matches_file import MatchFile
 
     features, listed, matches = folder / "features.h5", folder / "pairs.txt", folder / "matches.h5"
+    images = folder / "images"
     if not features.exists():
         make(features, size)
+        images.mkdir()
+        blank = cv2.imencode(".jpg", np.full(SIZE[::-1], 128, np.uint8))[1].tobytes()
+        for i in range(size):  # mapping reads EXIF and colours
+            (images / f"{i:06}.jpg").write_bytes(blank)
     one = RunConfig("cpu", workers=1)
 
     def work() -> dict[str, float]:
@@ -173,8 +179,8 @@ def prepare_set(step: str, size: int, folder: Path) -> Callable[[], dict[str, fl
         if step == "verify":
             verify_pairs(None, features, matches, folder / "two_view.h5", run=one)
             return {}
-        models = sorted(map_images(folder, features, matches, folder, MapConfig(), run=one).iterdir())
-        return {"found": len(models)}
+        models = map_models(images, features, matches, folder, MapConfig(align=False), run=one)
+        return {"found": max((model.num_reg_images() for model in models), default=0)}
 
     return work
 
