@@ -6,8 +6,8 @@ A photo is extracted as the stage `extract` does it for a set (upright frames, a
 `--orientation auto` beside them), on one thread, several times; a step is the functions named in STEPS,
 without what they call that is a step of its own. Seconds are the thread's CPU seconds, the least of the runs.
 The bound of a step is the larger of two times: its least traffic (every array read once and written once, as
-if each pass went to memory) over the machine's copy bandwidth, and its arithmetic over the machine's peak in a
-float32 product; both are measured here. A decoder's bound says little: it is entropy decoding. Writes
+if each pass went to memory) over the machine's copy bandwidth, and its arithmetic over the machine's peak in
+a float32 product; both are measured here. A decoder's bound says little: it is entropy decoding. Writes
 profile_extract.json and profile_extract.md.
 """
 

@@ -50,6 +50,12 @@ PRE_THRESHOLD = 0.8
 AROUND = 43
 """Samples of the response that are kept of an extremum's surroundings."""
 
+BAND = 64
+"""Rows of an octave's level that are searched at a time."""
+
+SQUARE = np.ones((3, 3), np.uint8)
+"""A sample and its eight neighbours."""
+
 HESSIAN_TO_DOG = 2.0 * (2.0 ** (1.0 / LEVELS) - 1.0)
 """|DoG| over sigma^2 sqrt(det H) of a round blob, from DoG = (k - 1) sigma^2 (Lxx + Lyy)."""
 
@@ -90,7 +96,7 @@ def find_extrema(
 
 def octaves(image: Tensor, first_octave: int, num_levels: int) -> Iterator[tuple[float, Tensor]]:
     """Yield (pixel, gaussians (num_levels, h, w)) from the finest octave on; a caller may overwrite the
-    stack.
+    stack, and the next octave does.
 
     `pixel` is the octave pixel's size in image pixels. Level i has sigma SIGMA0 * 2^(i / LEVELS) octave
     pixels. Ends before an octave's shorter side would have no room for an extremum.
@@ -105,10 +111,13 @@ def octaves(image: Tensor, first_octave: int, num_levels: int) -> Iterator[tuple
         for _ in range(-first_octave):
             base = double(base)
         base = _blur(base, math.sqrt(SIGMA0**2 - (CAMERA_SIGMA * step) ** 2))
+    stack = None  # one for all octaves: memory is dear when it is touched for the first time
     pixel = 2.0**first_octave
     factor = 2.0 ** (1.0 / LEVELS)
     while min(base.shape) > 2 * BORDER + 2:
-        gaussians = base.new_empty(num_levels, *base.shape)
+        if stack is None:
+            stack = base.new_empty(num_levels * base.numel())
+        gaussians = stack[: num_levels * base.numel()].view(num_levels, *base.shape)
         gaussians[0] = base
         for level in range(1, num_levels):
             sigma = SIGMA0 * factor ** (level - 1) * math.sqrt(factor**2 - 1.0)
@@ -123,11 +132,11 @@ def double(image: Tensor) -> Tensor:
     height, width = image.shape
     wide = image.new_empty(height, 2 * width)
     wide[:, ::2] = image
-    wide[:, 1:-1:2] = (image[:, :-1] + image[:, 1:]) * 0.5
+    torch.add(image[:, :-1], image[:, 1:], out=wide[:, 1:-1:2]).mul_(0.5)
     wide[:, -1] = image[:, -1]
     out = image.new_empty(2 * height, 2 * width)
     out[::2] = wide
-    out[1:-1:2] = (wide[:-1] + wide[1:]) * 0.5
+    torch.add(wide[:-1], wide[1:], out=out[1:-1:2]).mul_(0.5)
     out[-1] = wide[-1]
     return out
 
@@ -161,12 +170,24 @@ def _local_extrema(volume: Tensor, threshold: float, minima: bool) -> Tensor:
         row, column = index // width, index % width
         inside = (row >= BORDER) & (row < height - BORDER) & (column >= BORDER) & (column < width - BORDER)
         at = torch.stack([torch.full_like(index, level), row, column], 1)[inside]
+        at = at[_exceeds_next_levels(volume, at)]
         values = _neighbourhood(volume, at)
         sign, peak = values[:, 13:14].sign(), values[:, 13:14].abs()
         # Of two equal neighbours, as a blob between them gives, the first is the extremum.
         keep = (values[:, :13] * sign < peak).all(1) & (values[:, 14:] * sign <= peak).all(1)
         found.append(at[keep])
     return torch.cat(found)
+
+
+def _exceeds_next_levels(volume: Tensor, at: Tensor) -> Tensor:
+    """Which samples (N, 3) exceed those before and after them in scale: two look-ups, where most fail."""
+    _, height, width = volume.shape
+    centre = (at[:, 0] * height + at[:, 1]) * width + at[:, 2]
+    values, step = volume.view(-1), height * width
+    peak = values[centre]
+    sign = peak.sign()
+    peak = peak.abs()
+    return (values[centre - step] * sign < peak) & (values[centre + step] * sign <= peak)
 
 
 def _spatial_extrema(level: Tensor, threshold: float, minima: bool) -> Tensor:
@@ -176,11 +197,18 @@ def _spatial_extrema(level: Tensor, threshold: float, minima: bool) -> Tensor:
         peak = (F.max_pool2d(signed, 3, 1, 1) == signed) & (signed > threshold)
         return peak.any(0).flatten().nonzero()[:, 0]
     values = level.numpy()
-    kernel = np.ones((3, 3), np.uint8)
-    peak = (values == cv2.dilate(values, kernel)) & (values > threshold)
-    if minima:
-        peak |= (values == cv2.erode(values, kernel)) & (values < -threshold)
-    return torch.from_numpy(np.flatnonzero(peak))
+    found = []
+    for start in range(0, len(values), BAND):
+        # A band of rows, and one more on either side, stays in the cache through the passes over it.
+        above = min(start, 1)
+        rows = values[start - above : start + BAND + 1]
+        inner = slice(above, above + min(BAND, len(values) - start))
+        middle = rows[inner]
+        peak = (middle == cv2.dilate(rows, SQUARE)[inner]) & (middle > threshold)
+        if minima:
+            peak |= (middle == cv2.erode(rows, SQUARE)[inner]) & (middle < -threshold)
+        found.append(np.flatnonzero(peak) + start * values.shape[1])
+    return torch.from_numpy(np.concatenate(found))
 
 
 def _neighbourhood(volume: Tensor, at: Tensor) -> Tensor:
