@@ -97,6 +97,28 @@ def wait_for(what: Callable[[], Any], process: subprocess.Popen[bytes], seconds:
     return None
 
 
+def killed(
+    begin: Callable[[Path], subprocess.Popen[bytes]], folder: Path, moment: float, worker: bool
+) -> tuple[Path, dict[str, Any]] | None:
+    """A run into `folder`, killed `moment` seconds after it began to write and, where the driver died, run
+    again; None when it had ended before. worker: kill one of its workers where it has any."""
+    driver = begin(folder)
+    wait_for(folder.exists, driver)
+    time.sleep(moment)
+    workers = children(driver.pid) if worker else []
+    there = sorted(path.name for path in folder.iterdir())
+    if driver.poll() is not None:
+        return None
+    os.kill(workers[0] if workers else driver.pid, signal.SIGKILL)
+    codes = [driver.wait()]
+    if codes == [0] and not workers:
+        return None
+    if codes != [0]:
+        codes.append(begin(folder).wait())
+    victim = "worker" if workers else "driver"
+    return folder, {"after_seconds": round(moment, 2), "killed": victim, "exit_codes": codes, "there": there}
+
+
 def kills(out: Path, images: Path) -> dict[str, Any]:
     """A whole run, killed at moments that divide its time evenly."""
 
@@ -121,28 +143,11 @@ def kills(out: Path, images: Path) -> dict[str, Any]:
     seconds = time.monotonic() - begun
     wanted, tried = digests(whole), []
     for number in range(MOMENTS):
-        folder, moment = out / f"killed-{number}", seconds * (number + 0.5) / MOMENTS
-        driver = begin(folder)
-        wait_for(folder.exists, driver)
-        time.sleep(moment)
-        workers = children(driver.pid)
-        victim = "worker" if workers and number % 2 == 0 else "driver"
-        there = [path.name for path in folder.iterdir()]
-        os.kill(workers[0] if victim == "worker" else driver.pid, signal.SIGKILL)
-        codes = [driver.wait()]
-        if codes == [0] and victim == "driver":
-            victim = "nothing: it had ended"
-        if codes[0] != 0:
-            codes.append(begin(folder).wait())
-        tried.append(
-            {
-                "after_seconds": round(moment, 2),
-                "killed": victim,
-                "exit_codes": codes,
-                "there": sorted(name for name in there if not name.startswith(".usage")),
-                "same_bytes": digests(folder) == wanted,
-            }
-        )
+        moment = seconds * (number + 0.5) / MOMENTS
+        while not (found := killed(begin, out / f"killed-{number}-{moment:.2f}", moment, number % 2 == 0)):
+            moment *= 0.8  # it had ended: quicker than the whole run
+        folder, result = found
+        tried.append({**result, "same_bytes": digests(folder) == wanted})
         print(tried[-1], flush=True)
     return {"files": len(wanted), "seconds": round(seconds, 1), "kills": tried}
 
