@@ -17,7 +17,7 @@ import numpy as np
 import desdis_match as dm
 from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
-from desdis_match.evaluate.planes.scores import project
+from desdis_match.evaluate.planes.scores import project_plane
 from desdis_match.evaluate.planes.sequences import find_sequences
 
 RESULTS = Path(__file__).parent / "results"
@@ -75,7 +75,9 @@ def sorted_by_ratio(features0: dm.Features, features1: dm.Features, truth: np.nd
     rows0, rows1 = matches.indices.T
     cosines = np.sort(features0.descriptors[rows0].astype(np.float64) @ features1.descriptors.T, axis=1)
     ratio = np.sqrt(np.maximum(2 - 2 * cosines[:, -1], 0) / np.maximum(2 - 2 * cosines[:, -2], 1e-12))
-    errors = np.linalg.norm(project(truth, features0.keypoints[rows0]) - features1.keypoints[rows1], axis=1)
+    errors = np.linalg.norm(
+        project_plane(truth, features0.keypoints[rows0]) - features1.keypoints[rows1], axis=1
+    )
     return errors[np.argsort(ratio, kind="stable")] < 3
 
 
