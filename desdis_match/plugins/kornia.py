@@ -77,7 +77,7 @@ class DesDisFeature(nn.Module):
         """img (B, 1 or 3, H, W) in [0, 1], mask (B, 1, H, W), 0 = no keypoint there ->
 
         frames of the patches (B, N, 2, 3), responses (B, N), descriptors (B, N, D). N is the largest number
-        found in the batch; other images end in zeros, which kornia.feature.laf_is_filled tells.
+        found in the batch; other images end in zeros, as kornia.feature.laf_is_filled (0.9) tells.
         """
         _check_picture(img)
         found = []
