@@ -64,7 +64,7 @@ def test_kornia_mask_and_colour(photos):
 def test_kornia_laf_descriptor_describes_our_frames(photos, features):
     lafs, _, ours = DesDisFeature(NUM)(tensor(photos[0]))
     theirs = LAFDescriptor(DesDisDescriptor())(tensor(photos[0]), lafs)
-    # Kornia samples patches a little differently (0.8.1 more so: 0.989); descriptors of the same frames stay near
+    # Kornia samples patches a little differently (0.8.1: 0.989); descriptors of the same frames stay near
     assert (ours * theirs).sum(2).median() > 0.985
     assert KORNIA_SCALING == FRAME_SCALE / 6
 
