@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -172,6 +173,7 @@ def _new_database(path: Path, config: Config) -> Iterator[pycolmap.Database]:
             with open_database(temporary, create=True) as database:
                 yield database
             set_notes(temporary, {"config": canonical_json(config)})
+            seal(temporary)
             # A database of another run must not leave its journal to this one.
             for journal in _journals(path):
                 journal.unlink(missing_ok=True)
@@ -363,6 +365,31 @@ def set_notes(path: Path, notes: Mapping[str, str]) -> None:
     with connect(path) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS desdis_match (key TEXT PRIMARY KEY, value TEXT)")
         connection.executemany("INSERT OR REPLACE INTO desdis_match VALUES (?, ?)", sorted(notes.items()))
+
+
+CHANGED = "is not as desdis-match wrote it: damaged, or changed by another program"
+
+
+def seal(path: Path) -> None:
+    """Note a checksum of what models come from: SQLite has none. An empty note: it is being changed."""
+    set_notes(path, {"content": _content_crc(path)})
+
+
+def content_changed(path: Path) -> bool:
+    """Whether a database of ours has other content than was noted."""
+    known = notes(path).get("content")
+    return bool(known) and known != _content_crc(path)
+
+
+def _content_crc(path: Path) -> str:
+    crc = 0
+    with connect(path) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+        for table in sorted({name for (name,) in tables} - {"desdis_match", "sqlite_sequence"}):
+            for row in connection.execute(f'SELECT * FROM "{table}" ORDER BY rowid'):
+                for value in row:
+                    crc = zlib.crc32(value if isinstance(value, bytes) else repr(value).encode(), crc)
+    return f"{crc:08x}"
 
 
 def drop_notes(path: Path) -> None:

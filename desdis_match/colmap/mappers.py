@@ -16,6 +16,7 @@ from typing import Any
 
 from ..photos.cameras import CameraConfig
 from ..support.checks import check_options
+from ..support.files import check_room, writing
 from ..support.native import pycolmap
 from ..support.parts import check_part
 from ..support.progress import progress
@@ -138,6 +139,8 @@ def calibrated(job: Job) -> Iterator[Job]:
     copy_database(job.database, copy)
     try:
         if not job.config.fix_intrinsics and _has_unknown_focal(copy):
+            with writing(copy):  # where there is none, COLMAP would end the process
+                check_room(copy.with_name("room"), copy.stat().st_size)
             options = pycolmap.ViewGraphCalibrationOptions(random_seed=job.config.seed)
             if not pycolmap.calibrate_view_graph(copy, options):
                 log.warning("focal lengths could not be found from the view graph; EXIF or guesses are used")

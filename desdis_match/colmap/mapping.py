@@ -133,6 +133,8 @@ def _write_numbered(models: Sequence[pycolmap.Reconstruction], folder: Path) -> 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """An empty hidden folder beside `path` that takes its place as a whole when the block ends well."""
+    if not path.name or path.name == "..":
+        raise InputError(f"{path} cannot be replaced; give the name of a new folder")
     temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
     with writing(path):
         if old.exists() and not path.exists():  # a kill between the two renames below

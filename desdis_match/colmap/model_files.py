@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 CHECKSUMS = "checksums.json"
 """Beside the numbered models that we write: CRC-32 of each of their files."""
+STAMP = "made_by.json"
+"""Beside them, too: what made them."""
 PLY_POINT = 15
 """Bytes of a point in COLMAP's PLY: three floats, three bytes of colour."""
 
@@ -61,9 +63,20 @@ def changed_files(folder: Path) -> list[str]:
     return sorted(name for name, crc in mine.items() if _crc(Path(folder) / name) != crc)
 
 
+def read_stamp(path: Path) -> dict[str, Any]:
+    """What made the models beside it. Raises InputError where it is damaged, or edited."""
+    path = Path(path)
+    content, table = read_json(path), path.parent / CHECKSUMS
+    known = read_json(table).get(path.name) if table.is_file() else None
+    if known is not None and known != _crc(path):
+        raise InputError(f"{path} is not as it was written: damaged, or edited; reconstruct again")
+    return content
+
+
 def write_checksums(sparse: Path) -> None:
-    """Note the CRC-32 of every file of the numbered models below `sparse`."""
+    """Note the CRC-32 of every file of the numbered models below `sparse`, and of what made them."""
     files = sorted(path for path in Path(sparse).glob("*/*.bin") if path.parent.name.isdigit())
+    files += [path for path in [Path(sparse) / STAMP] if path.is_file()]
     table = {path.relative_to(sparse).as_posix(): _crc(path) for path in files}
     if table:
         write_text(Path(sparse) / CHECKSUMS, json.dumps(table, indent=1) + "\n")

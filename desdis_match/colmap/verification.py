@@ -26,7 +26,7 @@ from ..support.files import canonical_json
 from ..support.native import pycolmap
 from ..support.progress import track
 from ..types import Float32
-from .database import connect, notes, open_database, replaced_database, set_notes
+from .database import connect, notes, open_database, replaced_database, seal, set_notes
 from .still_matches import StillKeypoints, find_still_keypoints
 
 T = TypeVar("T")
@@ -73,6 +73,7 @@ def verify(
     setting = verification_setting(config, seed)
     known = notes(database_path)
     if known.get("verification") != setting:
+        set_notes(database_path, {"content": ""})
         if "verification" in known:
             with open_database(database_path) as database:
                 database.clear_two_view_geometries()
@@ -81,6 +82,7 @@ def verify(
         sentence = _verify_rest(database_path, config, seed, threads or os.cpu_count() or 1)
         with replaced_database(database_path) as packed:
             set_notes(packed, {"verified": "yes", "still matches": sentence})
+            seal(packed)
     with connect(database_path) as connection:
         rows = [rows for (rows,) in connection.execute("SELECT rows FROM two_view_geometries")]
     verified = [num for num in rows if num >= config.min_num_inliers]
@@ -147,6 +149,7 @@ def write_geometries(
                 for name0, name1, geometry in geometries:
                     database.write_two_view_geometry(ids[name0], ids[name1], _to_colmap(geometry))
         set_notes(packed, {"verification": setting, "verified": "yes", "still matches": still})
+        seal(packed)
 
 
 def verification_setting(config: VerifyConfig, seed: int) -> str:

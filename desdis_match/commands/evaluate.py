@@ -75,11 +75,14 @@ def run_report(argv: Sequence[str]) -> None:
     """`desdis-match evaluate report`; results may stand before the options, without a flag."""
     from ..evaluate.report import ReportConfig, build_report
     from ..evaluate.results import write_atomically
+    from ..support.files import check_not_read
 
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         arguments.insert(0, "--results")
     config = parse(ReportConfig, arguments, "evaluate report")
+    for stored in config.results:
+        check_not_read(config.output, stored)
     write_atomically(config.output, build_report(config.results).encode())
     print(f"written to {config.output}")
 

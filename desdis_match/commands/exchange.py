@@ -11,6 +11,7 @@ from ..exchange.database import ColmapVersion, export_database, import_database
 from ..exchange.models import ModelFormat, export_model
 from ..exchange.text import write_text_features
 from ..photos.cameras import CameraConfig
+from ..pipeline import check_no_run
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import MatchFile
 from .flags import parse
@@ -33,6 +34,8 @@ class ImportDatabaseCommand:
 def main_import_database(argv: Sequence[str]) -> int:
     """`desdis-match import-database`."""
     command = parse(ImportDatabaseCommand, argv, "import-database")
+    for written in (command.features, command.matches):
+        check_no_run(written)
     found = import_database(command.database, command.features, command.matches, command.overwrite)
     print(f"{command.features}: {found.num_keypoints} keypoints of {found.num_images} images")
     print(f"{command.matches}: {found.num_matches} matches of {found.num_pairs} pairs")

@@ -16,7 +16,7 @@ from ..errors import NoModelError
 from ..features.extract import ExtractConfig
 from ..matching.match import MatchConfig
 from ..photos.cameras import CameraConfig
-from ..pipeline import PairsConfig, RunConfig, alone_in, extract, make_folder, match, pairs
+from ..pipeline import PairsConfig, RunConfig, extract, make_folder, match, pairs, run_in
 from ..pipeline.mapping import map_models
 from ..pipeline.pairing import pairs_by_way
 from ..pipeline.report import attempt_line
@@ -253,7 +253,7 @@ def main_map(argv: Sequence[str]) -> int:
     command = parse(MapCommand, argv, "map")
     set_verbosity(command.talk.verbose, command.talk.quiet)
     make_folder(command.output)
-    with alone_in(command.output):
+    with run_in(command.output):
         models = map_models(
             command.images,
             command.features,

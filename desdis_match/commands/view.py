@@ -9,6 +9,8 @@ from pathlib import Path
 import tyro
 
 from ..page.write import write_report_page
+from ..storage.run_folder import RunFolder
+from ..support.files import check_not_read
 from .flags import parse
 
 
@@ -29,6 +31,10 @@ class ViewConfig:
 def main(argv: Sequence[str]) -> int:
     """`desdis-match view OUT`."""
     config = parse(ViewConfig, argv, "view")
+    if config.output is not None:
+        run = RunFolder(config.out)
+        read = (run.database, run.features, run.matches, run.two_view, run.report, run.placing, run.pairs)
+        check_not_read(config.output, *read, *run.sparse.glob("*/*"))
     page = write_report_page(config.out, config.output, config.images, config.model)
     print(f"{page} ({page.stat().st_size / 1e6:.1f} MB); open it in a browser")
     return 0

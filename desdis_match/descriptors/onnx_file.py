@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..support.files import atomic_path
+from ..support.files import atomic_path, check_not_read
 from . import DEFAULT_DESCRIPTOR
 from .desdis import PATCH_SIZE
 from .layers import inference_layers
@@ -45,6 +45,7 @@ def export_onnx(config: ExportOnnxConfig) -> float:
     """
     import onnxruntime
 
+    check_not_read(config.output, Path(config.descriptor))
     network = load_network(config.descriptor)
     layers = inference_layers(network)
     if layers is None or any(unwritable(layers)):

@@ -18,6 +18,8 @@ from .architectures import Architecture, architecture_of, build_network, recogni
 
 HEADER = "desdis_match"
 """Key of the safetensors metadata that holds our JSON."""
+CHECKSUM = "weights_sha256"
+"""In it, of files written since 0.2.0: the fingerprint, as safetensors has no checksum."""
 
 
 def save_weights(path: str | Path, network: nn.Module, metadata: Mapping[str, Any]) -> None:
@@ -29,7 +31,7 @@ def save_weights(path: str | Path, network: nn.Module, metadata: Mapping[str, An
     from safetensors.torch import save
 
     path = Path(path)
-    header = {**metadata, "architecture": architecture_of(network)}
+    header = {**metadata, "architecture": architecture_of(network), CHECKSUM: weights_fingerprint(network)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_path(path) as partial:
         partial.write_bytes(save(tensors, metadata={HEADER: json.dumps(header, sort_keys=True)}))
@@ -56,7 +58,10 @@ def read_weights(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         raise InputError(f"{path} has a header that is not desdis-match's; train or download it again")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise InputError(f"{path} holds weights that are NaN or infinite; train or download it again")
-    return _load(path, metadata.get("architecture", {}), state), metadata
+    network = _load(path, metadata.get("architecture", {}), state)
+    if metadata.pop(CHECKSUM, None) not in (None, weights_fingerprint(network)):
+        raise InputError(f"{path} holds other weights than were written: damaged; train or download it again")
+    return network, metadata
 
 
 def read_checkpoint(path: str | Path) -> nn.Module:

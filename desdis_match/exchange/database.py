@@ -7,6 +7,7 @@ Going in, images that the database knows by name keep their ids and cameras; new
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..colmap.database import (
+    CHANGED,
     add_images,
     build_database,
     connect,
+    content_changed,
     copy_database,
     drop_notes,
     open_database,
@@ -31,9 +34,12 @@ from ..errors import InputError
 from ..photos.cameras import CameraConfig
 from ..storage.features_file import FeatureFile, write_features
 from ..storage.matches_file import MatchFile, write_matches
+from ..support.files import check_not_read
 from ..support.native import pycolmap
 from ..types import Features, Matches
 from .colmap3 import is_colmap3, write_colmap3
+
+log = logging.getLogger(__name__)
 
 DEFAULT_VERIFICATION = VerifyConfig()
 
@@ -60,6 +66,8 @@ def import_database(
     Raises InputError for a damaged database, one without keypoints, and outputs that exist already
     without `overwrite`.
     """
+    check_not_read(features_path, database_path, matches_path)
+    check_not_read(matches_path, database_path)
     for path in (features_path, matches_path):
         if Path(path).exists() and not overwrite:
             raise InputError(f"{path} exists; give --overwrite to replace it, or another name")
@@ -68,11 +76,17 @@ def import_database(
         copy = Path(scratch) / "database.db"
         if not Path(database_path).is_file():
             raise InputError(f"{database_path} does not exist; give COLMAP's database.db")
+        _warn_of_damage(database_path)
         copy_database(database_path, copy)
         # Of the content: stages must see that another database came in under the same name.
         content = hashlib.sha256(np.memmap(copy, mode="r").data).hexdigest()
         source = {"database": Path(database_path).name, "sha256": content}
         return _import(copy, database_path, features_path, matches_path, source)
+
+
+def _warn_of_damage(database_path: Path) -> None:
+    if content_changed(database_path):
+        log.warning("%s %s", database_path, CHANGED)
 
 
 def _import(
@@ -171,6 +185,7 @@ def export_database(
         with replaced_database(database_path) as copy:
             _finish(copy, verification, as_3)
         return num_new
+    _warn_of_damage(database_path)
     as_3 = colmap == "3" or (colmap == "same" and is_colmap3(database_path))
     with replaced_database(database_path) as copy:
         num_new = _fill(copy, database_path, features, matches, images_dir, cameras, overwrite)

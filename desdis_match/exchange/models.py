@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..colmap.log import log_to
 from ..colmap.mapping import new_folder, read_model
 from ..colmap.model_files import write_model
+from ..colmap.undistorting import undistort
 from ..errors import InputError
 from ..photos.formats import read_stored
 from ..storage.georeference import load_georeference
-from ..support.files import new_files
+from ..support.files import check_not_read, new_files
 from ..support.native import pycolmap
 from .bundler import write_bundler
 from .cloud import write_cloud, write_las
@@ -92,6 +92,7 @@ def export_model(
         raise InputError(f"{output} is a folder; give the name of a file for {model_format}")
     if model_format not in SINGLE_FILES and output.is_file():
         raise InputError(f"{output} is a file; give the name of a folder for {model_format}")
+    check_not_read(output, *Path(model_dir).glob("*"))
     model = read_model(model_dir)
     if images_dir is not None:
         _check_photos(model, images_dir)
@@ -188,11 +189,8 @@ def _undistorted(job: ExportJob) -> Exported:
     names = sorted(job.model.image(i).name for i in job.model.reg_image_ids())
     for name in names:
         read_stored(images / name)  # COLMAP says nothing of a damaged photo
-    with new_folder(job.output) as folder, log_to(None):
-        pycolmap.undistort_images(folder, job.model_dir, images)
-        unread = [name for name in names if not (folder / "images" / name).is_file()]
-        if unread:  # COLMAP only logs them
-            raise InputError(f"{images / unread[0]} cannot be read as a photo ({len(unread)} in all)")
+    with new_folder(job.output) as folder:
+        undistort(folder, job.model_dir, images, names)
         for script in folder.glob("run-colmap-*.sh"):  # they hold the temporary folder's name
             text = script.read_text(encoding="utf-8")
             script.write_text(text.replace(str(folder), str(job.output)), encoding="utf-8")

@@ -8,6 +8,7 @@ Keypoints are in the pixels of types.py here: COLMAP's half pixel is taken off w
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..colmap.database import database_config, readable_database
+from ..colmap.database import CHANGED, content_changed, database_config, readable_database
 from ..colmap.mapping import model_folders
 from ..conventions import from_colmap
 from ..errors import InputError
@@ -29,6 +30,8 @@ from ..storage.run_folder import RunFolder
 from ..support.native import pycolmap
 from ..types import Float32
 from .models import Model, read_model
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -234,7 +237,7 @@ def read_run(out: Path, model: int = 0, report: Report | None = None) -> Shown:
         )
     with ExitStack() as stack:
         source: Source = (
-            DatabaseSource(database) if database.is_file() else FileSource(features, place.matches)
+            DatabaseSource(_warned(database)) if database.is_file() else FileSource(features, place.matches)
         )
         stack.callback(source.close)
         models, damage = _read_models(folders, source)
@@ -258,6 +261,12 @@ def _read_models(folders: Sequence[Path], source: Source) -> tuple[dict[int, Mod
         except InputError as error:
             damage[number] = error
     return models, damage
+
+
+def _warned(database: Path) -> Path:
+    if content_changed(database):
+        log.warning("%s %s", database, CHANGED)
+    return database
 
 
 def _are_stale(place: RunFolder) -> bool:

@@ -22,6 +22,7 @@ from ..errors import InputError, NoModelError
 from ..features.extract import ExtractConfig
 from ..storage.run_folder import RunFolder
 from ..support.checks import ABOVE_ZERO, check_options
+from ..support.files import check_not_read
 from ..support.progress import track
 from .patchfile import write_patch_file
 from .patchset import PatchSet, make_patch_set
@@ -107,6 +108,7 @@ def build_patches(config: BuildPatchesConfig) -> PatchSet:
     from ..colmap.mapping import read_model
 
     model_folder, features = config.model, config.features
+    check_not_read(config.output, features)
     if model_folder is None:
         model_folder, features = _reconstructed(config)
     model = read_model(model_folder)

@@ -12,13 +12,14 @@ from .extraction import MIN_PARALLEL_IMAGES, extract, unusable_images
 from .mapping import map_models
 from .matching import match
 from .pairing import choose_pairs, pairs
-from .resume import RunConfig, alone_in, fingerprint, make_folder, num_workers
+from .resume import RunConfig, alone_in, check_no_run, fingerprint, make_folder, num_workers, run_in
 
 __all__ = [
     "MIN_PARALLEL_IMAGES",
     "PairsConfig",
     "RunConfig",
     "alone_in",
+    "check_no_run",
     "choose_pairs",
     "extract",
     "fingerprint",
@@ -27,5 +28,6 @@ __all__ = [
     "match",
     "num_workers",
     "pairs",
+    "run_in",
     "unusable_images",
 ]

@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from ..colmap.database import (
+    CHANGED,
     add_images,
+    content_changed,
     copy_database,
     database_config,
     open_database,
@@ -37,6 +39,7 @@ from ..colmap.mapping import (
     write_models,
     write_points,
 )
+from ..colmap.model_files import read_stamp
 from ..colmap.registration import extend_model
 from ..colmap.verification import VerifyConfig, verify
 from ..conventions import to_colmap
@@ -63,7 +66,7 @@ from ..types import ModelSummary
 from .extraction import extract
 from .matching import match
 from .report import StageUsage, make_report, unusable_reports
-from .resume import RunConfig, alone_in, fingerprint
+from .resume import RunConfig, fingerprint, run_in
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +98,7 @@ def add_photos(
     folder, images = RunFolder(Path(output)), Path(images).resolve()
     if not _ready(folder).is_file():  # a killed run's: while it is put in place, a model may be missing
         _read_settings(folder)
-    with alone_in(folder.path):
+    with run_in(folder.path):
         finished = _put_in_place(folder) if _ready(folder).is_file() else None
         if finished is not None:
             said = {*finished.registered, *finished.left_out}
@@ -195,7 +198,7 @@ def _read_settings(folder: RunFolder) -> _Settings:
     made: dict[str, Any] = {
         "extract": (file_config(folder.features) or {}).get("extract"),
         "match": (file_config(folder.matches) or {}).get("match"),
-        "map": read_json(stamp).get("map"),
+        "map": read_stamp(stamp).get("map"),
     }
     unknown = [stage for stage, config in made.items() if config is None]
     if unknown:
@@ -268,7 +271,12 @@ def _map(folder: RunFolder, images: Path, new: Sequence[str], settings: _Setting
         "matches": fingerprint(work.matches),
     }
     database_path, config = work.database, settings.map
+    if content_changed(folder.database):
+        raise InputError(
+            f"{folder.database} {CHANGED}; delete it and reconstruct again, which builds it anew"
+        )
     copy_database(folder.database, database_path)
+    set_notes(database_path, {"content": ""})
     with (
         FeatureFile(work.features) as features,
         MatchFile(_new_matches(folder)) as matches,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..colmap.database import connect, database_config, notes, readable_database
-from ..colmap.model_files import PLY_POINT, changed_files, check_model_files
+from ..colmap.database import CHANGED, connect, content_changed, database_config, notes, readable_database
+from ..colmap.model_files import PLY_POINT, changed_files, check_model_files, read_stamp
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import MatchFile
@@ -101,6 +101,8 @@ def _database(folder: RunFolder) -> tuple[State, str]:
         (answer,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if answer != "ok":
         return "DAMAGED", f"{answer}; delete it, and the next `reconstruct` builds it again"
+    if content_changed(folder.database):
+        return "changed", f"it {CHANGED}; delete it, and the next `reconstruct` builds it again"
     with readable_database(folder.database) as database:
         num_images = database.num_images()
     made = database_config(folder.database) or {}
@@ -125,7 +127,7 @@ def _model(model: Path) -> tuple[State, str]:
 
 
 def _stamp(folder: RunFolder) -> tuple[State, str]:
-    made = read_json(folder.stamp)
+    made = read_stamp(folder.stamp)
     for key, path in (("features", folder.features), ("matches", folder.matches)):
         if key in made and path.is_file() and made[key] != fingerprint(path):
             return (

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..colmap.alignment import align_model
-from ..colmap.database import build_database, database_config, notes
+from ..colmap.database import CHANGED, build_database, content_changed, database_config, notes
 from ..colmap.log import log_to
 from ..colmap.mappers import MAPPERS
 from ..colmap.mapping import MapConfig, map_database, read_models, write_models, write_points
+from ..colmap.model_files import read_stamp
 from ..colmap.ranking import ranked
 from ..colmap.verification import verification_setting, verify, write_geometries
 from ..errors import InputError
@@ -28,7 +29,7 @@ from ..support.native import pycolmap
 from ..support.parts import outside_code
 from ..support.workers import available_cores
 from .georeferencing import georeference_models, targets_of
-from .resume import RunConfig, digest, fingerprint, is_current, json_file, make_folder
+from .resume import RunConfig, digest, fingerprint, is_current, make_folder
 from .verification import verify_pairs
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def map_models(
     settings = {"cameras": asdict(config.cameras), **sources}
     make_folder(output)
     unfinished = folder.path / ".mapping"
-    if is_current(folder.stamp, made_by, overwrite, "a model", json_file):
+    if is_current(folder.stamp, made_by, overwrite, "a model", read_stamp):
         shutil.rmtree(unfinished, ignore_errors=True)  # of a run killed at its very end
         return read_models(folder.sparse)
     known = _known_config(database)
@@ -119,6 +120,9 @@ def _check_pedigree(features: Path, matches: Path, fingerprint_now: str) -> None
 def _known_config(database: Path) -> dict[str, Any] | None:
     """What made a database; empty for a damaged one, which is built again from the files before it."""
     try:
+        if content_changed(database):
+            log.warning("%s %s; it is built again", database, CHANGED)
+            return {}
         return database_config(database)
     except InputError as error:
         log.warning("%s; it is built again", error)

@@ -25,10 +25,10 @@ from ..matching.pairs import (
 from ..photos.gps import earth_centred, read_positions
 from ..photos.images import list_images, read_header
 from ..storage.features_file import FeatureFile
-from ..support.files import Config, atomic_path, canonical_json
+from ..support.files import Config, atomic_path, canonical_json, check_not_read
 from ..support.parts import outside_code
 from ..support.workers import available_cores
-from .resume import digest, fingerprint
+from .resume import check_no_run, digest, fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ def pairs(
     The file is kept where it was made by just this.
     """
     config = config or PairsConfig()
+    check_not_read(output, features, config.pairs_file)
     if images is not None:
         config = settle_pairs(images, config).config
     with FeatureFile(features) as file:
@@ -84,6 +85,7 @@ def pairs(
         beside = _beside(output)
         if _is_made_by(beside, output, made_by):
             return output
+        check_no_run(output)
         photos = PhotoSet(names, file.best_descriptors, placed, file.left_out(), output.parent, file.get)
         by_way = _choose(photos, config)
         beside.unlink(missing_ok=True)

@@ -25,11 +25,11 @@ from ..support.native import pycolmap
 from . import (
     PairsConfig,
     RunConfig,
-    alone_in,
     extract,
     make_folder,
     match,
     pairs,
+    run_in,
 )
 from .films import pairs_of, photos_of
 from .mapping import map_models
@@ -91,7 +91,7 @@ def reconstruct(config: ReconstructConfig) -> ReconstructResult:
         list_images(config.images)  # a wrong folder is an error before anything is written
     output = config.output or default_output(config.images)
     make_folder(output)
-    with alone_in(output):
+    with run_in(output):
         photos = photos_of(config.images, output, config.video)
         chosen = pairs_of(config.images, photos, config.pairs)
         return _reconstruct(replace(config, images=photos, pairs=chosen), output)

@@ -22,7 +22,7 @@ from ..support.checkpoint import ShardFolder
 from ..support.checks import check_options
 from ..support.devices import pick_device
 from ..support.executors import check_executor, open_executor
-from ..support.files import FULL, Config, canonical_json, config_differences, file_error, read_json
+from ..support.files import FULL, Config, canonical_json, config_differences, file_error
 from ..support.workers import available_cores
 from .spread import Shard
 
@@ -117,11 +117,6 @@ def is_current(
     return False
 
 
-def json_file(path: Path) -> dict[str, Any]:
-    """A configuration kept as a file of its own."""
-    return read_json(path)
-
-
 def make_folder(path: Path) -> None:
     """Make an output folder. Raises InputError when it cannot be made or written to."""
     try:
@@ -134,6 +129,43 @@ def make_folder(path: Path) -> None:
         raise InputError(
             f"the output folder {path} cannot be written ({error.strerror}); give another with --output"
         ) from error
+
+
+_RUNS: set[Path] = set()
+"""Folders of the runs that this process is at work in: their own stages may write there."""
+
+
+@contextmanager
+def run_in(folder: Path) -> Iterator[None]:
+    """`alone_in` the folder of a run, from its first stage to its last: no stage alone writes there.
+
+    Raises InputError, too, while a stage alone (`extract`, `match`, ...) is at work in it.
+    Both sides lock first and look for the other afterwards, so that one of them sees the other.
+    """
+    place = Path(folder).resolve()
+    with alone_in(folder):
+        for parts in sorted(folder.glob(".*.parts")):
+            _check_parts(parts, Path(folder))
+        _RUNS.add(place)
+        try:
+            yield
+        finally:
+            _RUNS.discard(place)
+
+
+def check_no_run(output: Path) -> None:
+    """Raise InputError while another process's run is at work in the folder of a stage's output."""
+    folder = Path(output).parent
+    if folder.resolve() not in _RUNS and (folder / ".lock").is_file():
+        with alone_in(folder, output):
+            pass
+
+
+def _check_parts(folder: Path, output: Path) -> None:
+    """Raise InputError while a stage, or a part of one, is at work on the pieces in `folder`."""
+    for lock in sorted([*folder.glob(".lock"), *folder.glob(".part-*.lock")]):
+        with alone_in(folder, output, lock.name):
+            pass
 
 
 @contextmanager
@@ -164,12 +196,14 @@ def unfinished(output: Path, config: Config, shard: Shard | None = None) -> Iter
     Raises InputError while another run works on the same output, or on the same part of it.
     """
     folder = parts_folder(output)
+    check_no_run(output)  # before anything is made, and again below: see run_in
     make_folder(folder)
     if shard is not None:
         with alone_in(folder, output):  # no run on the whole
             pass
         part = f".part-{shard.index}-{shard.count}.lock"
         with alone_in(folder, Path(f"{output}, part {shard.index}/{shard.count}"), part):
+            check_no_run(output)
             with FileLock(folder / ".begin.lock"):  # the first one here may empty the folder
                 shards = ShardFolder(folder, config)
             try:
@@ -181,6 +215,7 @@ def unfinished(output: Path, config: Config, shard: Shard | None = None) -> Iter
         for lock in sorted(folder.glob(".part-*.lock")):
             with alone_in(folder, Path(f"{output}, {lock.stem[1:]}"), lock.name):
                 pass
+        check_no_run(output)
         shards = ShardFolder(folder, config)
         try:
             yield shards

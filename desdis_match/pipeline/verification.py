@@ -23,6 +23,7 @@ from ..storage.features_file import FeatureFile
 from ..storage.matches_file import MatchFile
 from ..storage.two_view_file import MODELS, PairGeometry, write_two_view
 from ..support.checkpoint import Arrays
+from ..support.files import check_not_read
 from ..support.native import pycolmap
 from ..support.progress import track
 from ..support.workers import available_cores, run_shards
@@ -60,6 +61,7 @@ def verify_pairs(
     and `merge` as in `extract`.
     """
     config, cameras, run = config or VerifyConfig(), cameras or CameraConfig(), run or RunConfig()
+    check_not_read(output, features, matches)
     with FeatureFile(features) as feature_file, MatchFile(matches) as match_file:
         names = feature_file.names()
         made_by = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import logging
 import os
 import sys
@@ -12,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from ..errors import InputError
-from .files import sha256_of
+from .files import read_json, sha256_of, write_text
 from .progress import track
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,31 @@ def download(url: str, target: Path, sha256: str | None = None, *, goes_on: bool
                 partial.unlink(missing_ok=True)
 
 
+def check_as_before(url: str, path: Path) -> None:
+    """Raise InputError where `path` is not what `url` sent at an earlier time (see `remember`)."""
+    known, found = _remembered().get(url), sha256_of(path)
+    if known is not None and known != found:
+        path.unlink()
+        raise InputError(
+            f"{url} sent something else than before (sha256 {found[:16]}..., {known[:16]}... then): damaged, "
+            f"or published anew; in that case delete its line in {_record()}"
+        )
+
+
+def remember(url: str, path: Path) -> None:
+    """Note the SHA-256 of what `url` sent, where it is whole and no hash of it was published."""
+    found = {**_remembered(), url: sha256_of(path)}
+    write_text(_record(), json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
+def _record() -> Path:
+    return cache_folder() / "downloads.json"
+
+
+def _remembered() -> dict[str, str]:
+    return read_json(_record()) if _record().is_file() else {}
+
+
 def _fetch(url: str, partial: Path, target: Path) -> None:
     """Append what is missing of `partial`, or write it anew."""
     have = partial.stat().st_size if partial.is_file() else 0
@@ -77,7 +103,7 @@ def _fetch(url: str, partial: Path, target: Path) -> None:
         raise _unreachable(url, target, getattr(error, "reason", error)) from error
     with answer:
         goes_on = getattr(answer, "status", None) == 206
-        rest = int(answer.headers.get("Content-Length") or 0)
+        rest = _length(answer.headers.get("Content-Length"))
         begun = have if goes_on else 0
         with partial.open("ab" if goes_on else "wb") as sink:
             blocks = iter(lambda: _block(answer, url, target), b"")
@@ -85,6 +111,11 @@ def _fetch(url: str, partial: Path, target: Path) -> None:
                 sink.write(block)
     if rest and partial.stat().st_size != begun + rest:
         raise InputError(f"{url} broke off; run the same command again")
+
+
+def _length(header: str | None) -> int:
+    """Bytes that an answer promises; 0 where it says nothing, or nothing that is a number."""
+    return int(header) if header is not None and header.isascii() and header.isdigit() else 0
 
 
 def _block(answer: http.client.HTTPResponse, url: str, target: Path) -> bytes:

@@ -62,9 +62,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     `path` as it was, when the disk is full or the place must not be written.
     """
     path = Path(path)
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; give the name of a file")
+        if path.exists() and not path.is_file():  # taking its place would destroy a device
+            raise InputError(f"{path} is no ordinary file; give another path")
+    except OSError as error:  # a folder above it without rights, a name too long
+        raise file_error(error, path, "written") from error
     temporary = path.with_name(f".{path.name}.tmp")
-    if path.exists() and not (path.is_file() or path.is_dir()):  # taking its place would destroy a device
-        raise InputError(f"{path} is no ordinary file; give another path")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -78,6 +83,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
 
 
+def check_not_read(output: Path, *inputs: Path | None) -> None:
+    """Raise InputError where a command would write over what it reads."""
+    for path in inputs if Path(output).exists() else ():
+        if path is not None and Path(path).exists() and os.path.samefile(output, path):
+            raise InputError(f"{output} is what is read; give another name for what is written")
+
+
 def _remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink(missing_ok=True)
@@ -87,6 +99,18 @@ def sync(path: Path) -> None:
     """Wait until a file lies on the disk; raises OSError where a delayed write fails."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+def check_room(scratch: Path, num_bytes: int) -> None:
+    """Raise OSError where a file of so many bytes cannot be written; `scratch` is made and deleted."""
+    try:
+        with open(scratch, "wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, max(num_bytes, 1))
+            elif shutil.disk_usage(scratch.parent).free < num_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
+    finally:
+        _remove(scratch)
 
 
 @contextmanager

@@ -16,13 +16,12 @@ from desdis_match.pipeline.resume import (
     digest,
     fingerprint,
     is_current,
-    json_file,
     num_workers,
     parts_folder,
     stamp,
 )
 from desdis_match.storage.features_file import FeatureFile
-from desdis_match.support.files import canonical_json
+from desdis_match.support.files import canonical_json, read_json
 
 
 def later(path: Path, content: bytes) -> None:
@@ -138,7 +137,7 @@ def test_an_output_stays_is_made_again_or_is_refused(tmp_path):
     output, made_by = tmp_path / "made_by.json", {"map": {"seed": 1, "align": True}}
 
     def current(config: dict, overwrite: bool = False) -> bool:
-        return is_current(output, config, overwrite, "a model", json_file)
+        return is_current(output, config, overwrite, "a model", read_json)
 
     assert not current(made_by)
     output.write_text(canonical_json(made_by))
@@ -148,7 +147,7 @@ def test_an_output_stays_is_made_again_or_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds a model made otherwise \(map\.seed: 1 -> 2\)"):
         current(other)
     with pytest.raises(InputError, match="is a folder"):
-        is_current(tmp_path, made_by, True, "a model", json_file)
+        is_current(tmp_path, made_by, True, "a model", read_json)
 
 
 def test_what_a_killed_run_left_beside_a_whole_output_goes(tmp_path):
@@ -157,9 +156,9 @@ def test_what_a_killed_run_left_beside_a_whole_output_goes(tmp_path):
     parts = parts_folder(output)
     parts.mkdir()
     with pytest.raises(InputError):
-        is_current(output, {"a": 2}, False, "a model", json_file)
+        is_current(output, {"a": 2}, False, "a model", read_json)
     assert parts.is_dir()  # it may be of the run that is asked for
-    assert is_current(output, {"a": 1}, False, "a model", json_file)
+    assert is_current(output, {"a": 1}, False, "a model", read_json)
     assert not parts.exists()
 
 
@@ -167,8 +166,8 @@ def test_a_damaged_output_is_made_again_only_where_it_may_be(tmp_path, caplog):
     output = tmp_path / "made_by.json"
     output.write_text("{")
     with pytest.raises(InputError, match="not readable JSON"):
-        is_current(output, {}, False, "a model", json_file)
-    assert not is_current(output, {}, True, "a model", json_file)
+        is_current(output, {}, False, "a model", read_json)
+    assert not is_current(output, {}, True, "a model", read_json)
     assert "it is made again" in caplog.text
 
 
@@ -178,7 +177,7 @@ def test_three_differences_are_named_and_that_there_are_more(tmp_path):
         output.write_text(canonical_json({f"k{i}": 1 for i in range(num)}))
         told = "; ".join(f"k{i}: 1 -> 2" for i in range(3)) + more
         with pytest.raises(InputError, match=re.escape(f"({told})")):
-            is_current(output, {f"k{i}": 2 for i in range(num)}, False, "a model", json_file)
+            is_current(output, {f"k{i}": 2 for i in range(num)}, False, "a model", read_json)
 
 
 def test_workers_are_as_many_as_told_or_as_pay(monkeypatch):

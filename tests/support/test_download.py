@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import socket
 import threading
 from pathlib import Path
 
@@ -103,3 +104,45 @@ def test_who_does_not_answer_is_named_with_the_file_and_its_place(tmp_path):
     assert "fetch http://127.0.0.1:9/file elsewhere" in str(error.value) and str(target) in str(error.value)
     with pytest.raises(InputError, match="could not be downloaded"):
         download("no address", target)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"",
+        b"\x00\x01\x02" * 500,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nnot a chunk",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: gopher://x/\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::bad/\r\n\r\n",
+    ],
+)
+def test_answers_that_are_no_http_are_a_sentence(answer, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(InputError, match=r"could not be downloaded|broke off"):
+            download(f"http://127.0.0.1:{listener.getsockname()[1]}/file", tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_length_that_is_no_number_is_passed_over(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: many\r\n\r\nwhole")
+
+        threading.Thread(target=serve, daemon=True).start()
+        download(f"http://127.0.0.1:{listener.getsockname()[1]}/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"whole"

@@ -11,12 +11,14 @@ import logging
 import shutil
 import tarfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ...errors import InputError
-from ...support.download import download
+from ...support.download import check_as_before, download, remember
+from ...support.files import FORBIDDEN, FULL, file_error
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +33,14 @@ ADDRESSES: dict[str, tuple[str, ...]] = {
         f"{FORMER}/hpatches-sequences-release.tar.gz",
     ),
 }
+FILES: dict[str, tuple[str, ...]] = {
+    "patches": ("ref.png", *(f"{kind}{i}.png" for kind in "eht" for i in range(1, 6))),
+    "sequences": (*(f"{i}.ppm" for i in range(1, 7)), *(f"H_1_{i}" for i in range(2, 7))),
+}
+"""What each sequence of the release holds; the first file of patches and a homography tell one."""
 MARKERS = {"patches": "ref.png", "sequences": "H_1_2"}
-"""A file that every sequence of the release has."""
+NUM_SEQUENCES = 116
+"""In the release, of patches or of images."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +58,11 @@ class FetchConfig:
 def fetch_hpatches(root: Path, what: What = "patches", address: str | None = None) -> Path:
     """Download and unpack a release so that its sequences lie in `root`; nothing is done when some are there.
 
-    Raises `InputError` when no address answers or what it sends is no archive of sequences.
+    The archive's own checksums are checked, that each sequence has all of its files, that the published
+    addresses send all sequences, and that an address sends what it has sent before. Raises `InputError` when
+    no address answers or what it sends is no such archive.
     """
-    marker = MARKERS[what]
-    if any(root.glob(f"*/{marker}")):
+    if any(root.glob(f"*/{MARKERS[what]}")) and not any(root.glob(".download-*")):  # else it was stopped
         return root
     addresses = (address,) if address else ADDRESSES[what]
     root.mkdir(parents=True, exist_ok=True)
@@ -63,7 +72,8 @@ def fetch_hpatches(root: Path, what: What = "patches", address: str | None = Non
         try:
             if not archive.is_file():
                 download(source, archive, goes_on=True)
-            settle(archive, root, marker, source)
+            check_as_before(source, archive)
+            settle(archive, root, what, source)
             return root
         except InputError as error:
             logger.warning("%s", error)
@@ -73,21 +83,48 @@ def fetch_hpatches(root: Path, what: What = "patches", address: str | None = Non
     )
 
 
-def settle(archive: Path, root: Path, marker: str, source: str) -> None:
-    """Unpack `archive` and move the sequences in it to `root`; the archive is removed."""
+def settle(archive: Path, root: Path, what: What, source: str) -> None:
+    """Unpack `archive` and move the sequences in it to `root`; the archive is removed, but on a full disk."""
     place = root / ".unpacked"
     try:
         unpack(archive, place)
-        found = sorted({path.parent for path in place.rglob(marker)})
-        if not found:
-            raise InputError(f"{source} holds no sequence with {marker}, so it is not the HPatches release")
+        found = _sequences(place, what, source)
+        remember(source, archive)
         for folder in found:
+            shutil.rmtree(root / folder.name, ignore_errors=True)  # of a run killed just here
             folder.replace(root / folder.name)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-        raise InputError(f"{source} sent an archive that cannot be unpacked ({error})") from error
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (*FULL, *FORBIDDEN):
+            raise file_error(error, root, "written") from error
+        archive.unlink(missing_ok=True)
+        raise InputError(
+            f"{source} sent an archive that cannot be unpacked ({error}): damaged, or cut short"
+        ) from error
+    except InputError:
+        archive.unlink(missing_ok=True)
+        raise
     finally:
         shutil.rmtree(place, ignore_errors=True)
-        archive.unlink(missing_ok=True)
+    archive.unlink(missing_ok=True)
+
+
+def _sequences(place: Path, what: What, source: str) -> list[Path]:
+    """Folders of the sequences. Raises InputError for those that lack a file, and where some are missing."""
+    found = sorted({path.parent for path in place.rglob(MARKERS[what])})
+    if not found:
+        raise InputError(
+            f"{source} holds no sequence with {MARKERS[what]}, so it is not the HPatches release"
+        )
+    for folder in found:
+        missing = [name for name in FILES[what] if not (folder / name).is_file()]
+        if missing:
+            raise InputError(f"{source} is not whole: its sequence {folder.name} has no {missing[0]}")
+    if len(found) != NUM_SEQUENCES:
+        short = f"{source} holds {len(found)} sequences, the release has {NUM_SEQUENCES}"
+        if source in ADDRESSES[what]:
+            raise InputError(f"{short}; it is cut short, or has changed")
+        logger.warning("%s", short)
+    return found
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -111,3 +148,6 @@ def unpack(archive: Path, folder: Path) -> None:
             check(member.name)
             if member.isfile():  # links and devices have no business in a data set
                 tape.extract(member, folder, set_attrs=False)
+        if tape.fileobj is not None:
+            while tape.fileobj.read(1 << 20):  # gzip's own checksum stands behind the last member
+                pass

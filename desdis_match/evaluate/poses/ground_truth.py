@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...conventions import OURS_FROM_COLMAP, resized_intrinsics
 from ...errors import InputError
+from ...support.files import read_text
 from .geometry import Pose
 
 Float = NDArray[np.float64]
@@ -98,6 +99,20 @@ def _rotation(matrix: Float, where: str) -> Float:
     return np.asarray(u @ vt)
 
 
+def _checked(truth: Truth) -> Truth:
+    """The same. Raises InputError for numbers that cannot be true, naming the camera."""
+    for name, camera in truth.cameras.items():
+        where = f"{truth.source}: {name}"
+        if not np.isfinite(camera.pose.center).all():
+            raise InputError(f"{where} has no finite position")
+        matrix = camera.intrinsics
+        if matrix is not None and not (np.isfinite(matrix).all() and min(matrix[0, 0], matrix[1, 1]) > 0):
+            raise InputError(f"{where} has intrinsics that are not finite, or a focal length not above 0")
+        if camera.size is not None and min(camera.size) <= 0:
+            raise InputError(f"{where} has {camera.size[0]} x {camera.size[1]} pixels")
+    return truth
+
+
 def _numbers(text: str, count: int, where: str) -> Float:
     """`count` numbers separated by blanks."""
     try:
@@ -106,6 +121,8 @@ def _numbers(text: str, count: int, where: str) -> Float:
         raise InputError(f"{where} holds something else than numbers ({error})") from error
     if len(values) != count:
         raise InputError(f"{where} should hold {count} numbers, not {len(values)}")
+    if not np.isfinite(values).all():
+        raise InputError(f"{where} holds numbers that are not finite")
     return values
 
 
@@ -113,7 +130,7 @@ def read_strecha(path: Path) -> Truth:
     """Folder of `NAME.camera`: K, a row of zeros, R (camera-to-world), the centre, width and height."""
     cameras = {}
     for file in sorted(path.glob("*.camera")):
-        v = _numbers(file.read_text(), 26, str(file))
+        v = _numbers(read_text(file, "a .camera file"), 26, str(file))
         rotation = _rotation(v[12:21].reshape(3, 3).T, str(file))
         pose = Pose(rotation, v[21:24])
         cameras[file.name.removesuffix(".camera")] = TrueCamera(
@@ -124,12 +141,9 @@ def read_strecha(path: Path) -> Truth:
 
 def read_colmap(path: Path) -> Truth:
     """A COLMAP model, binary or text; ETH3D's `dslr_calibration_*` are such."""
-    from ...support.native import pycolmap
+    from ...colmap.mapping import read_model
 
-    try:
-        model = pycolmap.Reconstruction(path)
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise InputError(f"{path} is no readable COLMAP model ({str(error).splitlines()[0]})") from error
+    model = read_model(path)
     cameras = {}
     for image in model.images.values():
         if not image.has_pose:
@@ -156,7 +170,7 @@ def read_colmap(path: Path) -> Truth:
 def read_nerfstudio(path: Path) -> Truth:
     """`transforms.json`: camera-to-world matrices in OpenGL's axes, intrinsics for all or a frame."""
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(read_text(path, "a transforms.json"))
         frames = record["frames"]
         cameras = {}
         for frame in frames:
@@ -181,14 +195,14 @@ def read_nerfstudio(path: Path) -> Truth:
             distorted = any(float(both.get(k, 0)) for k in ("k1", "k2", "k3", "k4", "p1", "p2"))
             name = PurePosixPath(str(frame["file_path"])).as_posix().removeprefix("./")
             cameras[name] = TrueCamera(Pose(rotation, matrix[:3, 3]), intrinsics, size, distorted)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} is no transforms.json of nerfstudio ({error!r})") from error
     return Truth(cameras, f"nerfstudio transforms in {path}", "scene units")
 
 
 def read_middlebury(path: Path) -> Truth:
     """`*_par.txt`: a count, then a line an image: name, K (9), R (9) and t (3) camera-from-world."""
-    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    lines = [line for line in read_text(path, "a *_par.txt").splitlines() if line.strip()]
     cameras = {}
     for number, line in enumerate(lines[1:], start=2):
         name, _, rest = line.strip().partition(" ")
@@ -242,7 +256,7 @@ def find_truth(scene: Path) -> Truth | None:
     """Ground truth in or below a scene's folder, or None."""
     for place in PLACES:
         if (found := recognise_truth(scene / place)) is not None:
-            return found[0](found[1])
+            return _checked(found[0](found[1]))
     return None
 
 
@@ -254,7 +268,7 @@ def read_truth(path: Path) -> Truth:
             f"{path} holds no ground truth that is known: Strecha .camera files, a COLMAP model, "
             "transforms.json or a Middlebury *_par.txt"
         )
-    truth = found[0](found[1])
+    truth = _checked(found[0](found[1]))
     if not truth.cameras:
         raise InputError(f"{path} holds no camera with a pose")
     return truth

@@ -2,6 +2,9 @@ import functools
 import http.server
 import io
 import json
+import os
+import shutil
+import sys
 import tarfile
 import threading
 import zipfile
@@ -129,9 +132,17 @@ def test_a_sequence_with_too_few_targets_is_refused(tmp_path):
         main(["make-hpatches", "--root", str(folder), "--output", str(tmp_path / "out")])
 
 
+PATCH_FILES = ("ref.png", *(f"{kind}{i}.png" for kind in "eht" for i in range(1, 6)))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DESDIS_MATCH_CACHE", str(tmp_path / "cache"))
+
+
 def archive_of_sequences(kind):
     """A release with two sequences, as zip or tar.gz bytes."""
-    files = {f"hpatches-release/{s}/ref.png": s.encode() for s in ("v_a", "i_b")}
+    files = {f"hpatches-release/{s}/{name}": s.encode() for s in ("v_a", "i_b") for name in PATCH_FILES}
     stream = io.BytesIO()
     if kind == "zip":
         with zipfile.ZipFile(stream, "w") as packed:
@@ -210,3 +221,67 @@ def test_archives_that_are_none_or_reach_outside_are_refused(tmp_path):
         packed.writestr("readme", "x")
     with pytest.raises(InputError, match="not the HPatches release"):
         download.fetch_hpatches(tmp_path / "c", address=(tmp_path / "empty.zip").as_uri())
+
+
+def fetched(tmp_path, name, data, **options):
+    """What `fetch` makes of an archive of these bytes."""
+    (tmp_path / name).write_bytes(data)
+    return download.fetch_hpatches(tmp_path / "root", address=(tmp_path / name).as_uri(), **options)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.995])
+def test_an_archive_that_is_cut_short_is_refused(tmp_path, kind, share):
+    data = archive_of_sequences(kind)
+    with pytest.raises(InputError, match=r"cannot be unpacked|is not whole|outside"):
+        fetched(tmp_path, "cut", data[: int(len(data) * share)])
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_a_changed_byte_in_an_archive_is_refused(tmp_path):
+    for kind, at in (("zip", 60), ("tar.gz", -6)):  # in a member's bytes; in gzip's checksum behind them
+        data = bytearray(archive_of_sequences(kind))
+        data[at] ^= 1
+        with pytest.raises(InputError, match="cannot be unpacked"):
+            fetched(tmp_path, "flipped", bytes(data))
+
+
+def test_a_sequence_without_one_of_its_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PATCH_FILES", PATCH_FILES[:-1])
+    with pytest.raises(InputError, match=r"is not whole: its sequence i_b has no t5\.png"):
+        fetched(tmp_path, "short", archive_of_sequences("zip"))
+
+
+def test_the_published_address_must_send_all_sequences(tmp_path, monkeypatch, caplog):
+    fetched(tmp_path, "own", archive_of_sequences("zip"))
+    assert "holds 2 sequences, the release has 116" in caplog.text
+    shutil.rmtree(tmp_path / "root")
+    monkeypatch.setitem(download.ADDRESSES, "patches", ((tmp_path / "own").as_uri(),))
+    with pytest.raises(InputError, match="the release has 116; it is cut short"):
+        download.fetch_hpatches(tmp_path / "root")
+
+
+def test_an_address_must_send_what_it_sent_before(tmp_path):
+    fetched(tmp_path, "release", archive_of_sequences("zip"))
+    shutil.rmtree(tmp_path / "root")
+    with pytest.raises(InputError, match=r"sent something else than before .*downloads\.json"):
+        fetched(tmp_path, "release", archive_of_sequences("tar.gz"))
+    (tmp_path / "cache" / "downloads.json").unlink()
+    fetched(tmp_path, "release", archive_of_sequences("tar.gz"))
+
+
+def test_unpacking_that_was_killed_is_done_again(tmp_path, monkeypatch):
+    calls = []
+
+    def killed(self, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return os.replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(download.Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fetched(tmp_path, "release", archive_of_sequences("zip"))
+    fetched(tmp_path, "release", archive_of_sequences("zip"))
+    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["i_b", "v_a"]
