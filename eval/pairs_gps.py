@@ -3,7 +3,7 @@
     python eval/pairs_gps.py PHOTOS OUT [--max-keypoints 2000] [--max-size 1200] [--mapper incremental]
 
 PHOTOS: drone photos with GPS in their EXIF (the stored figures: OpenDroneMap's odm_data_seneca, 167 photos).
-All pairs are matched and verified once; each way is then mapped by those of them that it chooses (mapped.py).
+All pairs are matched and verified once; each way is then mapped by those of them that it chooses.
 OUT keeps all of it; run again, what is there is not made again. Writes eval/results/pairs_gps.json.
 """
 
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from mapped import map_by
 
 from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
+from desdis_match.evaluate.poses.pair_choice import map_by
 from desdis_match.features.extract import ExtractConfig
 from desdis_match.matching.pairs import PairsConfig, pairs_from_file
 from desdis_match.pipeline import RunConfig, extract, match, pairs

@@ -5,7 +5,7 @@
 PHOTOS/SCENE: photos of a scene. RUNS/SCENE: its features.h5 and, where photos belong together, matches.h5 of
 all its pairs, as `desdis-match extract`, `pairs --pairs exhaustive`, `match` make them. The truth: pairs of
 one scene that verify with 30 inliers or more, and ACROSS (200) pairs across scenes, matched and verified.
-With --mapper each scene is mapped twice, by all its pairs and by those that retrieval chose (mapped.py).
+With --mapper each scene is mapped twice, by all its pairs and by those that retrieval chose.
 Writes eval/results/pairs_retrieval.json, in which
 
 - `recall`: of all true pairs, with what photos leave over given to others: at most 20 pairs a photo in all;
@@ -23,13 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from mapped import map_by
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
 from desdis_match.colmap.verification import PairVerifier, VerifyConfig
 from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
+from desdis_match.evaluate.poses.pair_choice import map_by
 from desdis_match.matching.match import match_features
 from desdis_match.matching.pairs import PairsConfig, PhotoSet, joined_pairs
 from desdis_match.matching.pairs.retrieval import CHANCE, paid, scored

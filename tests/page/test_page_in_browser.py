@@ -540,7 +540,7 @@ def test_five_thousand_photos_and_a_million_points(browser, large_page):
     browser.open(large_page)
     browser.wait("Page.model.reference > 0")
     # Work, not time: tests share their machine.
-    assert browser.cpu_seconds() - before < 8
+    assert browser.cpu_seconds() - before < 12  # 7.6 on a quiet machine, drawn without a GPU
     # Rows out of sight are not in the document; the filter and the scroll bar reach them.
     assert browser.run("document.querySelectorAll('#list-images tbody tr[data-row]').length") < 60
     browser.run("(byId('list-images').scrollTop = 44 * 4990)")

@@ -3,13 +3,13 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from desdis_match.colmap.database import build_database
-from desdis_match.colmap.mapping import MapConfig, map_database, model_summary
-from desdis_match.colmap.verification import verification_setting, write_geometries
-from desdis_match.matching.pairs import Pair
-from desdis_match.storage.features_file import FeatureFile
-from desdis_match.storage.matches_file import MatchFile
-from desdis_match.storage.two_view_file import TwoViewFile
+from ...colmap.database import build_database
+from ...colmap.mapping import MapConfig, map_database, model_summary
+from ...colmap.verification import verification_setting, write_geometries
+from ...matching.pairs import Pair
+from ...storage.features_file import FeatureFile
+from ...storage.matches_file import MatchFile
+from ...storage.two_view_file import TwoViewFile
 
 
 def map_by(
