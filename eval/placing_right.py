@@ -27,7 +27,13 @@ from desdis_match.colmap.mapping import MapConfig, map_database, read_model
 from desdis_match.colmap.verification import verify
 from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
-from desdis_match.evaluate.poses.geometry import Pose, align, angle_between, pair_errors, rotation_angle
+from desdis_match.evaluate.poses.geometry import (
+    Pose,
+    angle_between,
+    fit_similarity,
+    pair_errors,
+    rotation_angle,
+)
 from desdis_match.evaluate.poses.ground_truth import read_colmap
 from desdis_match.evaluate.poses.sfm_scores import poses_of
 from desdis_match.features.extract import ExtractConfig
@@ -186,7 +192,7 @@ def street(work: Path, name: str, seed: int, reference: dict[str, Pose], focal: 
         found[known[number]] = pose
     names = sorted(found)
     source, target = (np.array([poses[n].center for n in names]) for poses in (found, reference))
-    similarity = align(source, target)
+    similarity = fit_similarity(source, target)
     apart = np.linalg.norm(similarity(source) - target, axis=1)
     rotation, view = [], []
     for photo in names:

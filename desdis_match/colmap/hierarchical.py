@@ -26,7 +26,7 @@ from ..support.workers import run_shards
 from .database import open_database, part_of_database
 from .mappers import Job, grow, map_incremental
 from .merging import join_models
-from .ranking import ranked
+from .ranking import best_first
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _cluster(job: Job, names: Sequence[str]) -> _Cluster:
 def _map_cluster(cluster: _Cluster) -> list[Path]:
     """Folders of a cluster's models, best first: models do not travel, files do."""
     folders = []
-    for number, model in enumerate(ranked(map_incremental(cluster.job, image_names=list(cluster.names)))):
+    for number, model in enumerate(best_first(map_incremental(cluster.job, image_names=list(cluster.names)))):
         folder = cluster.output / str(number)
         folder.mkdir()
         model.write_binary(folder)
@@ -139,7 +139,7 @@ def _map_cluster(cluster: _Cluster) -> list[Path]:
 
 def _joined(job: Job, models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
     """Best first; what fits to a better model is in it."""
-    left, result = ranked(models), []
+    left, result = best_first(models), []
     while left:
         best, *left = left
         names = _names(best)
@@ -149,7 +149,7 @@ def _joined(job: Job, models: Sequence[pycolmap.Reconstruction]) -> list[pycolma
             best = grow(job, best)
         result.append(best)
         left = [other for other in left if not _names(other) <= _names(best)]
-    return ranked(result)
+    return best_first(result)
 
 
 def _one_more(

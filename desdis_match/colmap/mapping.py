@@ -27,7 +27,7 @@ from .mappers import MAPPERS, Job, MapConfig, incremental_options
 from .model_files import check_model_files, write_checksums, write_model, write_ply
 from .placing import Placing, place
 from .poses import read_poses, triangulated
-from .ranking import ranked
+from .ranking import best_first
 from .verification import verify
 
 __all__ = [
@@ -105,7 +105,7 @@ def _placed(job: Job) -> Placing:
         return Placing([triangulated(job, given, job.config.refine_poses)])
     if job.config.mapper == "auto":
         return place(job)
-    return Placing(ranked(find_part("mappers", MAPPERS, job.config.mapper)(job)))
+    return Placing(best_first(find_part("mappers", MAPPERS, job.config.mapper)(job)))
 
 
 def write_models(
@@ -115,7 +115,7 @@ def write_models(
 
     notes: text files that lie beside or in the models (0/NAME), by name.
     """
-    models = ranked(models)
+    models = best_first(models)
     with new_folder(Path(output)) as folder:
         for name, text in (notes or {}).items():
             write_text(folder / name, text)

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..support.native import pycolmap
 from .database import open_database
 from .mappers import Job
-from .ranking import MAX_ERROR, ranked
+from .ranking import MAX_ERROR, best_first
 from .view_graph import VerifiedPair, inlier_pairs
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def merge_models(
     models: Sequence[pycolmap.Reconstruction], *, fix_intrinsics: bool = False
 ) -> pycolmap.Reconstruction:
     """All in one, in the coordinates of the best of them. Raises InputError where one does not fit."""
-    best, *left = ranked(models)
+    best, *left = best_first(models)
     while left:
         failed: list[pycolmap.Reconstruction] = []
         why = None

@@ -18,7 +18,7 @@ from ..storage.placing_file import Attempt, PlacingRecord
 from ..support.native import pycolmap
 from .mappers import Job, calibrated, grow, map_global, map_incremental
 from .merging import join_models
-from .ranking import Rated, Standing, ranked, rated
+from .ranking import Rated, Standing, best_first, rated
 from .untangling import untangled
 from .view_graph import joined_photos
 
@@ -130,7 +130,7 @@ def _searched(job: Job) -> tuple[list[pycolmap.Reconstruction], list[Attempt]]:
     first = map_incremental(job)
     search.consider("incremental", first, time.monotonic() - started)
     if not search.left_out():
-        return ranked(first), search.attempts
+        return best_first(first), search.attempts
     extended = _extend(search, job, WELL_BEGUN)  # the cheapest first
     for what, attempt in _further(job.config.seed)[: _num_tries(sum(map(len, components)))]:
         if not search.left_out():

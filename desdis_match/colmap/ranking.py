@@ -78,7 +78,7 @@ def weak_photos(model: pycolmap.Reconstruction) -> list[str]:
     ]
 
 
-def ranked(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
+def best_first(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Reconstruction]:
     """Best first."""
     if len(models) < 2:
         return list(models)

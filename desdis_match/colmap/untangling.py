@@ -15,7 +15,7 @@ from ..support.native import pycolmap
 from .ambiguity import CONTRADICTS, false_pairs
 from .database import copy_database, open_database, remove_database
 from .mappers import Job
-from .ranking import Standing, ranked, standing
+from .ranking import Standing, best_first, standing
 from .view_graph import agreement, inlier_pairs
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def untangled(
             "as opposite walls of a room do: look at it before you use it; photos from further back, which "
             "show what differs, help",
         )
-    return ranked(found), (
+    return best_first(found), (
         f"{len(left_out)} pairs of photos look alike and see different places, as opposite walls of a room "
         f"do, and were left out ({named})",
     )

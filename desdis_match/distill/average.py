@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..patchsets.patchset import PatchSet
 from .batches import Batches
 from .config import TrainConfig
-from .validate import Scores, galleries, score
+from .validate import HeldBackScores, galleries, score
 
 BATCHES = 50
 """Augmented batches from which the average's BatchNorm statistics are taken."""
@@ -28,7 +28,7 @@ BATCHES = 50
 
 def average_runs(
     weights: Sequence[Path], config: TrainConfig, data: tuple[PatchSet, PatchSet], output: Path
-) -> Scores:
+) -> HeldBackScores:
     """Write the mean of the networks of several weight files to `output`, with the last one's header.
 
     The statistics of its BatchNorm layers are those of BATCHES batches of `data`'s first part, drawn and

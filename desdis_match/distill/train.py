@@ -31,7 +31,7 @@ from .objective import BatchLoss, batch_loss
 from .record import Bar, Record, Stopwatch
 from .student import build_student, move_average
 from .teacher import Teacher, describe_plain, load_teacher
-from .validate import Glance, Scores, galleries, glance, score
+from .validate import Glance, HeldBackScores, galleries, glance, score
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class TrainResult:
 
     best: Path
     last: Path
-    scores: Scores  # of `last`
+    scores: HeldBackScores  # of `last`
     steps: int
     seconds: float
 
@@ -136,12 +136,12 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _recorded_scores(weights: Path) -> Scores:
+def _recorded_scores(weights: Path) -> HeldBackScores:
     """What a finished run wrote into its header."""
     from ..descriptors import read_weights
 
     kept = read_weights(weights)[1]["scores"]
-    return Scores(kept["fpr95"], kept["map"], kept["map_hard"])
+    return HeldBackScores(kept["fpr95"], kept["map"], kept["map_hard"])
 
 
 class Run:
@@ -190,7 +190,7 @@ class Run:
             return self._result(_recorded_scores(self.output / LAST))
         leader = self.fabric.is_global_zero
         record = Record(self.output, self.progress.step, config.tensorboard and leader) if leader else None
-        scores: Scores | None = None
+        scores: HeldBackScores | None = None
         sums: list[Tensor] = []
         saved = logged = time.perf_counter()
         start = saved - self.progress.seconds
@@ -242,7 +242,7 @@ class Run:
         self.export(LAST, scores)
         return self._result(scores)
 
-    def _result(self, scores: Scores) -> TrainResult:
+    def _result(self, scores: HeldBackScores) -> TrainResult:
         folder, progress = self.output, self.progress
         return TrainResult(folder / BEST, folder / LAST, scores, progress.step, progress.seconds)
 
@@ -298,7 +298,7 @@ class Run:
         """The weights that are scored and exported."""
         return self.network if self.average is None else self.average
 
-    def validate(self) -> Scores:
+    def validate(self) -> HeldBackScores:
         """Scores of the student on held-back pairs."""
         network = self.kept()
         was_training = network.training
@@ -316,7 +316,7 @@ class Run:
         network.train(was_training)
         return seen
 
-    def export(self, name: str, scores: Scores) -> None:
+    def export(self, name: str, scores: HeldBackScores) -> None:
         """Write the kept weights with what is known about them."""
         from ..descriptors import save_weights
 

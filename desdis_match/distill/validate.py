@@ -41,7 +41,7 @@ Describe = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Scores:
+class HeldBackScores:
     """What a descriptor scores on held-back pairs."""
 
     fpr95: float  # false positive rate at 95 % recall, smaller is better
@@ -58,7 +58,7 @@ def galleries(held: PatchSet, count: int, size: int, seed: int = 0) -> list[Pair
 @torch.no_grad()
 def score(
     describe: Describe, held: PatchSet, sets: Sequence[Pairs], device: str | torch.device = "cpu"
-) -> Scores:
+) -> HeldBackScores:
     """FPR95 over all sets together, and the mean over the sets of the matching AP, plain and hard.
 
     FPR95 (Brown et al., TPAMI 2011): the matching pairs against every pair of different points of a set.
@@ -74,7 +74,7 @@ def score(
         plain.append(_matching_ap(distances))
         generator = torch.Generator().manual_seed(number)
         hard.append(_matching_ap(_distances(_describe_rows(describe, held, rows, device, HARD, generator))))
-    return Scores(
+    return HeldBackScores(
         _fpr95(np.concatenate(near), np.concatenate(far)), float(np.mean(plain)), float(np.mean(hard))
     )
 

@@ -54,10 +54,10 @@ def quantise(xy: Float32, size: tuple[int, int], orientation: int = 1) -> NDArra
     size: of the photo as stored, whose area goes from -0.5 to size - 0.5.
     """
     fractions = np.clip((xy + PIXEL_CENTRE) / np.maximum(size, 1), 0, 1)
-    return np.round(upright(fractions, orientation) * 65535).astype(np.uint16)
+    return np.round(upright_fractions(fractions, orientation) * 65535).astype(np.uint16)
 
 
-def upright(fractions: NDArray[np.floating[Any]], orientation: int) -> NDArray[np.floating[Any]]:
+def upright_fractions(fractions: NDArray[np.floating[Any]], orientation: int) -> NDArray[np.floating[Any]]:
     """Places (N, 2) in a photo as stored, fractions of its sides -> those in the photo turned by EXIF.
 
     orientation: Exif 2.32's tag 0x0112; 5 to 8 swap the sides.

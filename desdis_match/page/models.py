@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..colmap.mapping import model_summary
-from ..colmap.mapping import read_model as read_colmap_model
+from ..colmap.mapping import model_summary, read_model
 from ..errors import InputError
 from ..support.native import pycolmap
 
@@ -28,7 +27,7 @@ class Intrinsics:
 
 
 @dataclass(frozen=True)
-class Pose:
+class PhotoPose:
     """A registered camera."""
 
     center: list[float]  # (3,) world
@@ -48,7 +47,7 @@ class Model:
     observations: dict[
         str, tuple[NDArray[np.int64], NDArray[np.int64]]
     ]  # by image: keypoints and their points
-    poses: dict[str, Pose]
+    poses: dict[str, PhotoPose]
     summary: dict[str, float]
     cameras: dict[int, Intrinsics]
 
@@ -67,9 +66,9 @@ class Model:
         return rows
 
 
-def read_model(folder: Path) -> Model:
+def read_page_model(folder: Path) -> Model:
     """A COLMAP model, binary or text, as arrays. Raises InputError when it is missing or damaged."""
-    stored = read_colmap_model(folder)
+    stored = read_model(folder)
     ids = list(stored.points3D)
     seen: dict[int, list[tuple[int, int]]] = {}
     points = np.zeros((len(ids), 3), np.float32)
@@ -89,7 +88,7 @@ def read_model(folder: Path) -> Model:
         image = stored.images[image_id]
         camera = stored.cameras[image.camera_id]
         pose = image.cam_from_world()
-        poses[image.name] = Pose(
+        poses[image.name] = PhotoPose(
             image.projection_center().tolist(),
             pose.rotation.matrix().ravel().tolist(),
             _half_sides(camera),

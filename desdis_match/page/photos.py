@@ -78,7 +78,7 @@ def add_photo_files(
         if photo is None:
             missing.append(names[i])
             continue
-        photo = turned(photo, rows[i].get("turn", 1))
+        photo = turned_photo(photo, rows[i].get("turn", 1))
         jpeg = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         blocks.add_bytes(f"photo-{i}", jpeg.tobytes())
         reduced |= max(photo.shape[:2]) < max(rows[i]["width"], rows[i]["height"])
@@ -89,7 +89,7 @@ def add_photo_files(
         notes.append(f"Photos are shown with a long side of at most {side} pixels.")
 
 
-def turned(photo: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def turned_photo(photo: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """A photo (h, w, 3) as stored -> as EXIF's orientation shows it."""
     if orientation >= 5:
         photo = photo.transpose(1, 0, 2)

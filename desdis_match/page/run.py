@@ -29,7 +29,7 @@ from ..storage.report_file import Report
 from ..storage.run_folder import RunFolder
 from ..support.native import pycolmap
 from ..types import Float32
-from .models import Model, read_model
+from .models import Model, read_page_model
 
 log = logging.getLogger(__name__)
 
@@ -255,7 +255,7 @@ def _read_models(folders: Sequence[Path], source: Source) -> tuple[dict[int, Mod
     models, damage = {}, {}
     for number, folder in enumerate(folders):
         try:
-            found = read_model(folder)
+            found = read_page_model(folder)
             _check_fits(found, folder, source)
             models[number] = found
         except InputError as error:

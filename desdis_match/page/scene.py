@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import Blocks, spread
-from .models import Model, Pose
+from .models import Model, PhotoPose
 
 MAX_POINTS = 1_000_000
 """Of all models together."""
@@ -119,7 +119,7 @@ def _short(values: NDArray[np.float64]) -> list[list[float]]:
     return [[float(f"{v:.8g}") for v in row] for row in values]
 
 
-def _down(pose: Pose, orientation: int) -> NDArray[np.float64]:
+def _down(pose: PhotoPose, orientation: int) -> NDArray[np.float64]:
     """(3,) the photo's way down in the world, as EXIF turns it."""
     x, y = EXIF_DOWN.get(orientation, (0, 1))
     rotation = np.array(pose.rotation).reshape(3, 3)

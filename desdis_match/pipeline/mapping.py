@@ -15,7 +15,7 @@ from ..colmap.log import log_to
 from ..colmap.mappers import MAPPERS
 from ..colmap.mapping import MapConfig, map_database, read_models, write_models, write_points
 from ..colmap.model_files import read_stamp
-from ..colmap.ranking import ranked
+from ..colmap.ranking import best_first
 from ..colmap.verification import verification_setting, verify, write_geometries
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
@@ -96,7 +96,7 @@ def map_models(
         with FeatureFile(features) as feature_file, log_to(folder.log):
             for model in models:
                 align_model(model, images, feature_file, fix_intrinsics=config.fix_intrinsics)
-    models = ranked(models)
+    models = best_first(models)
     # Known poses have coordinates of their own, which stay unless others are asked for.
     keep = config.poses is not None and not (config.georeference or config.control)
     found = {} if keep else georeference_models(models, targets, images, config.georeference)

@@ -12,7 +12,7 @@ from desdis_match.colmap import placing
 from desdis_match.colmap.database import open_database
 from desdis_match.colmap.mappers import MAPPERS, map_incremental
 from desdis_match.colmap.placing import place
-from desdis_match.colmap.ranking import Standing, held_images, ranked, standing, weak_photos
+from desdis_match.colmap.ranking import Standing, best_first, held_images, standing, weak_photos
 
 
 def fail(*_: object, **__: object) -> list[pycolmap.Reconstruction]:
@@ -26,7 +26,7 @@ def test_what_is_placed_at_once_costs_nothing_more(tmp_path: Path, monkeypatch: 
     result = place(job)
     assert [attempt.what for attempt in result.record.attempts] == ["incremental"]
     assert standing(result.models[0]).num_held == 6
-    alone = ranked(MAPPERS["incremental"](job))
+    alone = best_first(MAPPERS["incremental"](job))
     for ours, theirs in zip(result.models, alone, strict=True):
         assert all(np.array_equal(poses(ours)[name], pose) for name, pose in poses(theirs).items())
 

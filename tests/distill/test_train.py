@@ -22,7 +22,7 @@ from desdis_match.distill.record import read_log
 from desdis_match.distill.student import build_student, move_average
 from desdis_match.distill.teacher import Teacher, describe_plain, load_teacher
 from desdis_match.distill.train import learning_rate, train
-from desdis_match.distill.validate import Scores, galleries, score, score_labelled
+from desdis_match.distill.validate import HeldBackScores, galleries, score, score_labelled
 from desdis_match.distill.warps import WarpConfig, make_textures
 from desdis_match.errors import InputError
 from desdis_match.patchsets.patchset import make_patch_set, split
@@ -403,4 +403,4 @@ def test_command_trains_and_refuses(tmp_path, capsys):
 
 
 def test_scores_are_plain_numbers():
-    assert dataclasses.asdict(Scores(0.1, 0.2, 0.3)) == {"fpr95": 0.1, "map": 0.2, "map_hard": 0.3}
+    assert dataclasses.asdict(HeldBackScores(0.1, 0.2, 0.3)) == {"fpr95": 0.1, "map": 0.2, "map_hard": 0.3}

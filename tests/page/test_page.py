@@ -21,7 +21,7 @@ from desdis_match.errors import InputError
 from desdis_match.page import matches as page_matches
 from desdis_match.page import scene
 from desdis_match.page.build import build_page
-from desdis_match.page.models import Pose, read_model
+from desdis_match.page.models import PhotoPose, read_page_model
 from desdis_match.page.run import read_run
 from desdis_match.page.write import write_report_page
 from desdis_match.storage.georeference import Georeference
@@ -201,7 +201,7 @@ def test_photos_and_keypoints_stand_upright(tmp_path, orientation):
 def test_turned_photos_tell_where_up_is():
     """Two cameras on their side, which EXIF says: up is against what is down on the upright photo."""
     lying = [0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]  # the stored photo's x axis is the world's -y
-    pose = Pose([0.0, 0.0, 0.0], lying, (0.6, 0.4))
+    pose = PhotoPose([0.0, 0.0, 0.0], lying, (0.6, 0.4))
     for orientation, down in ((6, [0, -1, 0]), (8, [0, 1, 0]), (1, [1, 0, 0]), (3, [-1, 0, 0])):
         np.testing.assert_allclose(scene._down(pose, orientation), down)
 
@@ -353,11 +353,11 @@ def test_a_model_that_ends_early_is_named(tmp_path, out):
     images = model / "images.bin"
     images.write_bytes(images.read_bytes()[: images.stat().st_size // 2])
     with pytest.raises(InputError, match="is damaged: it is cut short"):
-        read_model(model)
+        read_page_model(model)
     shutil.copy(out / "sparse" / "0" / "images.bin", model)
     (model / "points3D.bin").write_bytes(b"")
     with pytest.raises(InputError, match=r"points3D\.bin is damaged: it is cut short"):
-        read_model(model)
+        read_page_model(model)
 
 
 @pytest.mark.parametrize("focal", [0.0, np.nan])
@@ -367,7 +367,7 @@ def test_a_focal_length_that_cannot_be_is_named(tmp_path, out, focal):
         camera.focal_length = focal
     model.write_binary(tmp_path)
     with pytest.raises(InputError, match="is damaged"):
-        read_model(tmp_path)
+        read_page_model(tmp_path)
 
 
 def test_a_panorama_has_no_focal_length(tmp_path, out):
@@ -376,7 +376,9 @@ def test_a_panorama_has_no_focal_length(tmp_path, out):
         camera.model = pycolmap.CameraModelId.EQUIRECTANGULAR
         camera.params = [camera.width, camera.height]
     model.write_binary(tmp_path)
-    assert {pose.half for pose in read_model(tmp_path).poses.values()} == {(1, camera.height / camera.width)}
+    assert {pose.half for pose in read_page_model(tmp_path).poses.values()} == {
+        (1, camera.height / camera.width)
+    }
 
 
 def test_command_line(out, tmp_path, capsys):

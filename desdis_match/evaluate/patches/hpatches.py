@@ -29,7 +29,7 @@ from .hpatches_scores import (
     matching,
     missing_types,
     read_csv,
-    read_sequence,
+    read_patch_sequence,
     retrieval,
     shrink,
     verification,
@@ -96,7 +96,7 @@ def survey(root: Path, split: Sequence[str], split_name: str) -> Patches:
         if gone:
             absent[name] = "not there" if len(gone) == len(TYPES) else f"without {', '.join(gone)}"
             continue
-        sequence = read_sequence(root / name)
+        sequence = read_patch_sequence(root / name)
         patches.names.append(name)
         patches.lengths[name] = len(sequence)
         patches.hashes[name] = combined_hash([sha256_of(root / name / f"{kind}.png") for kind in TYPES])
@@ -133,7 +133,7 @@ def describe_all(contender: Contender, root: Path, patches: Patches, config: Com
         }
 
         def compute(name: str = name) -> Arrays:
-            sequence = read_sequence(root / name)
+            sequence = read_patch_sequence(root / name)
             rows = {kind: contender.describe(shrink(sequence.patches[kind])) for kind in TYPES}
             for kind in TYPES:
                 check_descriptors(contender.label, rows[kind], len(sequence), f"{name}/{kind}")

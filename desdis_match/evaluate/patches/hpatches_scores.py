@@ -49,7 +49,7 @@ def missing_types(folder: Path) -> list[str]:
     return [kind for kind in TYPES if not (folder / f"{kind}.png").is_file()]
 
 
-def read_sequence(folder: Path) -> PatchSequence:
+def read_patch_sequence(folder: Path) -> PatchSequence:
     """Read all sixteen patch files of a sequence; a damaged or odd one raises `InputError`."""
     import cv2
 

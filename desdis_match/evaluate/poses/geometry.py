@@ -108,7 +108,7 @@ def pair_errors(estimate: Mapping[str, Pose], truth: Mapping[str, Pose]) -> Pair
     return PairErrors(pairs, errors[:, 0], errors[:, 1])
 
 
-def align(source: Float, target: Float) -> Alignment:
+def fit_similarity(source: Float, target: Float) -> Alignment:
     """The similarity that takes points (N, 3) closest to others (N, 3), N >= 3 (Umeyama, TPAMI 1991).
 
     Raises `InputError` for points that leave it open: fewer than three, or all on a line.
@@ -133,7 +133,7 @@ def center_errors(estimate: Mapping[str, Pose], truth: Mapping[str, Pose]) -> di
     names = sorted(estimate.keys() & truth.keys())
     source = np.array([estimate[n].center for n in names]).reshape(-1, 3)
     target = np.array([truth[n].center for n in names]).reshape(-1, 3)
-    apart = np.linalg.norm(align(source, target)(source) - target, axis=1)
+    apart = np.linalg.norm(fit_similarity(source, target)(source) - target, axis=1)
     return dict(zip(names, apart.tolist(), strict=True))
 
 

@@ -51,7 +51,7 @@ whose 74 photos nearly all overlap, 0, 1, 2, 3 and 4 rounds found 1783, 2237, 24
 LEAST = 3
 """Partners of every photo, however few matches it has with them."""
 
-Scores = dict[tuple[int, int], tuple[int, int]]  # (i, j), i < j -> matches, product of their vectors
+PairScores = dict[tuple[int, int], tuple[int, int]]  # (i, j), i < j -> matches, product of their vectors
 
 
 def retrieval(photos: PhotoSet, config: PairsConfig) -> list[Pair]:
@@ -67,7 +67,7 @@ def retrieval(photos: PhotoSet, config: PairsConfig) -> list[Pair]:
 
 
 @contextmanager
-def scored(photos: PhotoSet, config: PairsConfig) -> Iterator[tuple[Scores, Vectors]]:
+def scored(photos: PhotoSet, config: PairsConfig) -> Iterator[tuple[PairScores, Vectors]]:
     """The candidates' scores, steps 1 to 3 above, and the photos' vectors, which the block may use."""
     assert photos.best_descriptors is not None
     with tempfile.TemporaryDirectory(dir=photos.scratch, prefix=".retrieval-") as folder:
@@ -96,7 +96,7 @@ def count_matches(descriptors0: Float32, descriptors1: Float32) -> int:
     return int((near < RATIO**2 * next_near).sum())
 
 
-def choose(num: int, scores: Scores, partners: int) -> list[tuple[int, int]]:
+def choose(num: int, scores: PairScores, partners: int) -> list[tuple[int, int]]:
     """Pairs of `num` photos by their scores: step 4 above."""
     ranked = sorted(scores, key=lambda pair: (*(-value for value in scores[pair]), pair))
     good = [pair for pair in ranked if scores[pair][0] > CHANCE]
@@ -130,7 +130,7 @@ def paid(num: int, ranked: Iterable[tuple[int, int]], partners: int) -> list[tup
     return pairs
 
 
-def _candidates(vectors: Vectors, num: int, sketches: Sketches) -> Scores:
+def _candidates(vectors: Vectors, num: int, sketches: Sketches) -> PairScores:
     products = {}
     for photo, found, values in nearest_photos(vectors, num):
         for other, value in zip(found.tolist(), values.tolist(), strict=True):
@@ -138,12 +138,12 @@ def _candidates(vectors: Vectors, num: int, sketches: Sketches) -> Scores:
     return _score(products, sketches)
 
 
-def _score(products: dict[tuple[int, int], int], sketches: Sketches) -> Scores:
+def _score(products: dict[tuple[int, int], int], sketches: Sketches) -> PairScores:
     hold = lru_cache(maxsize=128)(lambda photo: sketches.get(photo, RERANK))
     return {(i, j): (count_matches(hold(i), hold(j)), products[i, j]) for i, j in sorted(products)}
 
 
-def _further_rounds(scores: Scores, sketches: Sketches, most: int) -> None:
+def _further_rounds(scores: PairScores, sketches: Sketches, most: int) -> None:
     """Score the neighbours of strong neighbours as well, while that brings strong ones and there are fewer
     than `most` of them."""
     strong: dict[int, list[tuple[int, int]]] = defaultdict(list)  # photo -> (matches, neighbour)
@@ -161,7 +161,7 @@ def _further_rounds(scores: Scores, sketches: Sketches, most: int) -> None:
 
 
 def _neighbours_of_neighbours(
-    strong: dict[int, list[tuple[int, int]]], photos: Iterable[int], known: Scores
+    strong: dict[int, list[tuple[int, int]]], photos: Iterable[int], known: PairScores
 ) -> set[tuple[int, int]]:
     """For each of `photos` up to FURTHER pairs not in `known`, those with most matches on the way to them."""
     near = {photo: sorted(found, key=lambda s: (-s[0], s[1])) for photo, found in strong.items()}

@@ -27,7 +27,7 @@ def benchmark(shared_data):
     """Folder, names of sequences, number of patches each."""
     root = shared_data / "hpatches_format"
     names = lists.read_split("demo", [root])
-    return root, names, {n: len(scores.read_sequence(root / n)) for n in names}
+    return root, names, {n: len(scores.read_patch_sequence(root / n)) for n in names}
 
 
 def test_scores_equal_those_of_the_benchmarks_own_code(shared_data, tmp_path):
@@ -77,7 +77,7 @@ def test_drawn_lists_are_those_that_the_benchmarks_generators_drew(benchmark):
     for part in ("positive", "negative_intra", "negative_inter"):
         for column in ("sequence0", "image0", "patch0", "sequence1", "image1", "patch1"):
             assert np.array_equal(getattr(getattr(read, part), column), getattr(getattr(drawn, part), column))
-    reference = {n: scores.read_sequence(root / n).patches["ref"] for n in names}
+    reference = {n: scores.read_patch_sequence(root / n).patches["ref"] for n in names}
     contrast = {n: r.reshape(len(r), -1).std(axis=1) for n, r in reference.items()}
     read_pool, _ = lists.read_retrieval(root / "tasks", "demo", names, lengths)
     pool = lists.draw_retrieval(names, contrast, 100, 200)
@@ -174,10 +174,10 @@ def test_bad_patches_lists_and_descriptors_are_refused(tmp_path, capsys):
         main(["hpatches", "--root", str(tmp_path / "nowhere"), "--no-cache"])
     cv2.imwrite(str(tmp_path / "v_a" / "h2.png"), np.zeros((130, 64), np.uint8))
     with pytest.raises(InputError, match=r"h2\.png should be 65 wide"):
-        scores.read_sequence(tmp_path / "v_a")
+        scores.read_patch_sequence(tmp_path / "v_a")
     cv2.imwrite(str(tmp_path / "v_a" / "h2.png"), np.zeros((130, 65), np.uint8))
     with pytest.raises(InputError, match="unequal numbers of patches"):
-        scores.read_sequence(tmp_path / "v_a")
+        scores.read_patch_sequence(tmp_path / "v_a")
     table = tmp_path / "verif_pos_split-x.csv"
     table.write_text("s1,t1,idx1,s2,t2,idx2\nv_a,0,0,v_a,1,9\n")
     with pytest.raises(InputError, match="asks for patch 9 of v_a, which has 6"):

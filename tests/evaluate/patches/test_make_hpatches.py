@@ -16,7 +16,7 @@ import pytest
 from desdis_match.commands.evaluate import main
 from desdis_match.errors import InputError
 from desdis_match.evaluate.patches import download, make_hpatches
-from desdis_match.evaluate.patches.hpatches_scores import TYPES, read_sequence
+from desdis_match.evaluate.patches.hpatches_scores import TYPES, read_patch_sequence
 
 CONFIG = make_hpatches.MakeHPatchesConfig((), None)
 
@@ -100,7 +100,7 @@ def test_sequences_become_patches_that_the_benchmark_scores(tmp_path):
     for output in (made, again):
         arguments = ["--root", str(tmp_path / "data"), "--output", str(output), "--patches", "30"]
         assert main(["make-hpatches", *arguments, "--half-side", "4"]) == 0
-    sequence = read_sequence(made / "v_made")
+    sequence = read_patch_sequence(made / "v_made")
     assert 10 < len(sequence) <= 30
     for kind in TYPES:
         assert (made / "v_made" / f"{kind}.png").read_bytes() == (

@@ -82,16 +82,16 @@ def test_alignment_recovers_a_similarity_and_refuses_a_line():
     rng = np.random.default_rng(0)
     points = rng.normal(size=(6, 3))
     true = geometry.Alignment(0.3, turn([0, 0.6, 0.8], 130), np.array([5.0, 6, 7]))
-    found = geometry.align(points, true(points))
+    found = geometry.fit_similarity(points, true(points))
     assert found.scale == pytest.approx(0.3) and np.allclose(found.rotation, true.rotation)
     assert np.allclose(found.translation, true.translation)
     with pytest.raises(InputError, match="on a line"):
-        geometry.align(np.outer(np.arange(4.0), [1, 2, 3]), points[:4])
+        geometry.fit_similarity(np.outer(np.arange(4.0), [1, 2, 3]), points[:4])
     with pytest.raises(InputError, match="three cameras"):
-        geometry.align(points[:2], points[:2])
+        geometry.fit_similarity(points[:2], points[:2])
     # Cameras in a plane: a reflection would fit as well, a rotation is asked for.
     flat = points * [1, 1, 0]
-    assert np.linalg.det(geometry.align(flat, flat * [1, -1, 0]).rotation) == pytest.approx(1)
+    assert np.linalg.det(geometry.fit_similarity(flat, flat * [1, -1, 0]).rotation) == pytest.approx(1)
 
 
 def test_center_errors_are_in_the_unit_of_the_truth():
