@@ -25,7 +25,7 @@ from desdis_match.colmap.database import build_database
 from desdis_match.colmap.log import log_to
 from desdis_match.colmap.mapping import MapConfig, map_database
 from desdis_match.colmap.placing import Placing
-from desdis_match.colmap.ranking import ranked, standing
+from desdis_match.colmap.ranking import best_first, standing
 from desdis_match.colmap.verification import verify
 from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
@@ -114,7 +114,7 @@ def timed(place: Callable[[], Placing], folder: Path) -> dict:
     started = time.perf_counter()
     placing = place()
     seconds = time.perf_counter() - started
-    models = ranked(placing.models)
+    models = best_first(placing.models)
     best = standing(models[0]) if models else None
     shutil.rmtree(folder, ignore_errors=True)
     if models:

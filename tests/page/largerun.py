@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from desdis_match.page.models import Intrinsics, Model, Pose
+from desdis_match.page.models import Intrinsics, Model, PhotoPose
 from desdis_match.page.run import PairCounts, PairMatches, Shown
 from desdis_match.storage.report_file import Report
 
@@ -74,7 +74,7 @@ def large_run(num_images: int, num_points: int) -> Shown:
     for i, name in enumerate(source.names):
         cos, sin = np.cos(turn[i] + np.pi / 2), np.sin(turn[i] + np.pi / 2)
         rotation = [sin, -cos, 0.0, 0.0, 0.0, -1.0, cos, sin, 0.0]
-        poses[name] = Pose(centers[i].tolist(), rotation, (0.6, 0.45), 1)
+        poses[name] = PhotoPose(centers[i].tolist(), rotation, (0.6, 0.45), 1)
         observations[name] = (np.arange(each), rng.integers(0, num_points, each))
     counted = {
         "points": num_points,
