@@ -129,10 +129,11 @@ def test_a_missing_file_and_a_line_break_in_a_name(tmp_path):
         pairs_from_file(tmp_path / "none.txt", NAMES)
     with pytest.raises(InputError, match="line break"):
         write_pairs(tmp_path / "pairs.txt", [("a\nb", "c")])
-    for place in (tmp_path, tmp_path / "file" / "pairs.txt"):
-        (tmp_path / "file").touch()
-        with pytest.raises(InputError, match=r"cannot be written \(.+\); give another path"):
-            write_pairs(place, [("a", "b")])
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a folder; give the name of a file"):
+        write_pairs(tmp_path, [("a", "b")])
+    with pytest.raises(InputError, match=r"cannot be written \(.+\); give another path"):
+        write_pairs(tmp_path / "file" / "pairs.txt", [("a", "b")])
 
 
 def test_pairs_of_photos_that_were_left_out_are_skipped(tmp_path, caplog):
