@@ -23,10 +23,11 @@ from scipy.sparse.linalg import eigsh
 from ..support.native import pycolmap
 from ..support.progress import track
 from ..support.workers import run_shards
-from .database import open_database, part_of_database
+from .database import part_of_database
 from .mappers import Job, grow, map_incremental
 from .merging import join_models
-from .ranking import best_first
+from .ranking import best_first, registered_names
+from .view_graph import verified_edges
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +55,11 @@ def map_in_clusters(job: Job) -> list[pycolmap.Reconstruction]:
 
 def view_graph(job: Job) -> tuple[list[str], csr_array]:
     """Names of the N photos, sorted, and (N, N), symmetric, how many verified matches two of them have."""
-    with open_database(job.database) as database:
-        names = {image.image_id: image.name for image in database.read_all_images()}
-        pair_ids, counts = database.read_two_view_geometry_num_inliers()
+    names, edges = verified_edges(job.database, job.config.verify.min_num_inliers)
     ordered = sorted(names.values())
     row = {name: i for i, name in enumerate(ordered)}
-    edges = sorted(
-        (*(row[names[i]] for i in pycolmap.pair_id_to_image_pair(pair_id)), count)
-        for pair_id, count in zip(pair_ids, counts, strict=True)
-        if count >= job.config.verify.min_num_inliers
-    )
-    first, second, weight = np.array(edges, np.int64).reshape(-1, 3).T
+    weighted = sorted((row[names[a]], row[names[b]], num) for a, b, num in edges)
+    first, second, weight = np.array(weighted, np.int64).reshape(-1, 3).T
     half = csr_array((weight.astype(float), (first, second)), shape=(len(ordered), len(ordered)))
     return ordered, csr_array(half + half.T)
 
@@ -142,13 +137,13 @@ def _joined(job: Job, models: Sequence[pycolmap.Reconstruction]) -> list[pycolma
     left, result = best_first(models), []
     while left:
         best, *left = left
-        names = _names(best)
+        names = registered_names(best)
         while (joined := _one_more(job, best, left)) is not None:
             best, left = joined
-        if _names(best) != names:
+        if registered_names(best) != names:
             best = grow(job, best)
         result.append(best)
-        left = [other for other in left if not _names(other) <= _names(best)]
+        left = [other for other in left if not registered_names(other) <= registered_names(best)]
     return best_first(result)
 
 
@@ -156,13 +151,9 @@ def _one_more(
     job: Job, best: pycolmap.Reconstruction, others: list[pycolmap.Reconstruction]
 ) -> tuple[pycolmap.Reconstruction, list[pycolmap.Reconstruction]] | None:
     """`best` joined with the first of `others`, by shared photos, that fits, and the rest of them."""
-    names = _names(best)
-    for other in sorted(others, key=lambda one: -len(_names(one) & names)):
+    names = registered_names(best)
+    for other in sorted(others, key=lambda one: -len(registered_names(one) & names)):
         joined = join_models(job, best, [other])
         if joined is not None:
             return joined, [one for one in others if one is not other]
     return None
-
-
-def _names(model: pycolmap.Reconstruction) -> set[str]:
-    return {model.image(image_id).name for image_id in model.reg_image_ids()}

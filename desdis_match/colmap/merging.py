@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..support.native import pycolmap
 from .database import open_database
 from .mappers import Job
-from .ranking import MAX_ERROR, best_first
+from .ranking import MAX_ERROR, best_first, registered_names
 from .view_graph import VerifiedPair, inlier_pairs
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def _similarity(
         if found is not None and found["num_inliers"] >= enough:
             result: pycolmap.Sim3d = found["tgt_from_src"]
             return result
-    names = _names(model) & _names(other)
+    names = registered_names(model) & registered_names(other)
     if len(names) >= 2 and len(target) < MIN_SHARED_POINTS:
         by_poses = pycolmap.align_reconstructions_via_reprojections(other, model)
         if by_poses is not None:
@@ -163,10 +163,6 @@ def _same_keypoints(image: pycolmap.Image, twin: pycolmap.Image) -> bool:
         return False
     apart = np.array([p.xy for p in image.points2D]) - np.array([p.xy for p in twin.points2D])
     return bool(np.median(np.abs(apart)) < 1.0)
-
-
-def _names(model: pycolmap.Reconstruction) -> set[str]:
-    return {model.image(image_id).name for image_id in model.reg_image_ids()}
 
 
 def _add_photos(result: pycolmap.Reconstruction, moved: pycolmap.Reconstruction) -> dict[int, int]:

@@ -61,6 +61,11 @@ def standing(model: pycolmap.Reconstruction) -> Standing:
     return rated(model).standing
 
 
+def registered_names(model: pycolmap.Reconstruction) -> set[str]:
+    """Names of the photos of a model, held or not."""
+    return {model.image(image_id).name for image_id in model.reg_image_ids()}
+
+
 def held_images(model: pycolmap.Reconstruction) -> frozenset[str]:
     """Names of the photos that see enough solid points."""
     return rated(model).held
@@ -68,7 +73,7 @@ def held_images(model: pycolmap.Reconstruction) -> frozenset[str]:
 
 def weak_photos(model: pycolmap.Reconstruction) -> list[str]:
     """A sentence that names the photos of a model that hardly anything holds, if there are any."""
-    weak = sorted({model.image(i).name for i in model.reg_image_ids()} - held_images(model))
+    weak = sorted(registered_names(model) - held_images(model))
     if not weak:
         return []
     named = ", ".join(weak[:5]) + (f" and {len(weak) - 5} more" if len(weak) > 5 else "")

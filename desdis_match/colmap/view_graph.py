@@ -61,17 +61,26 @@ def components(image_ids: Sequence[int], edges: Iterable[tuple[int, int]]) -> li
     return sorted((m for m in members.values() if len(m) > 1), key=len, reverse=True)
 
 
-def joined_photos(database_path: Path, min_inliers: int) -> list[frozenset[str]]:
-    """Names of the photos of each connected component of verified pairs, largest first."""
+def verified_edges(
+    database_path: Path, min_inliers: int
+) -> tuple[dict[int, str], list[tuple[int, int, int]]]:
+    """Names of the photos by id, and of each verified pair both ids and the number of its inliers."""
     with open_database(database_path) as database:
         names = {image.image_id: image.name for image in database.read_all_images()}
         pair_ids, counts = database.read_two_view_geometry_num_inliers()
     edges = [
-        pycolmap.pair_id_to_image_pair(pair_id)
+        (*pycolmap.pair_id_to_image_pair(pair_id), count)
         for pair_id, count in zip(pair_ids, counts, strict=True)
         if count >= min_inliers
     ]
-    return [frozenset(names[i] for i in members) for members in components(sorted(names), edges)]
+    return names, edges
+
+
+def joined_photos(database_path: Path, min_inliers: int) -> list[frozenset[str]]:
+    """Names of the photos of each connected component of verified pairs, largest first."""
+    names, edges = verified_edges(database_path, min_inliers)
+    joined = components(sorted(names), ((a, b) for a, b, _ in edges))
+    return [frozenset(names[i] for i in members) for members in joined]
 
 
 def agreement(

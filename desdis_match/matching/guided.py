@@ -81,7 +81,11 @@ def _part(prepared: Prepared, rows: NDArray[np.int64]) -> Prepared:
 
 def worthwhile(located0: Located, located1: Located) -> bool:
     """Whether the bands can be cheaper than the full product."""
-    return min(len(located0.prepared), len(located1.prepared)) > 2 * BEST_KEYPOINTS
+    return _smaller(located0, located1) > 2 * BEST_KEYPOINTS
+
+
+def _smaller(located0: Located, located1: Located) -> int:
+    return min(len(located0.prepared), len(located1.prepared))
 
 
 def apart(
@@ -91,10 +95,7 @@ def apart(
 
     best: the matches of the best keypoints. search: matches images in full.
     """
-    if (
-        len(best) >= FEW_OF_BEST
-        or min(map(len, (located0.prepared, located1.prepared))) <= 2 * MORE_KEYPOINTS
-    ):
+    if len(best) >= FEW_OF_BEST or _smaller(located0, located1) <= 2 * MORE_KEYPOINTS:
         return None
     found = search(located0.more, located1.more)
     return found if len(found) < FEW_OF_MORE else None
