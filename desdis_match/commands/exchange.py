@@ -9,6 +9,7 @@ from pathlib import Path
 from ..colmap.verification import VerifyConfig
 from ..exchange.database import ColmapVersion, export_database, import_database
 from ..exchange.models import ModelFormat, export_model
+from ..exchange.pinholes import EIGHT_FACES, FaceConfig
 from ..exchange.text import write_text_features
 from ..photos.cameras import CameraConfig
 from ..pipeline import check_no_run
@@ -126,11 +127,19 @@ class ExportCommand:
     """Masks to export with the photos (3dgs, nerfstudio)."""
     link: bool = False
     """Link to the photos instead of copying them (nerfstudio, opensfm)."""
+    faces: int | None = None
+    """Perspective photos around each panorama, 90 degrees wide; 3dgs and undistorted cut into 8 where none is
+    given, the others keep panoramas."""
+    face_poles: bool = False
+    """Two more faces of each panorama, straight up and down."""
 
 
 def main_export(argv: Sequence[str]) -> int:
     """`desdis-match export`."""
     command = parse(ExportCommand, argv, "export")
+    faces = None
+    if command.faces is not None or command.face_poles:
+        faces = FaceConfig(EIGHT_FACES.around if command.faces is None else command.faces, command.face_poles)
     made = export_model(
         command.model,
         command.format,
@@ -138,6 +147,7 @@ def main_export(argv: Sequence[str]) -> int:
         command.images,
         masks=command.masks,
         link=command.link,
+        faces=faces,
     )
     print(f"{made.path}: {made.holds}")
     if made.next_command:

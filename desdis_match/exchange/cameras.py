@@ -10,6 +10,16 @@ from ..support.native import pycolmap
 UNDISTORT = "undistort the photos first: desdis-match export --format undistorted"
 
 
+def is_panoramic(camera: pycolmap.Camera) -> bool:
+    """Whether a camera sees all around: 360 x 180 degrees, equirectangular."""
+    return bool(camera.model.name == "EQUIRECTANGULAR")
+
+
+def has_panoramas(model: pycolmap.Reconstruction) -> bool:
+    """Whether a registered photo of the model is one."""
+    return any(is_panoramic(model.camera(model.image(i).camera_id)) for i in model.reg_image_ids())
+
+
 @dataclass(frozen=True)
 class Lens:
     """A pinhole with distortion in OpenCV's terms; pixels with COLMAP's origin."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,13 +16,15 @@ from ..colmap.undistorting import undistort
 from ..errors import InputError
 from ..photos.formats import read_stored
 from ..storage.georeference import load_georeference
-from ..support.files import check_not_read, new_files
+from ..support.files import check_new_folder, check_not_read, new_files, writing
 from ..support.native import pycolmap
 from .bundler import write_bundler
+from .cameras import has_panoramas
 from .cloud import write_cloud, write_las
 from .nerfstudio import write_nerfstudio
 from .nvm import write_nvm
 from .opensfm import write_opensfm
+from .pinholes import EIGHT_FACES, FaceConfig, write_pinholes
 from .splat import write_splat
 from .tables import write_csv, write_geojson
 
@@ -50,6 +55,7 @@ class ExportJob:
     images: Path | None = None
     masks: Path | None = None
     link: bool = False
+    faces: FaceConfig | None = None
 
     def photos(self, what: str) -> Path:
         """The photos' folder. Raises InputError where there is none."""
@@ -75,13 +81,15 @@ def export_model(
     *,
     masks: Path | None = None,
     link: bool = False,
+    faces: FaceConfig | None = None,
 ) -> Exported:
     """Write the model in folder `model_dir` in another format.
 
     output: a file for the formats that are one, a folder for the others (made where it is missing).
     images_dir: the photos; needed for `3dgs` and `undistorted`, used by `nerfstudio` and `opensfm`.
     masks: for `3dgs` and `nerfstudio`. link: refer to photos by links instead of copies (`nerfstudio`,
-    `opensfm`).
+    `opensfm`). faces: into which panoramas are cut; None: by default for `3dgs` and `undistorted`, for others
+    not at all.
     Raises InputError for an unknown format, an output of the wrong sort, a damaged model, missing photos, or
     cameras that the format lacks.
     """
@@ -96,7 +104,17 @@ def export_model(
     model = read_model(model_dir)
     if images_dir is not None:
         _check_photos(model, images_dir)
-    return FORMATS[model_format](ExportJob(model, Path(model_dir), output, images_dir, masks, link))
+    job = ExportJob(model, Path(model_dir), output, images_dir, masks, link, faces)
+    wanted = faces or (EIGHT_FACES if model_format in PINHOLES_ONLY else None)
+    if wanted is None or not has_panoramas(model) or model_format == "3dgs":
+        return FORMATS[model_format](job)
+    if model_format in SINGLE_FILES:
+        raise InputError(
+            f"{model_format} is one file, without photos; faces are for formats that are a folder"
+        )
+    with _faces_instead(job, wanted) as cut:
+        made = FORMATS[model_format](cut)
+    return replace(made, holds=f"{made.holds}, faces of {model.num_reg_images()} photos")
 
 
 def _check_photos(model: pycolmap.Reconstruction, images_dir: Path) -> None:
@@ -113,10 +131,36 @@ def _points_of(job: ExportJob) -> str:
     return f"{job.model.num_points3D():,} points of {job.model.num_reg_images()} photos"
 
 
+@contextmanager
+def _faces_instead(job: ExportJob, faces: FaceConfig) -> Iterator[ExportJob]:
+    """The job on faces of its panoramas; the faces stay in its output's images/."""
+    if job.link:
+        raise InputError("faces of panoramas are new photos, which nothing can link to; leave --link out")
+    folder = job.output.absolute().with_name(f".{job.output.absolute().name}.faces")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with writing(folder):
+            made = write_pinholes(job.model, folder, job.images, job.masks, faces)
+            (folder / "sparse").mkdir(parents=True)
+            write_model(made, folder / "sparse")
+            where = load_georeference(job.model_dir)
+            if where is not None:
+                where.save(folder / "sparse")
+        masks = folder / "masks" if (folder / "masks").is_dir() else None
+        images = None if job.images is None else folder / "images"
+        yield replace(job, model=made, model_dir=folder / "sparse", images=images, masks=masks)
+        if images is not None and not (job.output / "images").exists():
+            with writing(job.output):
+                os.replace(images, job.output / "images")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _splat(job: ExportJob) -> Exported:
-    write_splat(job.model, job.output, job.photos("a splat"), job.masks)
+    made = write_splat(job.model, job.output, job.photos("a splat"), job.masks, job.faces or EIGHT_FACES)
     masked = ", masks" if (job.output / "masks").is_dir() else ""
-    holds = f"images/ (also _2, _4, _8){masked}, sparse/0: {_points_of(job)}, pinholes"
+    holds = f"images/ (also _2, _4, _8){masked}, sparse/0: {_points_of(job)}, "
+    holds += f"{made.num_reg_images()} pinholes"
     return Exported(job.output, holds, f"python train.py -s {job.output}  (gaussian-splatting)")
 
 
@@ -184,8 +228,7 @@ def _nvm(job: ExportJob) -> Exported:
 def _undistorted(job: ExportJob) -> Exported:
     """COLMAP's dense workspace: images/ without distortion, sparse/ with pinhole cameras, stereo/."""
     images = job.photos("undistorting")
-    if job.output.exists() and (not job.output.is_dir() or any(job.output.iterdir())):
-        raise InputError(f"{job.output} exists and is not empty; give a new folder")
+    check_new_folder(job.output)
     names = sorted(job.model.image(i).name for i in job.model.reg_image_ids())
     for name in names:
         read_stored(images / name)  # COLMAP says nothing of a damaged photo
@@ -212,6 +255,9 @@ FORMATS: dict[str, Callable[[ExportJob], Exported]] = {
     "bundler": _bundler,
     "nvm": _nvm,
 }
+
+PINHOLES_ONLY = ("3dgs", "undistorted")
+"""Formats that have no panoramas."""
 
 SINGLE_FILES = ("ply", "las", "laz", "geojson", "csv", "nvm")
 """Formats that are one file; the others are a folder."""

@@ -22,7 +22,7 @@ from ..photos.images import read_header
 from ..support.files import atomic_path
 from ..support.native import pycolmap
 from ..support.progress import track
-from .cameras import UNDISTORT, lens_of
+from .cameras import UNDISTORT, has_panoramas, is_panoramic, lens_of
 from .photo_files import (
     bring_photo,
     flat_names,
@@ -68,7 +68,7 @@ def write_nerfstudio(
     if len({lens["camera_model"] for lens in intrinsics.values()}) > 1:
         raise InputError(
             "nerfstudio takes perspective or fisheye photos, or panoramas, and the model has several kinds; "
-            + UNDISTORT
+            + ("cut the panoramas with --faces 8" if has_panoramas(model) else UNDISTORT)
         )
     output.mkdir(parents=True, exist_ok=True)
     names = {image.name: image.name for image in images}
@@ -140,7 +140,7 @@ def _file_from_world(model: pycolmap.Reconstruction, turns: Mapping[str, int]) -
 
 def _intrinsics(camera: pycolmap.Camera, turns: int) -> dict[str, Any]:
     size = (camera.width, camera.height)
-    if camera.model.name == "EQUIRECTANGULAR":
+    if is_panoramic(camera):
         # Its rays want focal lengths of half the width.
         width, height = size
         half = {"fl_x": width / 2, "fl_y": width / 2, "cx": width / 2, "cy": height / 2}

@@ -21,7 +21,7 @@ from ..storage.georeference import Georeference
 from ..support.files import write_text
 from ..support.native import pycolmap
 from ..support.progress import track
-from .cameras import Lens, lens_of
+from .cameras import Lens, is_panoramic, lens_of
 from .photo_files import bring_photo, flat_names
 
 TRACKS_HEADER = "OPENSFM_TRACKS_VERSION_v2"
@@ -72,7 +72,7 @@ def write_opensfm(
 def camera_entry(camera: pycolmap.Camera) -> dict[str, Any]:
     """A camera in OpenSfM's words. Raises InputError for models that it lacks."""
     size = {"width": camera.width, "height": camera.height}
-    if camera.model.name == "EQUIRECTANGULAR":
+    if is_panoramic(camera):
         return {"projection_type": "spherical", **size}
     lens = lens_of(camera, "OpenSfM")
     unit = max(lens.width, lens.height)

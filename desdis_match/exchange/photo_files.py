@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..photos.images import GrayImage, read_rgb
 from ..photos.masks import read_mask
+
+Key = TypeVar("Key")
 
 SHRUNK = (2, 4, 8)
 """Copies of 1/2, 1/4 and 1/8 of the sides lie in images_2, images_4, images_8."""
@@ -30,9 +33,14 @@ JPEG, AS_IT_IS = (".jpg", ".jpeg"), (".jpg", ".jpeg", ".png")
 
 def flat_names(names: Iterable[str]) -> dict[str, str]:
     """A file name for each photo: JPEG stays JPEG, everything else becomes PNG."""
+    return unique_names({name: name for name in names})
+
+
+def unique_names(wanted: Mapping[Key, str]) -> dict[Key, str]:
+    """The same by any keys, from the names that are wanted."""
     taken: set[str] = set()
     flat = {}
-    for name in sorted(names):
+    for key, name in sorted(wanted.items(), key=lambda item: item[1]):
         path = PurePosixPath(name)
         stem = re.sub(r"[^A-Za-z0-9_-]+", "_", path.with_suffix("").as_posix()).strip("_") or "photo"
         unique, number = stem, 1
@@ -40,7 +48,7 @@ def flat_names(names: Iterable[str]) -> dict[str, str]:
             number += 1
             unique = f"{stem}_{number}"
         taken.add(unique.lower())
-        flat[name] = unique + (".jpg" if path.suffix.lower() in (*JPEG, ".jfif", ".jpe") else ".png")
+        flat[key] = unique + (".jpg" if path.suffix.lower() in (*JPEG, ".jfif", ".jpe") else ".png")
     return flat
 
 
@@ -48,7 +56,8 @@ def write_photo(pixels: NDArray[np.uint8], path: Path) -> None:
     """Red, green, blue (h, w, 3) or a grey mask (h, w). Raises InputError where it cannot be written."""
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)  # type: ignore[assignment]
-    ok, data = cv2.imencode(path.suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix.lower() in JPEG else []
+    ok, data = cv2.imencode(path.suffix, pixels, options)
     if not ok:
         raise InputError(f"{path} cannot be written as {path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..storage.georeference import Georeference
 from ..support.files import write_text
 from ..support.native import pycolmap
+from .cameras import is_panoramic
 
 
 def write_geojson(model: pycolmap.Reconstruction, path: Path, where: Georeference | None) -> Path:
@@ -57,7 +58,7 @@ def write_csv(model: pycolmap.Reconstruction, path: Path) -> Path:
         camera, pose = model.camera(image.camera_id), image.cam_from_world()
         qx, qy, qz, qw = (float(v) for v in pose.rotation.quat)
         errors = [model.point3D(point.point3D_id).error for point in image.points2D if point.has_point3D()]
-        if camera.model.name == "EQUIRECTANGULAR":
+        if is_panoramic(camera):
             lens = ["", "", camera.width / 2, camera.height / 2]
         else:
             lens = [camera.focal_length_x, camera.focal_length_y]

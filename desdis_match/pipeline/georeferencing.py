@@ -15,6 +15,7 @@ from ..colmap.model_files import write_model
 from ..errors import InputError
 from ..photos.gps import read_positions
 from ..storage.georeference import Georeference
+from ..support.files import check_new_folder
 from ..support.native import pycolmap
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,7 @@ def georeference_model(
     images: the photos, for their GPS and Orientation. control: a file of known positions or distances.
     Raises InputError where neither says enough.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} exists and is not empty; give a new folder")
+    check_new_folder(output)
     model = read_model(model_dir)
     names = [model.image(i).name for i in model.reg_image_ids()]
     targets = targets_of(MapConfig(control=control, georeference=True), images, names)

@@ -90,6 +90,12 @@ def check_not_read(output: Path, *inputs: Path | None) -> None:
             raise InputError(f"{output} is what is read; give another name for what is written")
 
 
+def check_new_folder(path: Path) -> None:
+    """Raise InputError where a folder that is to be made is there and holds something."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists and is not empty; give a new folder")
+
+
 def _remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink(missing_ok=True)

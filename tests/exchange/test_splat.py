@@ -105,7 +105,7 @@ def test_the_terminal_says_what_it_holds_and_what_comes_next(scene, capsys):
     words = ["export", "--model", str(scene / "model"), "--images", str(scene / "photos")]
     assert main([*words, "--format", "3dgs", "--output", str(scene / "again")]) == 0
     said = capsys.readouterr().out
-    assert "40 points of 5 photos, pinholes" in said and "next: python train.py -s" in said
+    assert "40 points of 5 photos, 5 pinholes" in said and "next: python train.py -s" in said
     assert main([*words, "--format", "3dgs", "--output", str(scene / "again")]) == 2  # not empty
 
 

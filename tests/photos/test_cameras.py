@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pycolmap
 import pytest
 from PIL import Image, TiffImagePlugin
 
@@ -54,6 +55,17 @@ def test_focal_length_is_exifs_or_a_guess(tmp_path: Path) -> None:
     assert not plain.has_prior_focal_length
     assert of["w.webp"] == of["plain.jpg"]
     assert (known.principal_point_x, known.principal_point_y) == (300, 200)
+
+
+@pytest.mark.parametrize(("size", "focal"), [((600, 400), 583.3), ((640, 480), 647.2), ((480, 640), 647.2)])
+def test_a_35_mm_equivalent_is_of_the_diagonal_as_colmap_has_it(tmp_path, size, focal) -> None:
+    """35 mm of a 43.27 mm diagonal: 35 / 43.27 * 721.1 pixels, and of 4:3 photos 35 / 43.27 * 800."""
+    write_jpeg(tmp_path / "a.jpg", size, focal_35mm=35)
+    ours = read_photo_info(tmp_path, {"a.jpg": size})["a.jpg"].exif_focal
+    assert ours == pytest.approx(focal, abs=0.1)
+    assert ours == pytest.approx(
+        pycolmap.Bitmap.read(tmp_path / "a.jpg", False).exif_focal_length(), rel=1e-3
+    )
 
 
 def test_a_tiffs_exif_is_read(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import copy
 import pickle
 from pathlib import Path
 
+import kornia
 import kornia.feature
 import numpy as np
 import pytest
@@ -64,8 +65,9 @@ def test_kornia_mask_and_colour(photos):
 def test_kornia_laf_descriptor_describes_our_frames(photos, features):
     lafs, _, ours = DesDisFeature(NUM)(tensor(photos[0]))
     theirs = LAFDescriptor(DesDisDescriptor())(tensor(photos[0]), lafs)
-    # Kornia samples patches a little differently (0.8.1: 0.989); descriptors of the same frames stay near
-    assert (ours * theirs).sum(2).median() > 0.985
+    # Kornia samples patches a little differently, before 0.9 a little more so (median 0.989 with 0.8.1).
+    old = tuple(map(int, kornia.__version__.split(".")[:2])) < (0, 9)
+    assert (ours * theirs).sum(2).median() > (0.985 if old else 0.99)
     assert KORNIA_SCALING == FRAME_SCALE / 6
 
 
