@@ -10,8 +10,6 @@ distance, P1, P2, 1.25                  metres between two marked points or two 
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..conventions import to_colmap
 from ..errors import InputError
-from ..support.files import read_text
+from ..support.files import read_rows
 from ..support.native import pycolmap
 
 ROWS = {"frame": 1, "point": 4, "camera": 4, "mark": 4, "distance": 3}
@@ -41,7 +39,7 @@ class Control:
 def read_control(path: Path) -> Control:
     """Raises InputError naming the line that is wrong."""
     control = Control()
-    for number, row in enumerate(csv.reader(io.StringIO(read_text(path)), skipinitialspace=True), start=1):
+    for number, row in enumerate(read_rows(path, "a control file"), start=1):
         fields = [part.strip() for part in row]
         if not any(fields) or fields[0].startswith("#"):
             continue

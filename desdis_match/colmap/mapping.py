@@ -137,6 +137,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise InputError(f"{path} cannot be replaced; give the name of a new folder")
     temporary, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
     with writing(path):
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is no folder; give the name of a folder")
         if old.exists() and not path.exists():  # a kill between the two renames below
             os.replace(old, path)
         for folder in (temporary, old):

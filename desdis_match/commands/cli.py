@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..errors import DesDisError
+from ..errors import DesDisError, InputError
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     # name: (group, "module:function", what it does)
@@ -110,6 +110,7 @@ def run(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     try:
         before = _on_terminate(_end)
         try:
+            _check_given(argv)
             code = function(argv)
             sys.stdout.flush()
             return code
@@ -135,6 +136,15 @@ def run(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
         return _fail("stopped; run the same command again to go on", code, prefix="")
     except Exception as error:
         return _unexpected(error)
+
+
+def _check_given(argv: Sequence[str]) -> None:
+    """No argument is empty: a shell makes that of a variable that is not set, and as a path it would be the
+    current folder."""
+    for before, argument in zip(("", *argv), argv, strict=False):
+        if not argument.strip():
+            which = before if before.startswith("-") else "an argument"
+            raise InputError(f"{which} is empty; give a value or leave it out")
 
 
 SMALLER = "take fewer --workers, a smaller --max-size or --batch"
@@ -171,13 +181,16 @@ def _on_terminate(handler: Any) -> Any:
 
 
 def _fail(text: str, code: int, prefix: str = "error: ") -> int:
-    """Print why a command ended. Its streams may be what failed, a full disk under both for one."""
-    with suppress(OSError):
-        print(f"{prefix}{text}", file=sys.stderr)
+    """Print why a command ended, after all that it said before.
+
+    Its streams may be what failed, a full disk under both for one.
+    """
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    with suppress(OSError):
+        print(f"{prefix}{text}", file=sys.stderr)
     return code
 
 

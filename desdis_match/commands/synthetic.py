@@ -9,8 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from ..support.checks import check_tree
 from ..synthetic.courtyard import SyntheticConfig, render_scene
+from .flags import parse
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class Arguments:
 
 def main(argv: Sequence[str]) -> int:
     """`desdis-match synthetic --output DIR`."""
-    arguments = tyro.cli(Arguments, args=list(argv), prog="desdis-match synthetic")
-    check_tree(arguments)
+    arguments = parse(Arguments, argv, "synthetic")
     output = render_scene(arguments.output, arguments.config)
     print(
         f"{arguments.config.views} photos in {output / 'images'}, true cameras in {output / 'ground_truth'}"

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..storage.hdf5 import open_h5
-from ..support.files import atomic_path
+from ..storage.hdf5 import careful_h5, open_h5, write_array
 from .patchset import PatchSet
 
 FORMAT = "desdis_match patches"
@@ -25,22 +24,17 @@ ROW_FIELDS = ("points", "groups", "doubt", "context")
 
 def write_patch_file(path: str | Path, patches: PatchSet, config: Mapping[str, Any]) -> Path:
     """Write the set atomically; `config` (JSON) tells how it was made. InputError if it cannot be written."""
-    import h5py
-
     path = Path(path)
-    try:
-        with atomic_path(path) as partial, h5py.File(partial, "w") as file:
-            rows, side = patches.patches.shape[:2]
-            chunk = (max(1, min(rows, 64)), side, side)
-            file.create_dataset("patches", data=patches.patches, chunks=chunk, compression="lzf")
-            for name in ROW_FIELDS:
-                file[name] = getattr(patches, name)
-            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-            file.attrs["sources"] = json.dumps(patches.sources)
-            file.attrs["licences"] = json.dumps(patches.licences)
-            file.attrs["config"] = json.dumps(dict(config), sort_keys=True)
-    except OSError as error:
-        raise InputError(f"cannot write the patch file {path}: {error}") from error
+    with careful_h5(path) as file:
+        rows, side = patches.patches.shape[:2]
+        how = {"chunks": (max(1, min(rows, 64)), side, side), "compression": "lzf", "fletcher32": True}
+        file.create_dataset("patches", data=patches.patches, **how)
+        for name in ROW_FIELDS:
+            write_array(file, name, getattr(patches, name))
+        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+        file.attrs["sources"] = json.dumps(patches.sources)
+        file.attrs["licences"] = json.dumps(patches.licences)
+        file.attrs["config"] = json.dumps(dict(config), sort_keys=True)
     return path
 
 

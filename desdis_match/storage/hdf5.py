@@ -40,16 +40,25 @@ Reader = TypeVar("Reader", bound="H5Reader")
 def new_h5(path: Path, kind: str, config: Config) -> Iterator[h5py.File]:
     """A file to fill, which takes the place of `path` at the end; raises InputError where it cannot.
 
-    Call `still_writable(file)` now and then: on a full disk HDF5 itself would crash, so the file is written
-    through a layer that keeps the error.
+    Call `still_writable(file)` now and then.
+    """
+    with careful_h5(path) as file:
+        file.attrs["format"] = kind
+        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs["config"] = canonical_json(config)
+        yield file
+
+
+@contextmanager
+def careful_h5(path: Path) -> Iterator[h5py.File]:
+    """An empty file that takes the place of `path` at the end; raises InputError where it cannot.
+
+    On a full disk HDF5 itself would crash, so the file is written through a layer that keeps the error.
     """
     # The oldest object format carries no time stamps and is read by every HDF5.
     oldest = ("earliest", "v110")
     with atomic_path(path) as temporary, CarefulFile(temporary) as sink:
         with h5py.File(sink, "w", libver=oldest) as file:
-            file.attrs["format"] = kind
-            file.attrs["format_version"] = FORMAT_VERSION
-            file.attrs["config"] = canonical_json(config)
             _SINKS[file.id.id] = sink
             try:
                 yield file
@@ -59,7 +68,7 @@ def new_h5(path: Path, kind: str, config: Config) -> Iterator[h5py.File]:
 
 
 _SINKS: dict[int, CarefulFile] = {}
-"""By HDF5's number of the open file, while new_h5 writes it."""
+"""By HDF5's number of the open file, while careful_h5 writes it."""
 
 
 def still_writable(file: h5py.File) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -175,6 +177,14 @@ def read_text(path: Path, what: str = "a text file") -> str:
         ) from error
     except OSError as error:
         raise file_error(error, Path(path), "read") from error
+
+
+def read_rows(path: Path, what: str) -> Iterator[list[str]]:
+    """The rows of comma-separated text, as read_text reads it; blanks after a comma do not count."""
+    try:
+        yield from csv.reader(io.StringIO(read_text(path, what)), skipinitialspace=True)
+    except csv.Error as error:
+        raise InputError(f"{path} is not {what}: {error}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

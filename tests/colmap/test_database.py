@@ -7,7 +7,15 @@ import pycolmap
 import pytest
 from pointcloud import make_point_cloud
 
-from desdis_match.colmap.database import build_database, database_config, open_database
+from desdis_match.colmap.database import (
+    build_database,
+    connect,
+    content_changed,
+    database_config,
+    open_database,
+    seal,
+    set_notes,
+)
 from desdis_match.conventions import from_colmap, to_colmap
 from desdis_match.errors import InputError
 from desdis_match.storage.features_file import FeatureFile, write_features
@@ -101,6 +109,30 @@ def test_damaged_databases_are_named(tmp_path: Path) -> None:
         database_config(tmp_path / "x.db")
     with pytest.raises(InputError, match="does not exist"), open_database(tmp_path / "y.db"):
         pass
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE keypoints SET data = zeroblob(length(data)) WHERE image_id = 1",
+        "UPDATE images SET name = 'c.jpg' WHERE name = 'a.jpg'",
+        "UPDATE cameras SET prior_focal_length = 1 - prior_focal_length",
+        "DELETE FROM matches",
+    ],
+)
+def test_what_changes_in_a_sealed_database_is_noticed(tmp_path: Path, change: str) -> None:
+    path = build(
+        tmp_path, {"a.jpg": features((1, 2)), "b.jpg": features((3, 4))}, {("a.jpg", "b.jpg"): [(0, 0)]}
+    )
+    assert not content_changed(path)  # nothing is noted of it
+    seal(path)
+    set_notes(path, {"config": "{}"})  # notes are none of the content
+    with open_database(path):
+        pass
+    assert not content_changed(path)
+    with connect(path) as connection:
+        connection.execute(change)
+    assert content_changed(path)
 
 
 def test_pycolmap_agrees_on_the_pixel_frame() -> None:

@@ -153,6 +153,7 @@ def test_a_distance_sets_the_scale(files, tmp_path):
     [
         ("point, P1, 1, 2", "line 1: 'point, P1, 1, 2' is no row"),
         ("frame, local\nmark, P1, a.jpg, one, 2", "line 2: could not convert"),
+        ("x" * 200_000, "is not a control file: field larger"),
         ("frame, utm", "the frame 'utm' is unknown"),
         ("distance, a, b, -1", "not above 0"),
         ("mark, P1, a.jpg, 1, 2", "says no positions and no distances"),

@@ -10,8 +10,15 @@ import pycolmap
 import pytest
 
 from desdis_match.colmap.mapping import new_folder, read_model, write_models, write_points
-from desdis_match.colmap.model_files import changed_files, check_model_files
+from desdis_match.colmap.model_files import (
+    STAMP,
+    changed_files,
+    check_model_files,
+    read_stamp,
+    write_checksums,
+)
 from desdis_match.errors import InputError
+from desdis_match.support.files import write_text
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +70,16 @@ def test_a_flipped_bit_is_a_warning_that_names_the_file(sparse: Path, caplog) ->
     assert "points3D.bin" in caplog.text and str(sparse / "0") in caplog.text
 
 
+def test_a_stamp_that_was_edited_is_refused(sparse: Path) -> None:
+    stamp = write_text(sparse / STAMP, '{"seed": 1}')
+    assert read_stamp(stamp) == {"seed": 1}  # nothing was noted of it
+    write_checksums(sparse)
+    assert read_stamp(stamp) == {"seed": 1}
+    write_text(stamp, '{"seed": 2}')
+    with pytest.raises(InputError, match=f"{STAMP} is not as it was written"):
+        read_stamp(stamp)
+
+
 def test_names_that_leave_the_folder_are_refused(model: pycolmap.Reconstruction, tmp_path: Path) -> None:
     hostile = pycolmap.Reconstruction(model)
     hostile.image(1).name = "../../photo.jpg"
@@ -111,3 +128,10 @@ def test_the_old_model_comes_back_after_a_kill_between_two_renames(sparse: Path)
     with pytest.raises(RuntimeError), new_folder(sparse):
         raise RuntimeError("the next run fails as well")
     assert (sparse / "0" / "points3D.bin").read_bytes() == before
+
+
+def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="is no folder"), new_folder(tmp_path / "notes.txt"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

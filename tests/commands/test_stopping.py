@@ -1,10 +1,12 @@
-"""Ctrl-C and SIGTERM end a command with one sentence, while it works and while it is being loaded."""
+"""How a command ends early: one sentence at Ctrl-C and SIGTERM, and for arguments that are empty."""
 
 import os
 import subprocess
 import sys
 
 import pytest
+
+from desdis_match.commands import cli
 
 SENTENCE = "stopped; run the same command again to go on"
 
@@ -46,3 +48,20 @@ def test_one_sentence(tmp_path, signal, code, at_import, imports):
     command = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr.strip(), done.stdout) == (code, SENTENCE, "")
+
+
+def test_it_comes_after_all_that_was_said(tmp_path):
+    (tmp_path / "stopper.py").write_text("def main(argv):\n    print('words')\n    raise KeyboardInterrupt")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": 120}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, **both)
+    assert done.stdout == f"words\n{SENTENCE}\n"
+
+
+@pytest.mark.parametrize(
+    "argv", [["view", ""], ["view", "--output", " "], ["train", "quick", "--output", ""]]
+)
+def test_an_empty_argument_is_no_path(argv, capsys):
+    assert cli.main(argv) == 2
+    which = argv[-2] if argv[-2].startswith("-") else "an argument"
+    assert capsys.readouterr().err == f"error: {which} is empty; give a value or leave it out\n"

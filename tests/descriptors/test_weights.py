@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from desdis_match.descriptors import DEFAULT_DESCRIPTOR, load_descriptor, read_weights
+from desdis_match.descriptors.desdis import DesDis
 from desdis_match.descriptors.registry import NAMES, packaged_folder
+from desdis_match.descriptors.weights import save_weights
+from desdis_match.errors import InputError
 from desdis_match.evaluate.contenders import CompareConfig
 from desdis_match.evaluate.planes.homographies import HomographyConfig, evaluate_homographies
 from desdis_match.features.detectors import DetectorConfig
@@ -58,6 +61,17 @@ def test_stored_results_are_of_the_shipped_weights():
     assert len(found) >= 5 * len(FILES)
     for name, label, fingerprint in found:
         assert fingerprint == shipped[label], f"{name}: other weights of {label}"
+
+
+def test_a_flipped_bit_of_a_weight_is_noticed(tmp_path: Path):
+    path = tmp_path / "small.safetensors"
+    save_weights(path, DesDis(width=4, dim=16).eval(), {"steps": 3})
+    assert read_weights(path)[1]["steps"] == 3
+    content = bytearray(path.read_bytes())
+    content[-4] ^= 1  # the lowest bit of the last weight: a number as good as the one before
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="other weights than were written"):
+        read_weights(path)
 
 
 @pytest.mark.parametrize("name", [path.stem for path in FILES])

@@ -116,6 +116,7 @@ def run(chosen: argparse.Namespace) -> None:
     ]
     random.Random(0).shuffle(todo)  # all kinds from the start
     with tempfile.TemporaryDirectory(prefix="faults-") as scratch, chosen.journal.open("a") as journal:
+        Path(scratch).chmod(0o755)  # for the user who has no rights
         bench = Bench(Path(scratch) / "bench", chosen.original)
         begin = time.monotonic()
         for case in todo:

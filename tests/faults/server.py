@@ -6,11 +6,13 @@ three that Python needs to load the libraries, so that thousands of calls are po
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import importlib
 import json
 import os
+import pkgutil
 import resource
 import signal
 import sys
@@ -144,16 +146,25 @@ class Counter:
 
 
 def load() -> None:
-    """Import what commands need, and hold it to one thread: a fork takes no threads along."""
+    """Import what commands need, and hold it to one thread: a fork takes no threads along.
+
+    All of it, since another user may not be allowed to read where Python's own modules lie.
+    """
+    import html
+
     import cv2
     import torch
 
+    import desdis_match
+
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    from desdis_match.commands.cli import COMMANDS
-
-    for _, place, _ in COMMANDS.values():
-        importlib.import_module(place.split(":")[0])
+    html.escape("")
+    for name in ("utf-8-sig", "utf-16", "utf-16-le"):
+        codecs.lookup(name)
+    for module in pkgutil.walk_packages(desdis_match.__path__, "desdis_match."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Image index 0 is `ref`; index k is e<k>, h<k>, t<k> of the tier that is scored.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from ...support.files import read_json, read_rows
 from ..results import write_atomically
 
 Int = NDArray[np.int64]
@@ -93,9 +93,9 @@ def read_split(name: str, folders: Sequence[Path]) -> list[str]:
             if not path.is_file():
                 continue
             try:
-                found = json.loads(path.read_text())
+                found = read_json(path)
                 known |= {key: list(value["test"]) for key, value in found.items()}
-            except (ValueError, KeyError, TypeError) as error:
+            except (KeyError, TypeError) as error:
                 raise InputError(f"{path} is not a list of splits as HPatches has it ({error!r})") from error
     if name not in known:
         raise InputError(f"there is no split '{name}'; known are {', '.join(sorted(known))}")
@@ -137,25 +137,22 @@ def read_table(
     named = [c.startswith("s") for c in columns]
     rows: list[list[int]] = []
     dropped = 0
-    with path.open(newline="") as stream:
-        reader = csv.reader(stream)
-        header = next(reader, [])
-        if tuple(header) != tuple(columns):
+    lines = read_rows(path, "a list of patches")
+    header = next(lines, [])
+    if tuple(header) != tuple(columns):
+        raise InputError(f"{path} should begin with {','.join(columns)}, not with {','.join(header)[:80]!r}")
+    for number, row in enumerate(lines, start=2):
+        try:
+            if all(cell in place for cell, name in zip(row, named, strict=True) if name):
+                rows.append(
+                    [place[cell] if name else int(cell) for cell, name in zip(row, named, strict=True)]
+                )
+            else:
+                dropped += 1
+        except ValueError as error:
             raise InputError(
-                f"{path} should begin with {','.join(columns)}, not with {','.join(header)[:80]!r}"
-            )
-        for number, row in enumerate(reader, start=2):
-            try:
-                if all(cell in place for cell, name in zip(row, named, strict=True) if name):
-                    rows.append(
-                        [place[cell] if name else int(cell) for cell, name in zip(row, named, strict=True)]
-                    )
-                else:
-                    dropped += 1
-            except ValueError as error:
-                raise InputError(
-                    f"{path}, line {number}: {','.join(row)[:80]!r} is no row of this list"
-                ) from error
+                f"{path}, line {number}: {','.join(row)[:80]!r} is no row of this list"
+            ) from error
     table = np.array(rows, dtype=np.int64).reshape(-1, len(columns))
     counts = np.array([lengths[name] for name in names], dtype=np.int64)
     for sequence in (i for i, name in enumerate(named) if name):
