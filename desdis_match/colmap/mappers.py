@@ -56,7 +56,8 @@ class MapConfig:
     """Known positions or distances by file instead of GPS (docs/georeferencing.md has its rows)."""
     poses: Path | None = None
     """Known poses, which are triangulated instead of mapped: a COLMAP model, nerfstudio's transforms.json, or
-    a table with lines NAME QW QX QY QZ TX TY TZ (camera from world)."""
+    a table with lines NAME QW QX QY QZ TX TY TZ (camera from world). Cameras are those of the model or
+    transforms.json, where no others are given."""
     refine_poses: bool = False
     """Adjust the known poses to the points; else they stay exactly as given."""
     seed: int = 0

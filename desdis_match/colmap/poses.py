@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..photos.cameras import CameraConfig
+from ..photos.known_cameras import has_intrinsics
+from ..support.names import by_ends
 from ..support.native import pycolmap
 from .database import open_database
 from .mappers import Job, grow, incremental_options
@@ -42,7 +46,7 @@ def read_poses(path: Path, names: Sequence[str]) -> Poses:
         found = _of_table(path)
     else:
         raise InputError(f"{path} does not exist; give a COLMAP model, a transforms.json or a table of poses")
-    given = _by_names(found, names)
+    given = by_ends(found, names)
     if not given:
         raise InputError(
             f"{path} has {len(found)} poses and none is of a photo here; it names '{next(iter(found), '')}', "
@@ -51,23 +55,14 @@ def read_poses(path: Path, names: Sequence[str]) -> Poses:
     return given
 
 
-def _by_names(found: Mapping[str, pycolmap.Rigid3d], names: Sequence[str]) -> Poses:
-    by_end: dict[str, list[str]] = {}
-    for name in found:
-        by_end.setdefault(PurePosixPath(name).name, []).append(name)
-    given = {}
-    for name in names:
-        ends = [other for other in by_end.get(PurePosixPath(name).name, []) if _same_end(name, other)]
-        if name in found:
-            given[name] = found[name]
-        elif len(ends) == 1:
-            given[name] = found[ends[0]]
-    return given
-
-
-def _same_end(name: str, other: str) -> bool:
-    short, long = sorted((PurePosixPath(name).parts, PurePosixPath(other).parts), key=len)
-    return long[-len(short) :] == short
+def with_cameras_of_poses(cameras: CameraConfig, poses: Path | None) -> CameraConfig:
+    """The cameras of the model or transforms.json that the poses come from, where none are given."""
+    if poses is None or cameras.camera_params is not None or cameras.camera_file is not None:
+        return cameras
+    path = Path(poses)
+    if not path.is_dir() and not (path.suffix == ".json" and has_intrinsics(path)):
+        return cameras
+    return replace(cameras, camera_file=path)
 
 
 def _of_model(folder: Path) -> Poses:

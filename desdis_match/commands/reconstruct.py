@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     if config.output is None and not config.quiet and not config.json:
         print(f"results go to {default_output(config.images)}")
     if not config.quiet and not config.json:
-        chosen = settle_pairs(config.images, config.pairs)
+        chosen = settle_pairs(config.images, config.pairs, config.map.poses)
         if chosen.why:
             print(f"pairs: {chosen.config.pairs} ({chosen.why})")
     result = reconstruct(config)

@@ -116,7 +116,10 @@ class PairsCommand:
     """The file to write: `a b` a line."""
     images: Path | None = None
     """Folder of the photos: for GPS positions, and for `auto` to look at."""
+    poses: Path | None = None
+    """Known poses, for pairs by view frusta: as of `map`."""
     config: PairsConfig = field(default_factory=PairsConfig)
+    cameras: CameraConfig = field(default_factory=CameraConfig)
     talk: Talk = field(default_factory=Talk)
 
 
@@ -124,7 +127,14 @@ def main_pairs(argv: Sequence[str]) -> int:
     """`desdis-match pairs`."""
     command = parse(PairsCommand, argv, "pairs")
     set_verbosity(command.talk.verbose, command.talk.quiet)
-    path = pairs(command.features, command.output, command.config, images=command.images)
+    path = pairs(
+        command.features,
+        command.output,
+        command.config,
+        images=command.images,
+        poses=command.poses,
+        cameras=command.cameras,
+    )
     counts = pairs_by_way(path)
     brought = ", ".join(f"{way} {num}" for way, num in counts.items())
     command.talk.say(f"{path}: {sum(counts.values())} pairs ({brought})")

@@ -15,6 +15,7 @@ from typing import Literal
 
 from ..errors import InputError
 from ..support.checks import check_options
+from ..support.names import by_ends
 from ..support.native import pycolmap
 from .images import header_focal, read_header
 from .known_cameras import KnownCamera, camera_of_params, known_camera, read_known_cameras
@@ -43,7 +44,8 @@ class CameraConfig:
     for photos of other sizes, or stored sideways, they are scaled and turned."""
     camera_file: Path | None = None
     """Known parameters by photo, by folder (`sub/`) or for all (`*`): a table with lines NAME MODEL WIDTH
-    HEIGHT PARAMS..., COLMAP's cameras.txt, a model's folder or a database; the rest is as without."""
+    HEIGHT PARAMS..., COLMAP's cameras.txt, a model's folder, a database or nerfstudio's transforms.json; the
+    rest is as without."""
     rig_config: Path | None = None
     """Cameras fixed to each other: COLMAP's rig_config.json, whose image prefixes are folders here."""
 
@@ -185,7 +187,8 @@ def _known_cameras(photos: Mapping[str, PhotoInfo], config: CameraConfig) -> dic
         )
     if config.camera_file is not None:
         given = read_known_cameras(Path(config.camera_file))
-        own = {name: known_camera(given, name) for name in photos}
+        by_end = by_ends(given, photos)  # of a model whose photos lie in another folder
+        own = {name: known_camera(given, name) or by_end.get(name) for name in photos}
         if not any(own.values()):
             raise InputError(
                 f"{config.camera_file} has a camera for none of the photos; names are as below --images"

@@ -7,10 +7,12 @@ the parameters, a sentence says so instead.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -148,12 +150,15 @@ def read_known_cameras(path: Path) -> dict[str, KnownCamera]:
     """Cameras by photo name, by folder (`sub/`) or for all (`*`).
 
     path: COLMAP's cameras.txt or .bin with the images file beside it, the folder of such a model, a
-    database, or a table with lines `NAME MODEL WIDTH HEIGHT PARAMS...`. Raises InputError.
+    database, nerfstudio's transforms.json, or a table with lines `NAME MODEL WIDTH HEIGHT PARAMS...`. Raises
+    InputError.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist; give cameras.txt, a model's folder, a database or a table")
     if path.is_dir() or path.name in ("cameras.txt", "cameras.bin"):
         return _of_model(path if path.is_dir() else path.parent)
+    if path.suffix == ".json":
+        return _of_transforms(path)
     with open(path, "rb") as file:
         if file.read(15) == b"SQLite format 3":
             return _of_database(path)
@@ -203,6 +208,41 @@ def _of_database(path: Path) -> dict[str, KnownCamera]:
         name: KnownCamera(names[model], tuple(np.frombuffer(params, np.float64).tolist()), (width, height))
         for name, model, width, height, params in sorted(rows)
     }
+
+
+NERFSTUDIO = {
+    "OPENCV": "fl_x fl_y cx cy k1 k2 p1 p2",
+    "OPENCV_FISHEYE": "fl_x fl_y cx cy k1 k2 k3 k4",
+    "EQUIRECTANGULAR": "w h",
+}
+"""Fields of transforms.json by camera model, in COLMAP's order; what is not there is 0. Others of
+nerfstudio's models, such as PINHOLE, are OPENCV's with fewer numbers."""
+
+
+def has_intrinsics(path: Path) -> bool:
+    """Whether a transforms.json says what its photos' cameras are."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return all({"fl_x", "w", "h"} <= {**content, **frame}.keys() for frame in content["frames"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _of_transforms(path: Path) -> dict[str, KnownCamera]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {frame["file_path"]: _of_fields({**content, **frame}) for frame in content["frames"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} does not say what its photos' cameras are: {error!r}") from error
+
+
+def _of_fields(fields: Mapping[str, Any]) -> KnownCamera:
+    """Raises KeyError for what is not there."""
+    model = fields.get("camera_model", "OPENCV")
+    model = model if model in NERFSTUDIO else "OPENCV"
+    needed = {"fl_y": fields["fl_x"], "cx": fields["w"] / 2, "cy": fields["h"] / 2, **fields}
+    params = tuple(float(needed.get(name, 0.0)) for name in NERFSTUDIO[model].split())
+    return KnownCamera(model, params, (int(fields["w"]), int(fields["h"])))
 
 
 def _of_table(path: Path) -> dict[str, KnownCamera]:

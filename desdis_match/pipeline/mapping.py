@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..colmap.log import log_to
 from ..colmap.mappers import MAPPERS
 from ..colmap.mapping import MapConfig, map_database, read_models, write_models, write_points
 from ..colmap.model_files import read_stamp
+from ..colmap.poses import with_cameras_of_poses
 from ..colmap.ranking import best_first
 from ..colmap.verification import verification_setting, verify, write_geometries
 from ..errors import InputError
@@ -53,6 +54,7 @@ def map_models(
     not done yet, as `run` says.
     """
     config, folder = config or MapConfig(), RunFolder(output)
+    config = replace(config, cameras=with_cameras_of_poses(config.cameras, config.poses))
     database = folder.database
     sources = {"features": fingerprint(features), "matches": fingerprint(matches)}
     _check_pedigree(features, matches, sources["features"])

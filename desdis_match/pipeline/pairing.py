@@ -11,17 +11,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..colmap.poses import read_poses, with_cameras_of_poses
+from ..colmap.views import read_views
 from ..errors import InputError
 from ..matching.pairs import (
     PAIRS,
     Pair,
     PairsConfig,
     PhotoSet,
+    View,
     check_ways,
     choose_way,
     joined_pairs,
     write_pairs,
 )
+from ..photos.cameras import CameraConfig, assign_cameras, read_photo_info
 from ..photos.gps import earth_centred, read_positions
 from ..photos.images import list_images, read_header
 from ..storage.features_file import FeatureFile
@@ -44,49 +48,63 @@ class ChosenWay:
     why: str  # in words; empty where the user chose
 
 
-def settle_pairs(images: Path, config: PairsConfig) -> ChosenWay:
+def settle_pairs(images: Path, config: PairsConfig, poses: Path | None = None) -> ChosenWay:
     """Look at the photos below `images` for what `auto` means there; what the user chose stays as it is.
 
-    Raises InputError for a way that there is not.
+    poses: of read_poses, where they are known. Raises InputError for a way that there is not, and for poses
+    that cannot be read or are of none of the photos.
     """
     check_ways(config)
+    posed = {} if poses is None else read_poses(poses, list_images(images))
     if config.ways != ("auto",):
         return ChosenWay(config, "")
     names = list_images(images)
     some = [names[i] for i in np.linspace(0, len(names) - 1, min(SIZES_READ, len(names))).astype(int)]
     headers = [read_header(images / name) for name in some]
     one_size = len({header.size for header in headers if header is not None}) <= 1
-    pairs, why = choose_way(names, read_positions(images, names, available_cores()), one_size)
+    pairs, why = choose_way(names, read_positions(images, names, available_cores()), one_size, posed)
     return ChosenWay(replace(config, pairs=pairs), why)
 
 
 def pairs(
-    features: Path, output: Path, config: PairsConfig | None = None, *, images: Path | None = None
+    features: Path,
+    output: Path,
+    config: PairsConfig | None = None,
+    *,
+    images: Path | None = None,
+    poses: Path | None = None,
+    cameras: CameraConfig | None = None,
 ) -> Path:
     """Images of a features.h5 -> pairs.txt at `output`.
 
     images: the folder of photos, for GPS positions and for what `auto` looks at; without it there are none.
-    The file is kept where it was made by just this.
+    poses, cameras: what is known of them, for pairs by view frusta. The file is kept where it was made by
+    just this.
     """
     config = config or PairsConfig()
     check_not_read(output, features, config.pairs_file)
     if images is not None:
-        config = settle_pairs(images, config).config
+        config = settle_pairs(images, config, poses).config
     with FeatureFile(features) as file:
         names = file.names()
         placed = _positions(images, names) if "spatial" in config.ways else {}
+        views = _views(file, names, images, poses, cameras) if "frusta" in config.ways else {}
         made_by = {
             "pairs": asdict(config),
             "features": fingerprint(features),
             "positions": digest({name: list(place) for name, place in placed.items()}),
             "file": None if config.pairs_file is None else digest(_text(config.pairs_file)),
         }
+        if views:
+            made_by["views"] = digest({name: _numbers(view) for name, view in views.items()})
         made_by |= outside_code(("pairs", PAIRS, way) for way in config.ways if way != "auto")
         beside = _beside(output)
         if _is_made_by(beside, output, made_by):
             return output
         check_no_run(output)
-        photos = PhotoSet(names, file.best_descriptors, placed, file.left_out(), output.parent, file.get)
+        photos = PhotoSet(
+            names, file.best_descriptors, placed, file.left_out(), output.parent, file.get, views
+        )
         by_way = _choose(photos, config)
         beside.unlink(missing_ok=True)
         write_pairs(output, [pair for found in by_way.values() for pair in found])
@@ -134,6 +152,26 @@ def _positions(images: Path | None, names: Sequence[str]) -> Mapping[str, NDArra
     if any(place.altitude is None for place in found.values()):
         found = {name: replace(place, altitude=None) for name, place in found.items()}
     return dict(zip(found, earth_centred(found.values()), strict=True))
+
+
+def _views(
+    file: FeatureFile,
+    names: Sequence[str],
+    images: Path | None,
+    poses: Path | None,
+    cameras: CameraConfig | None,
+) -> dict[str, View]:
+    if poses is None:
+        raise InputError("pairs by view frusta need known poses; give them with --poses")
+    sizes = {name: file.image_size(name) for name in names}
+    config = with_cameras_of_poses(cameras or CameraConfig(), poses)
+    found, camera_of = assign_cameras(read_photo_info(images, sizes, available_cores()), config)
+    by_id = {camera.camera_id: camera for camera in found}
+    return read_views(poses, names, {name: by_id[camera_of[name]] for name in names})
+
+
+def _numbers(view: View) -> list[float | str]:
+    return [*view.cam_from_world.ravel().tolist(), *map(str, view.field), view.focal, *(view.depths or ())]
 
 
 def _beside(output: Path) -> Path:

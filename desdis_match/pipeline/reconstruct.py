@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..colmap.mapping import MapConfig
+from ..colmap.poses import with_cameras_of_poses
 from ..errors import NoModelError
 from ..features.extract import ExtractConfig
 from ..matching.match import MatchConfig
@@ -93,7 +94,7 @@ def reconstruct(config: ReconstructConfig) -> ReconstructResult:
     make_folder(output)
     with run_in(output):
         photos = photos_of(config.images, output, config.video)
-        chosen = pairs_of(config.images, photos, config.pairs)
+        chosen = pairs_of(config.images, photos, config.pairs) if config.map.poses is None else config.pairs
         return _reconstruct(replace(config, images=photos, pairs=chosen), output)
 
 
@@ -107,7 +108,8 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
         return usage.of(name, so_far)
 
     inputs = {"masks": config.masks, "keypoints": config.keypoints}
-    chosen = settle_pairs(config.images, config.pairs)
+    chosen = settle_pairs(config.images, config.pairs, config.map.poses)
+    cameras = with_cameras_of_poses(config.map.cameras, config.map.poses)
     if chosen.why:
         log.info("pairs: %s (%s)", chosen.config.pairs, chosen.why)
     with stage("extract", extract=asdict(config.extract), **inputs):
@@ -122,19 +124,26 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
         )
     show(folder, config)
     with stage("pairs", pairs=asdict(config.pairs)):
-        pairs(folder.features, folder.pairs, chosen.config, images=config.images)
+        pairs(
+            folder.features,
+            folder.pairs,
+            chosen.config,
+            images=config.images,
+            poses=config.map.poses,
+            cameras=cameras,
+        )
     with stage("match", match=asdict(config.match)):
         match(folder.features, folder.pairs, folder.matches, config.match, run=config.run, overwrite=True)
     show(folder, config)
     if config.map.cameras.rig_config is None:  # else the map stage verifies, with the rigs' cameras
-        with stage("verify", verify=asdict(config.map.verify), cameras=asdict(config.map.cameras)):
+        with stage("verify", verify=asdict(config.map.verify), cameras=asdict(cameras)):
             verify_pairs(
                 config.images,
                 folder.features,
                 folder.matches,
                 folder.two_view,
                 config.map.verify,
-                config.map.cameras,
+                cameras,
                 seed=config.map.seed,
                 run=config.run,
                 overwrite=True,

@@ -1,11 +1,17 @@
-"""Names of photos that come out of files: checked once, where they enter, before any path is made of them."""
+"""Names of photos that come out of files: checked once, where they enter, before any path is made of them.
+
+And found where another program counts them from another folder: `images/a.jpg` for `a.jpg`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from ..errors import InputError
+
+Item = TypeVar("Item")
 
 MAX_NAME = 4096
 """Characters that a path may have on Linux; longer names are damage."""
@@ -46,3 +52,23 @@ def _fault(name: str) -> str | None:
     if ".." in parts:
         return "leads out of the folder of photos"
     return None
+
+
+def by_ends(found: Mapping[str, Item], names: Iterable[str]) -> dict[str, Item]:
+    """What `found` has for each of `names`: of that name, or of the only one with its end."""
+    by_last: dict[str, list[str]] = {}
+    for name in found:
+        by_last.setdefault(PurePosixPath(name).name, []).append(name)
+    given = {}
+    for name in names:
+        ends = [other for other in by_last.get(PurePosixPath(name).name, []) if _same_end(name, other)]
+        if name in found:
+            given[name] = found[name]
+        elif len(ends) == 1:
+            given[name] = found[ends[0]]
+    return given
+
+
+def _same_end(name: str, other: str) -> bool:
+    short, long = sorted((PurePosixPath(name).parts, PurePosixPath(other).parts), key=len)
+    return long[-len(short) :] == short

@@ -8,9 +8,11 @@ import pytest
 from pointcloud import PointCloud, make_point_cloud
 from pointcloud_models import make_job, poses
 
-from desdis_match.colmap.mappers import map_incremental
-from desdis_match.colmap.poses import read_poses, triangulated
+from desdis_match.colmap.mappers import MapConfig, map_incremental
+from desdis_match.colmap.poses import read_poses, triangulated, with_cameras_of_poses
 from desdis_match.errors import InputError
+from desdis_match.photos.cameras import CameraConfig
+from desdis_match.pipeline.mapping import map_models
 from desdis_match.support.native import pycolmap
 
 
@@ -97,3 +99,19 @@ def test_wrong_poses_are_refused(tmp_path: Path) -> None:
     turned = {name: pose.inverse() for name, pose in true_poses(cloud).items()}
     with pytest.raises(InputError, match="another convention"):
         triangulated(make_job(cloud, tmp_path), turned, refine=False)
+
+
+def test_cameras_come_with_the_poses_unless_others_are_given(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path)
+    of_model = with_cameras_of_poses(CameraConfig(), tmp_path)
+    assert of_model.camera_file == tmp_path
+    given = CameraConfig(camera_params="600,320,240")
+    assert with_cameras_of_poses(given, tmp_path) == given
+    for kind in ("table", "transforms"):  # that transforms.json has no intrinsics
+        assert with_cameras_of_poses(CameraConfig(), written(cloud, tmp_path, kind)) == CameraConfig()
+    content = json.loads((tmp_path / "transforms.json").read_text(encoding="utf-8"))
+    content |= {"w": 640, "h": 480, "fl_x": 600.0, "fl_y": 600.0, "cx": 320.0, "cy": 240.0}
+    (tmp_path / "transforms.json").write_text(json.dumps(content), encoding="utf-8")
+    config = MapConfig(poses=tmp_path / "transforms.json", align=False)
+    (model,) = map_models(None, cloud.features, cloud.matches, tmp_path / "out", config)  # type: ignore[arg-type]
+    assert model.num_points3D() == 300 and model.compute_mean_reprojection_error() < 1e-3

@@ -1,5 +1,6 @@
 """Given parameters fit photos of other sizes and turned ones, or a sentence says why not."""
 
+import json
 from pathlib import Path
 
 import pycolmap
@@ -7,7 +8,7 @@ import pytest
 
 from desdis_match.errors import InputError
 from desdis_match.photos.cameras import CameraConfig, PhotoInfo, assign_cameras
-from desdis_match.photos.known_cameras import KnownCamera, known_camera, read_known_cameras
+from desdis_match.photos.known_cameras import KnownCamera, has_intrinsics, known_camera, read_known_cameras
 
 
 def params(config: CameraConfig, *sizes: tuple[int, int]) -> list[list[float]]:
@@ -94,6 +95,33 @@ def test_a_model_and_a_database_give_theirs(tmp_path: Path) -> None:
         database.write_camera(camera, use_camera_id=True)
         database.write_image(image, use_image_id=True)
     assert list(read_known_cameras(tmp_path / "database.db")) == ["sub/ü.jpg"]
+
+
+def test_transforms_json_gives_its_own_and_photos_are_known_by_their_ends(tmp_path: Path) -> None:
+    lens = {"w": 640, "h": 480, "fl_x": 700.0, "cx": 321.0, "cy": 239.0, "k1": 0.1}
+    frames = [
+        {"file_path": "images/sub/a.jpg"},
+        {"file_path": "images/b.jpg", "fl_x": 710.0, "fl_y": 711.0, "p2": 0.01},
+        {"file_path": "images/c.jpg", "camera_model": "OPENCV_FISHEYE", "k4": 0.2},
+        {"file_path": "images/d.jpg", "camera_model": "EQUIRECTANGULAR", "w": 960},
+    ]
+    path = tmp_path / "transforms.json"
+    path.write_text(json.dumps({**lens, "frames": frames}), encoding="utf-8")
+    assert has_intrinsics(path)
+    assert [given.params for given in read_known_cameras(path).values()] == [
+        (700, 700, 321, 239, 0.1, 0, 0, 0),
+        (710, 711, 321, 239, 0.1, 0, 0, 0.01),
+        (700, 700, 321, 239, 0.1, 0, 0, 0.2),
+        (960, 480),
+    ]
+    photos = {name: PhotoInfo((640, 480)) for name in ("a.jpg", "b.jpg", "e.jpg")}
+    cameras, _ = assign_cameras(photos, CameraConfig(camera_file=path))
+    assert [camera.focal_length_x for camera in cameras[:2]] == [700, 710]
+    assert cameras[2].model_name == "SIMPLE_RADIAL"  # not known
+    path.write_text(json.dumps({"frames": frames}), encoding="utf-8")
+    assert not has_intrinsics(path) and not has_intrinsics(tmp_path / "none.json")
+    with pytest.raises(InputError, match="does not say what its photos' cameras are: KeyError"):
+        read_known_cameras(path)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ...support.parts import check_part, find_part
 from .auto import choose_way
-from .base import REUSE, Pair, PairsConfig, PhotoSet, Way, reuse_order
+from .base import REUSE, Pair, PairsConfig, PhotoSet, View, Way, reuse_order
 from .exhaustive import exhaustive, exhaustive_pairs
 from .file import listed, pairs_from_file, write_pairs
+from .frusta import frusta
 from .retrieval import retrieval
 from .sequential import sequential, sequential_pairs
 from .spatial import spatial
@@ -17,6 +18,7 @@ __all__ = [
     "Pair",
     "PairsConfig",
     "PhotoSet",
+    "View",
     "Way",
     "check_ways",
     "choose_way",
@@ -33,6 +35,7 @@ PAIRS: dict[str, Way] = {
     "sequential": sequential,
     "retrieval": retrieval,
     "spatial": spatial,
+    "frusta": frusta,
     "file": listed,
 }
 

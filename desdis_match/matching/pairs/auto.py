@@ -15,16 +15,25 @@ and 97 % of the verified pairs with 276, 393, 3002 and 1408 pairs instead of 122
 all pairs of 150 photos take 13 to 65 minutes of a core, of 250 photos 36 to 180."""
 MOST = 0.8
 """Share of the images that must have a position, or be frames, for all to be treated so."""
+HANDFUL = 12
+"""Images with poses up to which every pair is matched all the same: at most 66 pairs."""
 SEQUENCE = 20
 """Frames that make a sequence."""
 
 
-def choose_way(names: Sequence[str], placed: Collection[str], one_camera: bool) -> tuple[str, str]:
+def choose_way(
+    names: Sequence[str], placed: Collection[str], one_camera: bool, posed: Collection[str] = ()
+) -> tuple[str, str]:
     """(the ways for --pairs, why).
 
-    placed: names of the images with a position. one_camera: whether all images are of one size.
+    placed: names of the images with a position. one_camera: whether all images are of one size. posed: names
+    of the images with a known pose.
     """
     num = len(names)
+    if num > HANDFUL and len(posed) == num:
+        return "frusta", f"the poses of all {num} images are known"
+    if num > HANDFUL and len(posed) >= MOST * num:
+        return "frusta+retrieval", f"the poses of {len(posed)} of {num} images are known"
     if num <= MAX_EXHAUSTIVE:
         return "exhaustive", f"{num} images, up to {MAX_EXHAUSTIVE} are matched each with each"
     if len(placed) >= MOST * num:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import InputError
 from ...support.checks import ABOVE_ZERO, check_options
 from ...types import Features, Float32
 
@@ -23,12 +24,16 @@ class PairsConfig:
     """Which images are matched with which."""
 
     pairs: str = "auto"
-    """exhaustive, sequential, retrieval, spatial, file, or several joined: spatial+retrieval. auto: up to 150
-    images exhaustive; beyond, spatial+retrieval where most have GPS, sequential+retrieval where they are the
-    numbered frames of one camera, else retrieval. Another package's, or module:Class of your own."""
+    """exhaustive, sequential, retrieval, spatial, frusta, file, or several joined: spatial+retrieval. auto:
+    with --poses frusta, from 13 images on; up to 150 images exhaustive; beyond, spatial+retrieval where most
+    have GPS, sequential+retrieval where they are the numbered frames of one camera, else retrieval. Another
+    package's, or module:Class of your own."""
     partners: int = 20
-    """Retrieval: pairs an image, at most; what images with few partners leave over goes to those with many.
-    Spatial: an image's nearest that it may be matched with."""
+    """Retrieval, frusta: pairs an image, at most; what images with few partners leave over goes to those with
+    many. Spatial: an image's nearest that it may be matched with."""
+    depths: tuple[float, float] | None = None
+    """Frusta: how far away the nearest and the farthest is that the photos show, in the poses' unit. Without
+    it the points of --poses MODEL say so, or how the cameras stand to each other."""
     radius: float | None = None
     """Spatial: farthest distance of a pair, metres; none by default."""
     overlap: int = 10
@@ -43,8 +48,15 @@ class PairsConfig:
 
     def __post_init__(self) -> None:
         check_options(
-            self, partners=(1, 1_000_000), radius=ABOVE_ZERO, overlap=(1, 1_000_000), pairs_seed=(0, None)
+            self,
+            partners=(1, 1_000_000),
+            radius=ABOVE_ZERO,
+            depths=ABOVE_ZERO,
+            overlap=(1, 1_000_000),
+            pairs_seed=(0, None),
         )
+        if self.depths is not None and self.depths[0] > self.depths[1]:
+            raise InputError(f"depths are {self.depths[0]} and {self.depths[1]}; give the nearest first")
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -52,6 +64,16 @@ class PairsConfig:
         if self.pairs == "auto" and self.pairs_file is not None:
             return ("file",)
         return tuple(dict.fromkeys(self.pairs.split("+")))
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a photo was taken, and what it can see."""
+
+    cam_from_world: NDArray[np.float64]  # (3, 4), x right, y down, z forward
+    field: NDArray[np.float64]  # (4,) left, right, top, bottom on the plane z = 1; infinite: all around
+    focal: float  # pixels of a length of 1 on that plane, of an angle of 1 where it sees all around
+    depths: tuple[float, float] | None = None  # nearest and farthest of what it sees, where known
 
 
 @dataclass(frozen=True)
@@ -64,6 +86,7 @@ class PhotoSet:
     left_out: Iterable[str] = ()  # images that could not be used
     scratch: Path | None = None  # folder for temporary files; the system's by default
     features: Callable[[str], Features] | None = None  # (name) -> all that is known of its keypoints
+    views: Mapping[str, View] = field(default_factory=dict)  # of photos with a known pose
 
 
 Way = Callable[[PhotoSet, PairsConfig], list[Pair]]

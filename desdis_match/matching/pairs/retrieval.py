@@ -96,10 +96,10 @@ def count_matches(descriptors0: Float32, descriptors1: Float32) -> int:
     return int((near < RATIO**2 * next_near).sum())
 
 
-def choose(num: int, scores: PairScores, partners: int) -> list[tuple[int, int]]:
-    """Pairs of `num` photos by their scores: step 4 above."""
+def choose(num: int, scores: PairScores, partners: int, chance: int = CHANCE) -> list[tuple[int, int]]:
+    """Pairs of `num` photos by their scores: step 4 above. chance: up to which a score tells nothing."""
     ranked = sorted(scores, key=lambda pair: (*(-value for value in scores[pair]), pair))
-    good = [pair for pair in ranked if scores[pair][0] > CHANCE]
+    good = [pair for pair in ranked if scores[pair][0] > chance]
     pairs = dict.fromkeys(paid(num, good, partners))
     for pair in good:
         if len(pairs) >= partners * num:
