@@ -189,7 +189,7 @@ def _meetings(centres: Float, axes: Float) -> Float:
     depth_a, depth_b = (along_a - cosine * along_b) / sine2, (cosine * along_a - along_b) / sine2
     miss = np.linalg.norm(apart + depth_b[:, None] * b - depth_a[:, None] * a, axis=1)
     angle = np.arccos(np.clip(cosine, -1.0, 1.0))
-    good = (depth_a > 0) & (depth_b > 0) & (miss < MISS * np.minimum(depth_a, depth_b))
+    good = miss < MISS * np.minimum(depth_a, depth_b)  # which are both ahead, then
     good &= (angle > MEETING_ANGLES[0]) & (angle < MEETING_ANGLES[1])
     starts = np.flatnonzero(np.diff(rows[good])) + 1
     return np.array([np.median(depths) for depths in np.split(depth_a[good], starts) if len(depths)])
