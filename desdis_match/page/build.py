@@ -28,6 +28,7 @@ SCRIPTS = (
     "points.js",
     "overlay.js",
     "model.js",
+    "playing.js",
     "pointers.js",
     "layout.js",
     "graph.js",

@@ -60,14 +60,19 @@ def add_pairs(blocks: Blocks, run: Shown, shapes: Shapes, notes: list[str]) -> d
             point_rows[image], _ = run.points_of(source.names[image], len(xy))
         return places[image], point_rows[image]
 
-    ends, states, counts = [np.zeros((0, 4), np.uint16)], [np.zeros(0, np.uint8)], []
+    ends, states = [np.zeros((0, 4), np.uint16)], [np.zeros(0, np.uint8)]
+    counts: list[int] = []
+    in_model: list[int] = []
     thinned = False
     for pair in track(shown, "matches", unit="pairs"):
-        ends_of_pair, states_of_pair = _match_rows(run, pair, known(pair.image0), known(pair.image1), most)
+        ends_of_pair, states_of_pair, num_in_model = _match_rows(
+            run, pair, known(pair.image0), known(pair.image1), most
+        )
         thinned |= len(states_of_pair) < pair.matches
         ends.append(ends_of_pair)
         states.append(states_of_pair)
         counts.append(len(states_of_pair))
+        in_model.append(num_in_model)
     if thinned:
         notes.append(f"Pairs show at most {most:,} matches each, verified ones first.")
     blocks.add("matches", np.concatenate(ends))
@@ -78,6 +83,7 @@ def add_pairs(blocks: Blocks, run: Shown, shapes: Shapes, notes: list[str]) -> d
         "image1": [pair.image1 for pair in shown],
         "matches": [pair.matches for pair in shown],
         "verified": [pair.verified for pair in shown],
+        "in_model": in_model,
         "kind": [kinds.index(pair.kind) for pair in shown],
         "shown": counts,
     }
@@ -91,8 +97,9 @@ def _match_rows(
     image0: tuple[NDArray[np.uint16], NDArray[np.int64]],
     image1: tuple[NDArray[np.uint16], NDArray[np.int64]],
     most: int,
-) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """(M, 4) quantised x0, y0, x1, y1, and (M,): 0 rejected by verification, 1 verified, 2 in the model.
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8], int]:
+    """(M, 4) quantised x0, y0, x1, y1, (M,): 0 rejected by verification, 1 verified, 2 in the model; and how many
+    of all matches, not only of the M shown, are in the model.
 
     image0, image1: quantised keypoints (N, 2) and the rows of their points (N,), -1 where there is none.
     """
@@ -103,13 +110,14 @@ def _match_rows(
     room = most - min(num_rejected, most // 4)
     rejected = num_verified + spread(num_rejected, most - min(num_verified, room))
     chosen = np.concatenate([spread(num_verified, room), rejected])
-    rows0, rows1 = stored.indices[chosen].T
+    rows0, rows1 = stored.indices.T
     (xy0, points0), (xy1, points1) = image0, image1
-    if len(chosen) and (rows0.max() >= len(xy0) or rows1.max() >= len(xy1)):
+    if len(rows0) and (rows0.max() >= len(xy0) or rows1.max() >= len(xy1)):
         names = run.source.names[pair.image0], run.source.names[pair.image1]
         raise InputError(
             f"matches of '{names[0]}' and '{names[1]}' go beyond their keypoints; match them again"
         )
-    states = stored.verified[chosen].astype(np.uint8)
+    states = stored.verified.astype(np.uint8)
     states[(states == 1) & (points0[rows0] >= 0) & (points0[rows0] == points1[rows1])] = 2
-    return np.hstack([xy0[rows0], xy1[rows1]]), states
+    shown = np.hstack([xy0[rows0[chosen]], xy1[rows1[chosen]]])
+    return shown, states[chosen], int(np.count_nonzero(states == 2))

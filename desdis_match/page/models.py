@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ..colmap.mapping import model_summary, read_model
 from ..errors import InputError
 from ..support.native import pycolmap
+from .point_files import Points, read_points_file
 
 
 @dataclass(frozen=True)
@@ -69,20 +71,10 @@ class Model:
 def read_page_model(folder: Path) -> Model:
     """A COLMAP model, binary or text, as arrays. Raises InputError when it is missing or damaged."""
     stored = read_model(folder)
-    ids = list(stored.points3D)
-    seen: dict[int, list[tuple[int, int]]] = {}
-    points = np.zeros((len(ids), 3), np.float32)
-    colors = np.zeros((len(ids), 3), np.uint8)
-    errors = np.zeros(len(ids), np.float32)
-    lengths = np.zeros(len(ids), np.int64)
-    for row, point_id in enumerate(ids):
-        point = stored.points3D[point_id]
-        points[row], colors[row] = point.xyz, point.color
-        errors[row] = max(point.error, 0)
-        elements = point.track.elements
-        lengths[row] = len(elements)
-        for element in elements:
-            seen.setdefault(element.image_id, []).append((element.point2D_idx, row))
+    found = _points(folder, stored)
+    points, errors = found.xyz.astype(np.float32), np.maximum(found.errors, 0).astype(np.float32)
+    by_image = np.argsort(found.images, kind="stable")
+    numbers = found.images[by_image]
     poses, observations = {}, {}
     for image_id in stored.reg_image_ids():
         image = stored.images[image_id]
@@ -94,8 +86,8 @@ def read_page_model(folder: Path) -> Model:
             _half_sides(camera),
             image.camera_id,
         )
-        pairs = np.array(seen.get(image_id, []), np.int64).reshape(-1, 2)
-        observations[image.name] = (pairs[:, 0], pairs[:, 1])
+        mine = by_image[slice(*np.searchsorted(numbers, [image_id, image_id + 1]))]
+        observations[image.name] = (found.keypoints[mine], found.rows[mine])
     numbers_of_poses = np.array([[*pose.center, *pose.rotation, *pose.half] for pose in poses.values()])
     if not all(np.isfinite(numbers).all() for numbers in (points, errors, numbers_of_poses)):
         raise InputError(
@@ -110,7 +102,16 @@ def read_page_model(folder: Path) -> Model:
     }
     used = sorted({pose.camera for pose in poses.values()})
     cameras = {number: _intrinsics(stored.cameras[number]) for number in used}
-    return Model(points, colors, errors, lengths, observations, poses, summary, cameras)
+    return Model(points, found.colors, errors, found.lengths, observations, poses, summary, cameras)
+
+
+def _points(folder: Path, stored: pycolmap.Reconstruction) -> Points:
+    path = folder / "points3D.bin"
+    if path.is_file():
+        return read_points_file(path)
+    with TemporaryDirectory() as temporary:  # a model in text
+        stored.write_binary(temporary)
+        return read_points_file(Path(temporary) / path.name)
 
 
 def _intrinsics(camera: pycolmap.Camera) -> Intrinsics:

@@ -74,6 +74,8 @@ interface PairsData {
   matches: number[];
   /** -1 where nothing was verified yet. */
   verified: number[];
+  /** Matches of one point of the model. */
+  in_model: number[];
   kind: number[];
   shown: number[];
 }
@@ -119,6 +121,14 @@ interface ModelView {
   click(x: number, y: number): void;
   roll(): void;
   key(event: KeyboardEvent): boolean;
+}
+
+/** From playing.js. */
+interface ModelView {
+  play(): void;
+  stop(): void;
+  snapshot(): HTMLCanvasElement;
+  savePicture(): void;
 }
 
 interface Uint8ArrayConstructor {

@@ -8,6 +8,7 @@ class ZoomCanvas {
     this.draw = draw;
     this.maxZoom = maxZoom;
     this.margin = 12;
+    this.foot = 0; // more room at the bottom
     this.content = [1, 1];
     [this.scale, this.x, this.y] = [1, 0, 0];
     this.pending = false;
@@ -60,11 +61,11 @@ class ZoomCanvas {
 
   fit() {
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    const room = [Math.max(width - 2 * this.margin, 1), Math.max(height - 2 * this.margin, 1)];
+    const room = [Math.max(width - 2 * this.margin, 1), Math.max(height - 2 * this.margin - this.foot, 1)];
     this.least = Math.min(room[0] / this.content[0], room[1] / this.content[1]);
     this.scale = this.least;
     this.x = (width - this.content[0] * this.scale) / 2;
-    this.y = (height - this.content[1] * this.scale) / 2;
+    this.y = (height - this.foot - this.content[1] * this.scale) / 2;
     this.redraw();
   }
 

@@ -97,11 +97,11 @@ const Data = (() => {
   for (let p = 0; p < pairs.image0.length; p++) pairOf.set(key(pairs.image0[p], pairs.image1[p]), p);
   const findPair = (a, b) => pairOf.get(key(a, b));
 
-  // Arrays of the model in use; errors in pixels.
+  // Arrays of the model in use; errors in steps of model.error_step pixels.
   const cloud = () => ({
     positions: array("points-" + meta.index, Float32Array),
     photoColors: array("point-colors-" + meta.index, Uint8Array),
-    errors: Float32Array.from(array("point-errors-" + meta.index, Uint8Array)).map((step) => step * meta.model.error_step),
+    errors: array("point-errors-" + meta.index, Uint8Array),
     lengths: array("point-lengths-" + meta.index, Uint8Array),
   });
 
@@ -118,7 +118,8 @@ const Data = (() => {
 
 /** @type {(id: string) => any} An element of page.html; its kind stands there. */
 const byId = (id) => document.getElementById(id);
-const count = (n) => Number(n).toLocaleString("en");
+const english = new Intl.NumberFormat("en");
+const count = (n) => english.format(n);
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const isDark = () => document.documentElement.dataset.theme === "dark";
 

@@ -27,7 +27,6 @@ class GraphPanel {
       },
       hover: (x, y) => this.hover(this.find(x, y)),
     });
-    this.zoom.margin = 72;
     for (const radio of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll("[name=graph-kind]"))) {
       radio.addEventListener("change", () => this.choose(radio.value));
     }
@@ -69,15 +68,27 @@ class GraphPanel {
     if (kind !== this.kind) [this.otherLeast, slider.value] = [slider.value, this.otherLeast];
     this.kind = kind;
     this.setLeast();
-    if (kind === "matrix") this.zoom.show(1000, 1000);
-    else {
-      this.layOut();
-      this.zoom.show(1000, 700);
+    const what = kind === "matrix" ? "a cell for its pair" : "an image or a line between two";
+    document.querySelector("#panel-graph .hint.mouse").textContent = `Click ${what}; wheel to zoom, drag to move`;
+    document.querySelector("#panel-graph .hint.touch").textContent = `Tap ${what}; one finger moves, two zoom`;
+    const { clientWidth: width, clientHeight: height } = this.zoom.canvas;
+    const narrow = width < 600;
+    this.zoom.foot = narrow ? 30 : 12; // for the hint
+    if (kind === "matrix") {
+      this.zoom.margin = narrow ? 72 : 32; // names stand on the left
+      this.zoom.show(1000, 1000);
+    } else {
+      this.zoom.margin = narrow ? 34 : 56; // the outermost thumbnails
+      const margin = 2 * this.zoom.margin;
+      this.layOut(Math.min(Math.max((1000 * (height - margin - this.zoom.foot)) / Math.max(width - margin, 1), 300), 3000), width, height);
+      this.zoom.show(1000, this.tall);
     }
   }
 
-  layOut() {
+  // tall: height of the drawing, 1000 wide; width, height: of the canvas that it fits.
+  layOut(tall, width, height) {
     if (this.places) return;
+    this.tall = tall;
     const { pairs, images, model } = Data.meta;
     const n = this.images.length;
     // Large graphs start from the cameras seen from above.
@@ -91,7 +102,11 @@ class GraphPanel {
     };
     const edges = this.order.map((p) => [this.row.get(pairs.image0[p]), this.row.get(pairs.image1[p]), this.weights[p] / this.most])
       .filter(([, , pull], k) => pull > 0.003 || this.kept.has(this.order[k]));
-    const found = springs(this.images.map(place), edges);
+    let found = springs(this.images.map(place), edges).map(([x, y]) => [x, (y * tall) / 700]);
+    if (n <= MANY_NODES) {
+      const perPixel = 1000 / Math.max(width - 2 * this.zoom.margin, 1);
+      found = apart(found, (thumbnailSide(width, height, n) + 8) * perPixel, [1000, tall]);
+    }
     this.places = new Map(this.images.map((image, k) => [image, found[k]]));
   }
 
@@ -199,8 +214,8 @@ class GraphPanel {
       .filter(([, x, y]) => x > -40 && y > -40 && x < clientWidth + 40 && y < clientHeight + 40);
     const styles = { picked: color("picked"), good: color("good"), bad: color("bad"), paper: color("paper") };
     const room = Math.sqrt((clientWidth * clientHeight) / Math.max(visible.length, 1));
-    const side = Math.min(Math.max(0.42 * room, 22), 96);
-    const radius = Math.min(Math.max(0.12 * room, 2.5), 8);
+    const side = thumbnailSide(clientWidth, clientHeight, visible.length);
+    const radius = Math.min(Math.max(0.12 * room, 1.6), 8);
     for (const [image, x, y] of visible) {
       const special = image === this.picked || image === focus;
       const ring = special ? styles.picked : images[image].registered ? styles.good : styles.bad;
@@ -216,7 +231,8 @@ class GraphPanel {
         context.arc(x, y, special ? radius + 3 : radius, 0, 2 * Math.PI);
         context.fillStyle = images[image].registered || special ? ring : styles.paper;
         context.fill();
-        context.lineWidth = 2;
+        if (radius < 3 && images[image].registered) continue;
+        context.lineWidth = Math.min(2, radius / 2);
         context.strokeStyle = ring;
         context.stroke();
       }
@@ -238,6 +254,7 @@ class GraphPanel {
       context.fillRect(x, y, side, side);
     };
     const [picked, line] = [color("picked"), color("line")];
+    for (const [image, k] of this.row) fill(k, k, image === this.picked ? picked : line);
     for (let k = this.edges.length - 1; k >= 0; k--) {
       const p = this.edges[k];
       const [a, b] = [this.row.get(pairs.image0[p]), this.row.get(pairs.image1[p])];
@@ -245,7 +262,6 @@ class GraphPanel {
       fill(a, b, style);
       fill(b, a, style);
     }
-    for (const [image, k] of this.row) fill(k, k, image === this.picked ? picked : line);
     if (pixels < 11) return;
     // Names along the left side, as far as they fit into its margin.
     context.fillStyle = color("soft");
@@ -254,14 +270,17 @@ class GraphPanel {
     context.textBaseline = "middle";
     for (const [image, k] of this.row) {
       const { name } = images[image];
-      const letters = Math.max(Math.floor((left - 10) / 6.2), 3);
-      const short = name.length <= letters ? name : "…" + name.slice(name.length - letters + 1);
+      let short = name;
+      for (let cut = 1; cut < name.length && context.measureText(short).width > left - 10; cut++) short = "…" + name.slice(cut);
       context.fillText(short, left - 6, zoom.toScreen(0, (k + 0.5) * cell)[1]);
     }
     context.textAlign = "start";
     context.textBaseline = "alphabetic";
   }
 }
+
+// The long side of a thumbnail where n of them share a canvas, CSS pixels.
+const thumbnailSide = (width, height, n) => Math.min(Math.max(0.42 * Math.sqrt((width * height) / Math.max(n, 1)), 20), 96);
 
 function fillImageCard(card, i) {
   const image = Data.meta.images[i];
@@ -271,7 +290,7 @@ function fillImageCard(card, i) {
     ...(url ? [make("img", { src: url, alt: "" })] : []),
     make("div", {},
       make("b", {}, cutName(image.name)),
-      `${count(image.keypoints)} keypoints, ${count(image.points)} in the model`,
+      `${count(image.keypoints)} keypoints`, make("br"), make("span", { className: "seen", textContent: `${count(image.points)} of them in the model` }),
       make("br"),
       image.registered ? `${count(image.pairs)} verified pairs` : "not placed" + (out ? ": " + out : ""),
       ...(image.camera ? [make("br"), cameraLine(image.camera)] : [])));
@@ -281,5 +300,5 @@ function fillImageCard(card, i) {
 function cameraLine(camera) {
   const focal = camera.focal ? `f ${camera.focal.toFixed(1)} px, ${camera.field.toFixed(1)}° wide` : "panorama";
   const rest = Object.entries(camera.params).filter(([name]) => !["f", "fx", "fy", "cx", "cy"].includes(name));
-  return `${camera.model}: ${focal}${rest.map(([name, value]) => `, ${name} ${value.toFixed(4)}`).join("")}`;
+  return `${camera.model}: ${focal}${rest.map(([name, value]) => `, ${name} ${Number(value.toPrecision(3))}`).join("")}`;
 }

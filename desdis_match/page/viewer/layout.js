@@ -55,6 +55,32 @@ function toBox(places) {
   ]);
 }
 
+// Places pushed apart until squares of side `gap` round them do not overlap, or nearly so; inside [width, height].
+function apart(places, gap, [width, height]) {
+  const at = places.map((place) => [...place]);
+  for (let round = 0; round < 200; round++) {
+    let overlap = 0;
+    for (let a = 0; a < at.length; a++) {
+      for (let b = 0; b < a; b++) {
+        const d = [at[a][0] - at[b][0], at[a][1] - at[b][1]];
+        const over = d.map((v) => gap - Math.abs(v));
+        if (over[0] <= 0 || over[1] <= 0) continue;
+        const k = over[0] < over[1] ? 0 : 1;
+        const push = 0.5 * over[k] * (d[k] < 0 ? -1 : 1);
+        at[a][k] += push;
+        at[b][k] -= push;
+        overlap = Math.max(overlap, over[k]);
+      }
+    }
+    for (const place of at) {
+      place[0] = Math.min(Math.max(place[0], 0), width);
+      place[1] = Math.min(Math.max(place[1], 0), height);
+    }
+    if (overlap < 0.02 * gap) break;
+  }
+  return at;
+}
+
 // Edges that keep together what belongs together: a spanning tree of the strongest ones (Kruskal), and of every
 // node its `best` strongest. order: edges, the strongest first; ends(e): two nodes; returns a set of edges.
 function backbone(n, order, ends, best) {

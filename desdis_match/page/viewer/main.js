@@ -134,7 +134,7 @@ const Page = {
     if (!chip.hidden) {
       const all = make("button", { textContent: "All pairs" });
       all.addEventListener("click", () => { this.only = undefined; this.fill(); });
-      chip.replaceChildren("Pairs of", make("b", {}, cutName(images[only].name)), all);
+      chip.replaceChildren(make("span", { textContent: "Pairs of" }), make("b", {}, cutName(images[only].name)), all);
     }
   },
 

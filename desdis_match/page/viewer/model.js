@@ -1,6 +1,7 @@
 // The model in 3-D: the points, what is drawn above them, and the controls.
 
 const NEAR_CAMERAS = 2.5; // cameras further from the middle than this many radii do not count for the whole scene
+const MANY_CAMERAS = 500; // more are plain lines that WebGL draws with the points
 
 class ModelView {
   constructor({ onPick, onOpen }) {
@@ -20,10 +21,13 @@ class ModelView {
     this.gl = this.renderer.gl;
     if (!this.gl) byId("model-note").textContent = "This browser has no WebGL: at most 20,000 points are drawn.";
     this.useModel(Data.meta.index);
-    this.renderer.onRestore = () => { this.setColors(byId("model-color").value); this.pick(this.picked); };
+    this.renderer.onRestore = () => { this.lines = null; this.setColors(byId("model-color").value); this.pick(this.picked); };
     this.listen();
     this.listenToPointers();
-    new ResizeObserver(() => { if (this.fitted) this.reset(); else this.redraw(); }).observe(this.box);
+    new ResizeObserver(() => {
+      if (this.fitted && this.fittedFor !== this.seenAs()) this.fit();
+      this.redraw(false); // points too where the size is another
+    }).observe(this.box);
   }
 
   explain() {
@@ -68,10 +72,18 @@ class ModelView {
   // The whole scene, from behind the cameras and above; what lies far away does not count.
   reset() {
     this.stop();
+    this.fit();
+    this.redraw();
+  }
+
+  // What the whole scene was fitted to: the model and the canvas.
+  seenAs() { return `${Data.meta.index} ${this.overlay.clientWidth} ${this.overlay.clientHeight}`; }
+
+  fit() {
     const { orbit } = this;
     const { middle, radius, far } = this.model;
-    const near = this.cameras.map((camera) => camera.center).filter((c) => V.length(V.sub(c, middle)) < NEAR_CAMERAS * radius);
-    const mean = near.length ? V.mul(near.reduce(V.add), 1 / near.length) : V.add(middle, orbit.axes[0]);
+    const near = this.cameras.filter((camera) => V.length(V.sub(camera.center, middle)) < NEAR_CAMERAS * radius);
+    const mean = near.length ? V.mul(near.map((camera) => camera.center).reduce(V.add), 1 / near.length) : V.add(middle, orbit.axes[0]);
     const out = V.sub(mean, middle);
     const [a, b] = [V.dot(out, orbit.axes[0]), V.dot(out, orbit.axes[1])];
     orbit.yaw = Math.hypot(a, b) > 0.3 * radius ? Math.atan2(b, a) + 0.35 : 0.6;
@@ -82,14 +94,14 @@ class ModelView {
       const place = [...this.cloud.positions.subarray(3 * k, 3 * k + 3)];
       if (V.length(V.sub(place, middle)) < far) places.push(place);
     }
-    const share = Math.max(1, Math.round((0.3 * places.length) / Math.max(near.length, 1)));
-    const cameras = byId("model-cameras").checked ? near.flatMap((c) => Array(share).fill(c)) : [];
+    const some = byId("model-cameras").checked ? near.filter((_, k) => k % Math.ceil(near.length / 500) === 0) : [];
+    const frames = some.flatMap((camera) => [camera.center, ...cameraCorners(camera, this.cameraScale())]);
     const { clientWidth: width, clientHeight: height } = this.overlay;
     if (!width || !height) return;
-    orbit.fit([...places, ...cameras], width, height);
+    orbit.fit(places, frames, width, height);
     this.sizePoints(places);
     this.fitted = true;
-    this.redraw();
+    this.fittedFor = this.seenAs();
   }
 
   // Dense models have small points, sparse ones large: so that they fill about a third of their area.
@@ -110,6 +122,7 @@ class ModelView {
     if (mode !== "photo") {
       const values = mode === "length" ? lengths : errors;
       const [low, high] = mode === "length" ? [2, Math.max(quantile(values, 0.98), 3)] : [0, quantile(values, 0.95) || 1];
+      const pixels = high * this.model.error_step;
       const table = Array.from({ length: 256 }, (_, k) => ramp(k / 255));
       colors = new Uint8Array(3 * values.length);
       for (let k = 0; k < values.length; k++) {
@@ -117,7 +130,7 @@ class ModelView {
         colors.set(table[Math.min(Math.max(t, 0), 255)], 3 * k);
       }
       if (mode === "length") fillLegend(legend, "2", `${Math.round(high)} or more photos`);
-      else fillLegend(legend, "0", `${high.toPrecision(2)} px or more`);
+      else fillLegend(legend, "0", `${pixels.toPrecision(2)} px or more`);
     }
     if (colors !== this.renderer.cloud.colors) this.renderer.setColors(colors);
     this.redraw();
@@ -181,10 +194,10 @@ class ModelView {
     const { clientWidth: width, clientHeight: height } = this.overlay;
     const project = this.orbit.projector(width, height);
     const { positions, lengths, errors } = this.cloud;
-    const { least, most, cut } = this.limits();
+    const { least, steps, cut } = this.limits();
     let [best, nearest] = [null, Infinity];
     for (let k = 0; k < this.numPoints; k++) {
-      if (lengths[k] < least || errors[k] > most) continue;
+      if (lengths[k] < least || errors[k] > steps) continue;
       const place = [positions[3 * k], positions[3 * k + 1], positions[3 * k + 2]];
       const at = project(place);
       if (!at || Math.abs(at[0] - x) > 12 || Math.abs(at[1] - y) > 12) continue;
@@ -193,57 +206,6 @@ class ModelView {
       if (cost < nearest) [best, nearest] = [place, cost];
     }
     return best;
-  }
-
-  // Fly from photo to photo in the order of their names.
-  play() {
-    const route = this.cameras.filter((camera) => camera.center);
-    if (route.length < 2) return;
-    const seconds = Math.min(Math.max(route.length * 0.6, 4), 60);
-    const start = performance.now();
-    const before = { ...this.orbit };
-    byId("model-play").textContent = "■ Stop";
-    const frame = (now) => {
-      const t = Math.min(Math.max((now - start) / 1000 / seconds, 0), 1) * (route.length - 1);
-      const [a, b] = [route[Math.floor(t)], route[Math.min(Math.floor(t) + 1, route.length - 1)]];
-      const part = t - Math.floor(t), soft = part * part * (3 - 2 * part);
-      const forward = V.mix(a.rotation.slice(6, 9), b.rotation.slice(6, 9), soft);
-      this.orbit.lookFrom(V.mix(a.center, b.center, soft), forward);
-      this.moving();
-      this.redraw();
-      if (t < route.length - 1) this.playing.frame = requestAnimationFrame(frame);
-      else this.stop();
-    };
-    this.fitted = false;
-    this.playing = { before, frame: requestAnimationFrame(frame) };
-  }
-
-  stop() {
-    if (!this.playing) return;
-    cancelAnimationFrame(this.playing.frame);
-    this.playing = null;
-    byId("model-play").textContent = "▶ Play";
-  }
-
-  // What is seen as one canvas, and as a file.
-  snapshot() {
-    this.draw();
-    const { width, height } = this.overlay;
-    const canvas = make("canvas", { width, height });
-    const context = canvas.getContext("2d");
-    context.fillStyle = color("scene");
-    context.fillRect(0, 0, width, height);
-    if (this.gl) context.drawImage(byId("model-points"), 0, 0);
-    context.drawImage(this.overlay, 0, 0);
-    return canvas;
-  }
-
-  savePicture() {
-    this.snapshot().toBlob((blob) => {
-      const link = make("a", { href: URL.createObjectURL(blob), download: `${Data.meta.title}.png` });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    });
   }
 
   lookFrom(i) {
@@ -276,7 +238,7 @@ class ModelView {
     this.hovered = i;
     this.overlay.style.cursor = this.measuring ? "crosshair" : i === null ? "grab" : "pointer";
     this.card();
-    this.redraw();
+    this.redraw(false);
   }
 
   card() {
@@ -310,43 +272,57 @@ class ModelView {
   // Where camera i is drawn; tests click there.
   placeOf(i) { return this.projector()(Data.meta.images[i].center); }
 
-  // Fewer points for a moment, then all.
+  // Redraw with few points for a moment, then with all.
   moving() {
     clearTimeout(this.still);
     this.isMoving = true;
-    this.still = setTimeout(() => { this.isMoving = false; this.redraw(); }, 160);
+    this.still = setTimeout(() => { this.isMoving = false; this.complete(); }, 160);
+    this.redraw();
   }
 
-  redraw() {
-    if (!this.model || this.pending) return;
+  // points: whether they are drawn anew, and not only what lies above them.
+  redraw(points = true) {
+    if (!this.model) return;
+    this.stale = this.stale || points;
+    if (this.pending) return;
     this.pending = true;
     requestAnimationFrame(() => {
       this.pending = false;
-      this.draw();
+      this.draw(this.stale);
     });
   }
 
-  // Which points are drawn: of at least `least` images, error at most `most`, at most `cut` from the middle.
+  // The rest of the points, some a frame, so that the page answers meanwhile.
+  complete() {
+    cancelAnimationFrame(this.completing);
+    if (this.isMoving || !this.gl) return;
+    const step = () => { this.completing = this.renderer.more() ? requestAnimationFrame(step) : 0; };
+    this.completing = requestAnimationFrame(step);
+  }
+
+  // Which points are drawn: of at least `least` images, error at most `most` pixels (`steps` as stored), at most
+  // `cut` from the middle.
   limits() {
-    const step = Number(byId("model-error").value);
+    const most = Number(byId("model-error").value) / 10;
+    const any = most >= 4;
     return {
       least: Number(byId("model-length").value),
-      most: step >= 40 ? 1e30 : step / 10,
+      most: any ? 1e30 : most,
+      steps: any ? 1e30 : most / this.model.error_step + 1e-6,
       cut: byId("model-far").checked ? this.model.far : 1e30,
     };
   }
 
-  draw() {
+  draw(points = true) {
     const ratio = window.devicePixelRatio || 1;
     const { clientWidth, clientHeight } = this.box;
     const [width, height] = [Math.round(clientWidth * ratio), Math.round(clientHeight * ratio)];
     if (!width || !height) return;
-    if (this.reference === undefined || (this.fitted && this.fittedFor !== this.model)) {
-      this.fittedFor = this.model;
-      this.reset();
-    }
+    if (this.reference === undefined || (this.fitted && this.fittedFor !== this.seenAs())) this.fit();
     for (const canvas of [byId("model-points"), this.overlay]) {
-      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+      if (canvas.width === width && canvas.height === height) continue;
+      Object.assign(canvas, { width, height });
+      points = true;
     }
     const limits = this.limits();
     byId("model-length-value").textContent = limits.least;
@@ -355,11 +331,17 @@ class ModelView {
     const { orbit } = this;
     const shows = byId("model-cameras").checked;
     const framed = shows && this.picked !== null && Data.meta.images[this.picked].registered;
-    if (this.gl) this.renderer.draw(width, height, {
-      ...limits, size, ratio, clip: orbit.matrix(clientWidth, clientHeight), near: orbit.near(),
+    const many = this.gl && this.cameras.length > MANY_CAMERAS;
+    if (this.gl && points) this.setLines(many && shows ? this.cameraScale() : 0);
+    if (this.gl && points) this.renderer.draw(width, height, {
+      ...limits, most: limits.steps, size, ratio, clip: orbit.matrix(clientWidth, clientHeight), near: orbit.near(),
       far: orbit.distance * 4 + orbit.radius * 50, reference: this.reference, middle: this.model.middle,
-      shading: byId("model-shading").checked, moving: this.isMoving, frame: framed ? this.photoFrame() : null,
+      shading: byId("model-shading").checked, frame: framed ? this.photoFrame() : null,
     });
+    if (points) {
+      this.stale = false;
+      this.complete();
+    }
     const context = this.overlay.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, clientWidth, clientHeight);
@@ -367,13 +349,23 @@ class ModelView {
     if (!this.gl) this.drawPointsPlainly(context, project, limits);
     if (byId("model-path").checked) drawPath(context, project, this.cameras.map((camera) => camera.center), color("picked"));
     if (shows) {
-      drawCameras(context, project, this.cameras, this.cameraScale(),
-        (i) => i === this.picked || i === this.hovered, this.renderer.texture ? this.picked : null);
+      const special = (i) => i === this.picked || i === this.hovered;
+      const cameras = many ? this.cameras.filter((camera) => special(camera.i)) : this.cameras;
+      drawCameras(context, project, cameras, this.cameraScale(), special, this.renderer.texture ? this.picked : null);
     }
     if (this.measured.length) drawMeasure(context, project, this.measured, this.measured.length === 2 ? this.measuredText() : "");
     drawAxes(context, orbit, clientWidth, clientHeight);
     if (this.rolling) drawRolling(context, this.rolling, clientWidth, clientHeight);
-    drawScaleBar(context, this.perUnit * orbit.perPixel(clientHeight), this.unit, clientHeight);
+    if (framed) drawAway(context, orbit, Data.meta.images[this.picked].center, clientWidth, clientHeight);
+    const hint = [...this.box.querySelectorAll(".hint")].reduce((most, node) => Math.max(most, node.clientHeight), 0);
+    drawScaleBar(context, this.perUnit * orbit.perPixel(clientHeight), this.unit, clientHeight - hint);
+  }
+
+  // All cameras as lines of this size, 0 for none.
+  setLines(size) {
+    if (this.lines && this.lines.size === size && this.lines.cameras === this.cameras) return;
+    this.lines = { size, cameras: this.cameras };
+    this.renderer.setLines(size ? cameraLines(this.cameras, size) : new Float32Array(0));
   }
 
   // Two triangles with the picked photo: x, y, z and the place in the picture of each corner.
@@ -385,11 +377,11 @@ class ModelView {
   }
 
   // Without WebGL: every so many points as small squares.
-  drawPointsPlainly(context, project, { least, most, cut }) {
+  drawPointsPlainly(context, project, { least, steps, cut }) {
     const { positions, lengths, errors } = this.cloud;
     const { colors } = this.renderer.cloud;
     for (let k = 0; k < Math.min(this.numPoints, 20000); k++) {
-      if (lengths[k] < least || errors[k] > most) continue;
+      if (lengths[k] < least || errors[k] > steps) continue;
       const place = positions.subarray(3 * k, 3 * k + 3);
       if (V.length(V.sub([...place], this.model.middle)) > cut) continue;
       const at = project(place);

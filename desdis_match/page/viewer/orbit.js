@@ -93,21 +93,31 @@ class Orbit {
     };
   }
 
-  // Move so that nearly all `places` fill the canvas, as seen from where the viewer is turned to.
-  fit(places, width, height) {
+  // Move so that nearly all points and all of what else is given fill the canvas, as seen from where the viewer is
+  // turned to.
+  fit(points, others, width, height) {
     const { right, up, back } = this.pose();
     const focal = height / 2 / Math.tan(FIELD / 2);
-    // Room for the tools' marks at the edges: left, top, right, bottom.
+    // Room for the tools' marks at the edges, as slopes: left, top, right, bottom.
     const room = [0.06 * width, 0.07 * height, 0.94 * width, 0.87 * height].map((v, k) => (v - (k % 2 ? height : width) / 2) / focal);
-    const [xs, ys, zs] = [right, V.mul(up, -1), V.mul(back, -1)].map((axis) => places.map((place) => V.dot(axis, place)));
-    const reaches = (values, slope) => quantile(values.map((v, k) => v - slope * zs[k]), slope < 0 ? 0.005 : 0.995);
+    const axes = [right, V.mul(up, -1), V.mul(back, -1)];
+    const [near, all] = [points, others].map((places) => places.map((place) => axes.map((axis) => V.dot(axis, place))));
+    const least = (value) => Math.min(...all.map(value), near.length ? quantile(near.map(value), 0.005) : Infinity);
+    const most = (value) => -least((place) => -value(place));
     // A place is inside the left edge where x - eye_x >= slope (z - eye_z); so each edge gives a line for the eye.
-    const [left, top, rightmost, bottom] = [reaches(xs, room[0]), reaches(ys, room[1]), reaches(xs, room[2]), reaches(ys, room[3])];
-    const z = Math.min((rightmost - left) / (room[0] - room[2]), (bottom - top) / (room[1] - room[3]));
-    const [x, y] = [(left + rightmost + (room[0] + room[2]) * z) / 2, (top + bottom + (room[1] + room[3]) * z) / 2];
-    const depth = quantile(zs, 0.5) - z;
-    this.distance = Math.max(depth, 0.1 * this.radius);
-    const eye = V.add(V.add(V.mul(right, x), V.mul(up, -y)), V.mul(back, -z));
-    this.target = V.sub(eye, V.mul(back, this.distance));
+    const lines = room.map((slope, k) => (k < 2 ? least : most)((place) => place[k % 2] - slope * place[2]));
+    const z = Math.min(...[0, 1].map((k) => (lines[k + 2] - lines[k]) / (room[k] - room[k + 2])));
+    const depth = Math.max(quantile((near.length ? near : all).map((place) => place[2]), 0.5) - z, 0.1 * this.radius);
+    const eye = [0, 1].map((k) => (lines[k] + lines[k + 2] + (room[k] + room[k + 2]) * z) / 2);
+    // The direction with room to spare has what is seen in its middle.
+    for (let round = 0; round < 8; round++) {
+      for (const k of [0, 1]) {
+        const slope = (place) => (place[k] - eye[k]) / Math.max(place[2] - z, 0.05 * depth);
+        eye[k] += (depth * (least(slope) + most(slope) - room[k] - room[k + 2])) / 2;
+      }
+    }
+    this.distance = depth;
+    const from = V.add(V.add(V.mul(right, eye[0]), V.mul(up, -eye[1])), V.mul(back, -z));
+    this.target = V.sub(from, V.mul(back, depth));
   }
 }

@@ -9,6 +9,27 @@ function cameraCorners(camera, size) {
   });
 }
 
+// Both ends of each edge of all cameras, x, y, z.
+function cameraLines(cameras, size) {
+  const places = new Float32Array(cameras.length * 48);
+  const corner = new Float64Array(12);
+  let at = 0;
+  const add = (from, k) => { for (let c = 0; c < 3; c++) places[at++] = from[k + c]; };
+  for (const { center, rotation: r, half } of cameras) {
+    for (let k = 0; k < 4; k++) {
+      const [x, y] = [(k === 1 || k === 2 ? size : -size) * half[0], (k < 2 ? -size : size) * half[1]];
+      for (let c = 0; c < 3; c++) corner[3 * k + c] = center[c] + r[c] * x + r[3 + c] * y + r[6 + c] * size;
+    }
+    for (let k = 0; k < 4; k++) {
+      add(corner, 3 * k);
+      add(corner, 3 * ((k + 1) % 4));
+      add(center, 0);
+      add(corner, 3 * k);
+    }
+  }
+  return places;
+}
+
 // For each of those corners its place (0 to 1) in the photo as the page has it, upright by EXIF's orientation.
 function uprightCorners(turn = 1) {
   return [[0, 0], [1, 0], [1, 1], [0, 1]].map(([x, y]) => ({
@@ -21,7 +42,7 @@ function drawCameras(context, project, cameras, size, special, photo) {
   const [plain, picked] = [color("camera"), color("picked")];
   for (const chosen of [false, true]) {
     context.strokeStyle = context.fillStyle = chosen ? picked : plain;
-    context.lineWidth = chosen ? 2 : cameras.length > 1000 ? 0.6 : 1;
+    context.lineWidth = chosen ? 2 : 1;
     for (const camera of cameras) {
       if (special(camera.i) !== chosen) continue;
       const apex = project(camera.center);
@@ -35,7 +56,7 @@ function drawCameras(context, project, cameras, size, special, photo) {
         context.lineTo(corner[0], corner[1]);
       }
       context.stroke();
-      if (camera.i === photo || cameras.length > 1000) continue;
+      if (camera.i === photo) continue;
       context.globalAlpha = 0.16;
       context.beginPath();
       for (const corner of corners) context.lineTo(corner[0], corner[1]);
@@ -95,18 +116,48 @@ function drawAxes(context, orbit, width, height) {
 const upHandle = (width, height) => [width - GIZMO.right, height - GIZMO.bottom - GIZMO.size - 6];
 const gizmoCentre = (width, height) => [width - GIZMO.right, height - GIZMO.bottom];
 
-// A length that holds at the distance of the target. unit: "m" or "units".
-function drawScaleBar(context, perPixel, unit, height) {
+// An arrow at the edge towards a camera that is out of sight.
+function drawAway(context, orbit, center, width, height) {
+  const { eye, right, up, back } = orbit.pose();
+  const out = V.sub(center, eye);
+  const [x, y, z] = [V.dot(out, right), -V.dot(out, up), -V.dot(out, back)];
+  const focal = height / 2 / Math.tan(FIELD / 2);
+  if (z > orbit.near() && Math.abs((focal * x) / z) < width / 2 && Math.abs((focal * y) / z) < height / 2) return;
+  const length = Math.hypot(x, y) || 1;
+  const [ux, uy] = [x / length, y / length];
+  const reach = Math.min((width / 2 - 20) / Math.max(Math.abs(ux), 1e-9), (height / 2 - 20) / Math.max(Math.abs(uy), 1e-9));
+  const [tx, ty] = [width / 2 + ux * reach, height / 2 + uy * reach];
+  context.fillStyle = color("picked");
+  context.beginPath();
+  for (const [along, side] of [[10, 0], [-8, 9], [-8, -9]]) context.lineTo(tx + ux * along - uy * side, ty + uy * along + ux * side);
+  context.fill();
+  context.font = "bold 12px system-ui, sans-serif";
+  context.textAlign = ux > 0.3 ? "right" : ux < -0.3 ? "left" : "center";
+  context.lineWidth = 4;
+  context.strokeStyle = color("scene");
+  const at = [tx - 16 * ux, ty - 20 * uy + 4];
+  context.strokeText("its camera", at[0], at[1]);
+  context.fillText("its camera", at[0], at[1]);
+  context.textAlign = "start";
+}
+
+// A length that holds at the distance of the target. unit: "m" or "units"; bottom: what it stands on.
+function drawScaleBar(context, perPixel, unit, bottom) {
   const length = niceLength(130 * perPixel);
   const wide = length / perPixel;
-  const [x, y] = [14, height - 40];
+  const [x, y] = [14, bottom - 20];
+  const text = showLength(length, unit);
+  context.font = "12px system-ui, sans-serif";
+  context.globalAlpha = 0.75;
+  context.fillStyle = color("scene");
+  context.fillRect(x - 4, y - 21, Math.max(wide, context.measureText(text).width + 4) + 8, 25);
+  context.globalAlpha = 1;
   context.strokeStyle = context.fillStyle = color("ink");
   context.lineWidth = 1.5;
   context.beginPath();
   for (const [px, py] of [[x, y - 4], [x, y], [x + wide, y], [x + wide, y - 4]]) context.lineTo(px, py);
   context.stroke();
-  context.font = "12px system-ui, sans-serif";
-  context.fillText(showLength(length, unit), x + 4, y - 6);
+  context.fillText(text, x + 4, y - 6);
 }
 
 const showLength = (length, unit) => `${Number(length.toPrecision(4))} ${length === 1 ? unit.replace("units", "unit") : unit}`;

@@ -18,23 +18,25 @@ class PairPanel {
     this.pair = p;
     this.hovered = -1;
     const { pairs, images } = Data.meta;
+    const unverified = pairs.verified[p] < 0;
     this.images = [pairs.image0[p], pairs.image1[p]];
     this.matches = Data.matches(p);
     const counts = [0, 0, 0];
     for (const state of this.matches.states) counts[state]++;
     byId("pair-empty").hidden = true;
     byId("pair-name").replaceChildren(cutName(images[this.images[0]].name), " – ", cutName(images[this.images[1]].name));
-    const unverified = pairs.verified[p] < 0;
-    byId("pair-model-count").textContent = count(counts[2]);
-    byId("pair-verified-count").textContent = count(counts[1]);
-    byId("pair-rejected-count").textContent = count(counts[0]);
+    byId("pair-model-count").textContent = count(pairs.in_model[p]);
+    byId("pair-verified-count").textContent = count(Math.max(pairs.verified[p], 0) - pairs.in_model[p]);
+    byId("pair-rejected-count").textContent = count(pairs.matches[p] - Math.max(pairs.verified[p], 0));
+    byId("pair-rejected-name").textContent = unverified ? "not verified" : "rejected";
     byId("pair-rejected").checked = counts[1] + counts[2] === 0;
     const kind = pairs.kinds[pairs.kind[p]].toLowerCase() || "too few to verify";
     const shown = this.matches.states.length;
     byId("pair-note").textContent =
       (unverified ? `${count(pairs.matches[p])} matches, not verified` :
         `${count(pairs.verified[p])} of ${count(pairs.matches[p])} matches verified, ${kind}`) +
-      (shown < pairs.matches[p] ? `; ${count(shown)} shown` : "");
+      (shown < pairs.matches[p] ? `; ${count(shown)} of them are on this page` : "") +
+      (this.images.every((i) => images[i].photo) ? "" : "; a photo is not on this page");
     this.photos = [null, null];
     this.arrange();
     const photos = await Promise.all(this.images.map(Data.photo));

@@ -24,7 +24,10 @@ class PhotoPanel {
     byId("photo-points-count").textContent = count(image.points);
     byId("photo-rest-count").textContent = count(image.keypoints - image.points);
     const out = whyOut(image);
-    byId("photo-note").textContent = image.registered ? cameraLine(image.camera) : "not placed" + (out ? ": " + out : "");
+    const placed = image.registered ? cameraLine(image.camera) : "not placed" + (out ? ": " + out : "");
+    const { length } = this.points.lengths;
+    const thinned = length < image.keypoints ? `; ${count(length)} of ${count(image.keypoints)} keypoints are on this page` : "";
+    byId("photo-note").textContent = placed + thinned + (image.photo ? "" : "; the photo itself is not on this page");
     this.legend();
     this.photo = null;
     this.zoom.show(...Data.size(i));

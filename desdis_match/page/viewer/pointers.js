@@ -11,7 +11,6 @@ Object.assign(ModelView.prototype, /** @type {ThisType<ModelView>} */ ({
       this.stop();
       this.fitted = false;
       this.moving();
-      this.redraw();
     };
     overlay.addEventListener("contextmenu", (event) => event.preventDefault());
     overlay.addEventListener("wheel", (event) => {
@@ -31,7 +30,7 @@ Object.assign(ModelView.prototype, /** @type {ThisType<ModelView>} */ ({
       if (!before) return this.hover(this.measuring ? null : this.cameraAt(event.offsetX, event.offsetY));
       if (this.rolling) {
         this.rolling = [event.offsetX, event.offsetY];
-        return this.redraw();
+        return this.redraw(false);
       }
       const [dx, dy] = [event.clientX - before.clientX, event.clientY - before.clientY];
       if (!moved && Math.hypot(dx, dy) < 3) return;

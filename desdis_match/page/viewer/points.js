@@ -1,6 +1,9 @@
 // The points of a model by WebGL, darker where nearer ones stand before them (eye-dome lighting, Boucheny 2009).
+// They come in random order: some are drawn at once, and alone while the view moves, the rest frame by frame.
 
-const MOVING_POINTS = 300000; // drawn while the view moves; they come in random order
+const FIRST_PORTION = 100000; // points that are drawn at once; then as many as FRAME allows
+const LEAST_PORTION = 20000;
+const FRAME = 40; // milliseconds that a portion may take
 
 const rgb = (name) => color(name).match(/\w\w/g).map((part) => parseInt(part, 16) / 255);
 
@@ -59,11 +62,21 @@ class PointRenderer {
       void main() { gl_Position = clip * vec4(position, 1.0); place = at; }`, `#version 300 es
       precision mediump float; uniform sampler2D photo; in vec2 place; out vec4 pixel;
       void main() { pixel = vec4(texture(photo, place).rgb, 0.92); }`);
+    this.strokes = this.program(`#version 300 es
+      uniform mat4 clip; layout(location=0) in vec3 position;
+      void main() { gl_Position = clip * vec4(position, 1.0); }`, `#version 300 es
+      precision mediump float; uniform vec3 ink; out vec4 pixel;
+      void main() { pixel = vec4(ink, 1.0); }`);
+    this.lines = gl.createVertexArray();
+    this.linesBuffer = gl.createBuffer();
+    this.numLines = 0;
     this.target = gl.createFramebuffer();
     this.quad = gl.createVertexArray();
     this.quadBuffer = gl.createBuffer();
     this.texture = null;
     this.numSeen = 0;
+    this.portion = FIRST_PORTION;
+    this.fence = null;
   }
 
   program(vertex, fragment) {
@@ -86,7 +99,7 @@ class PointRenderer {
     return { program, uniform };
   }
 
-  // cloud: positions (3 floats a point), colors (3 bytes), lengths (bytes), errors (floats).
+  // cloud: positions (3 floats a point), colors (3 bytes), lengths (bytes), errors (bytes, in steps).
   setCloud(cloud) {
     this.cloud = cloud;
     if (!this.gl) return;
@@ -97,7 +110,7 @@ class PointRenderer {
     this.attribute("positions", 0, cloud.positions, 3, gl.FLOAT, false);
     this.attribute("colors", 1, cloud.colors, 3, gl.UNSIGNED_BYTE, true);
     this.attribute("lengths", 2, cloud.lengths, 1, gl.UNSIGNED_BYTE, false);
-    this.attribute("errors", 3, cloud.errors, 1, gl.FLOAT, false);
+    this.attribute("errors", 3, cloud.errors, 1, gl.UNSIGNED_BYTE, false);
     this.seen = gl.createBuffer();
     gl.bindVertexArray(null);
   }
@@ -164,8 +177,9 @@ class PointRenderer {
     gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.DEPTH_ATTACHMENT, gl.TEXTURE_2D, this.depths, 0);
   }
 
-  // view: clip (matrix), near, far (planes), size (pixels), reference (distance of that size), least, most, cut
-  // (distance from middle), middle, ratio, shading, moving, frame ((x, y, z, u, v) of two triangles, or null).
+  // A new picture, with its first points. view: clip (matrix), near, far (planes), size (pixels), reference (distance
+  // of that size), least, most (stored error), cut (distance from middle), middle, ratio, shading, frame ((x, y, z, u,
+  // v) of two triangles, or null).
   draw(width, height, view) {
     const { gl } = this;
     this.resize(width, height);
@@ -174,6 +188,47 @@ class PointRenderer {
     gl.clearColor(...rgb("scene"), 1);
     gl.enable(gl.DEPTH_TEST);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+    this.view = view;
+    this.numDrawn = 0;
+    this.numPoints = this.cloud.lengths.length;
+    this.next(this.portion);
+  }
+
+  // Further points of the same picture, as soon as those before are drawn; returns whether some are left.
+  more() {
+    const { gl, fence } = this;
+    if (gl.isContextLost() || !fence) return false;
+    if (gl.getSyncParameter(fence, gl.SYNC_STATUS) !== gl.SIGNALED) return true;
+    gl.deleteSync(fence);
+    this.fence = null;
+    const took = Math.max(performance.now() - this.asked, 1);
+    this.portion = Math.max(this.portion * Math.min(Math.max(FRAME / took, 0.25), 4), LEAST_PORTION);
+    if (this.numDrawn >= this.numPoints) return false;
+    this.next(this.portion);
+    return true;
+  }
+
+  // All that is left, at once.
+  rest() { if (this.numDrawn < this.numPoints) this.next(Infinity); }
+
+  next(num) {
+    const { gl, view } = this;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, view.shading ? this.target : null);
+    const end = Math.min(Math.round(this.numDrawn + num), this.numPoints);
+    this.drawPoints(view, this.numDrawn, end);
+    this.numDrawn = end;
+    if (view.shading) this.light(view);
+    if (this.numLines) this.drawLines(view);
+    if (this.texture && view.frame) this.drawPhoto(view);
+    gl.bindVertexArray(null);
+    if (this.fence) gl.deleteSync(this.fence);
+    this.fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    this.asked = performance.now();
+    gl.flush();
+  }
+
+  drawPoints(view, start, end) {
+    const { gl } = this;
     const { program, uniform } = this.points;
     gl.useProgram(program);
     gl.uniformMatrix4fv(uniform.clip, false, view.clip);
@@ -183,17 +238,14 @@ class PointRenderer {
     gl.uniform3f(uniform.middle, ...view.middle);
     gl.uniform4f(uniform.tint, 0, 0, 0, 0);
     gl.bindVertexArray(this.array);
-    gl.drawArrays(gl.POINTS, 0, view.moving ? Math.min(this.cloud.lengths.length, MOVING_POINTS) : this.cloud.lengths.length);
-    if (this.numSeen) {
+    gl.drawArrays(gl.POINTS, start, end - start);
+    if (this.numSeen && !start) {
       gl.uniform4f(uniform.tint, ...rgb("picked"), 0.6);
       gl.uniform1f(uniform.size, (view.size + 0.7) * view.ratio);
       gl.depthFunc(gl.LEQUAL);
       gl.drawElements(gl.POINTS, this.numSeen, gl.UNSIGNED_INT, 0);
       gl.depthFunc(gl.LESS);
     }
-    if (view.shading) this.light(view);
-    if (this.texture && view.frame) this.drawPhoto(view);
-    gl.bindVertexArray(null);
   }
 
   light(view) {
@@ -216,6 +268,30 @@ class PointRenderer {
     gl.depthFunc(gl.LESS);
   }
 
+  // places: both ends of each line, x, y, z; they are above all points.
+  setLines(places) {
+    const { gl } = this;
+    this.numLines = places.length / 3;
+    gl.bindVertexArray(this.lines);
+    gl.bindBuffer(gl.ARRAY_BUFFER, this.linesBuffer);
+    gl.bufferData(gl.ARRAY_BUFFER, places, gl.STATIC_DRAW);
+    gl.enableVertexAttribArray(0);
+    gl.vertexAttribPointer(0, 3, gl.FLOAT, false, 0, 0);
+    gl.bindVertexArray(null);
+  }
+
+  drawLines(view) {
+    const { gl } = this;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    gl.useProgram(this.strokes.program);
+    gl.uniformMatrix4fv(this.strokes.uniform.clip, false, view.clip);
+    gl.uniform3f(this.strokes.uniform.ink, ...rgb("camera"));
+    gl.bindVertexArray(this.lines);
+    gl.disable(gl.DEPTH_TEST);
+    gl.drawArrays(gl.LINES, 0, this.numLines);
+    gl.enable(gl.DEPTH_TEST);
+  }
+
   drawPhoto(view) {
     const { gl } = this;
     gl.useProgram(this.picture.program);
@@ -233,5 +309,6 @@ class PointRenderer {
     gl.blendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA);
     gl.drawArrays(gl.TRIANGLES, 0, 6);
     gl.disable(gl.BLEND);
+    gl.enable(gl.DEPTH_TEST);
   }
 }

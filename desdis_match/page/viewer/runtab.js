@@ -27,7 +27,7 @@ function fillRunTab(root) {
   }
   if (Object.keys(report.versions || {}).length) section("Versions", table(Object.entries(report.versions).map(([k, v]) => [k, String(v)])));
   if (Object.keys(report.config || {}).length) section("Configuration", make("pre", { textContent: JSON.stringify(report.config, null, 2) }));
-  if (!Object.keys(report.config || {}).length) root.append(make("p", { className: "note", textContent: "There is no report.json beside this model, so how it was made is not known." }));
+  if (!Object.keys(report.config || {}).length) root.append(make("p", { className: "note", textContent: "How this model was made is not known: no report.json with its configuration is beside it." }));
 }
 
 const FEW_CAMERAS = 10; // that are listed at once

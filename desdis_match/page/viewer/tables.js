@@ -22,7 +22,7 @@ class Table {
     const head = make("tr");
     columns.forEach((column, c) => {
       const th = make("th", { textContent: column.head, title: column.title || "", scope: "col" });
-      if (column.text) th.className = "text";
+      th.className = column.className || (column.text ? "text" : "");
       if (column.value) {
         th.tabIndex = 0;
         const turn = () => {
@@ -137,7 +137,7 @@ function imageTable(select, open) {
       const why = whyOut(images[i]);
       return [cutName(images[i].name), ...(why ? [make("small", { textContent: why, title: why })] : [])];
     } },
-    { head: "Keypoints", ...number("keypoints") },
+    { head: "Keypoints", className: "spare", ...number("keypoints") },
     { head: "Points", title: "Keypoints with a point of the model", ...number("points") },
     { head: "Pairs", title: "Images with verified matches", ...number("pairs") },
     { head: "In", title: "In the model", value: inside, cell: (i) => make("span", { textContent: inside(i) ? "✓" : "✗", className: inside(i) ? "yes" : "no", ariaLabel: inside(i) ? "yes" : "no" }) },
