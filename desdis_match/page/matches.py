@@ -98,8 +98,9 @@ def _match_rows(
     image1: tuple[NDArray[np.uint16], NDArray[np.int64]],
     most: int,
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8], int]:
-    """(M, 4) quantised x0, y0, x1, y1, (M,): 0 rejected by verification, 1 verified, 2 in the model; and how many
-    of all matches, not only of the M shown, are in the model.
+    """(M, 4) quantised x0, y0, x1, y1, and (M,): 0 rejected by verification, 1 verified, 2 in the model.
+
+    The number says how many of all matches, not only of the M shown, are in the model.
 
     image0, image1: quantised keypoints (N, 2) and the rows of their points (N,), -1 where there is none.
     """
