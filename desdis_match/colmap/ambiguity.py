@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..support.native import pycolmap
+from .ranking import Cloud, cloud_of
 from .view_graph import VerifiedPair
 
 Float = NDArray[np.float64]
@@ -80,18 +81,18 @@ class _View:
 
 
 def compare(
-    model: pycolmap.Reconstruction, pairs: Sequence[tuple[int, int]]
+    model: pycolmap.Reconstruction, pairs: Sequence[tuple[int, int]], cloud: Cloud | None = None
 ) -> dict[tuple[int, int], Comparison]:
-    """Compare pairs of registered photos (ids); those with too little to see are left out."""
-    ids = np.array(sorted(model.points3D), np.int64)
-    seen = {
-        image_id: np.searchsorted(ids, _points_of(model.image(image_id)))
-        for image_id in sorted({image_id for pair in pairs for image_id in pair})
-    }
+    """Compare pairs of registered photos (ids); those with too little to see are left out.
+
+    cloud: of the model, where it is there.
+    """
+    cloud = cloud or cloud_of(model)
+    seen = {image_id: cloud.seen[image_id] for image_id in sorted({i for pair in pairs for i in pair})}
     if not seen:
         return {}
     step = max(1, round(float(np.median([len(rows) for rows in seen.values()])) / POINTS_OF_A_PHOTO))
-    places = np.array([model.point3D(int(i)).xyz for i in ids[::step]]).reshape(-1, 3)
+    places = cloud.places[::step]
     views = {}
     for image_id, rows in seen.items():
         image = model.image(image_id)
@@ -103,14 +104,11 @@ def compare(
     return {pair: comparison for pair, comparison in found.items() if comparison is not None}
 
 
-def _points_of(image: pycolmap.Image) -> NDArray[np.int64]:
-    """Ids of the points that a photo sees, ascending."""
-    return np.unique([point.point3D_id for point in image.get_observation_points2D()]).astype(np.int64)
-
-
 def _compare(a: _View, b: _View, places: Float) -> Comparison | None:
-    rows = np.union1d(a.seen, b.seen)
-    by_a, by_b = np.isin(rows, a.seen, True), np.isin(rows, b.seen, True)
+    both = np.concatenate([a.seen, b.seen])
+    rows, first, times = np.unique(both, return_index=True, return_counts=True)
+    by_a = first < len(a.seen)
+    by_b = ~by_a | (times == 2)
     places = places[rows]
     alike = _alike(a, b, places)
     (uv_a, depth_a), (uv_b, depth_b) = _project(a, places), _project(b, places)
@@ -118,10 +116,10 @@ def _compare(a: _View, b: _View, places: Float) -> Comparison | None:
     if min(of_a.sum(), of_b.sum()) < MIN_POINTS:
         return None
     common = by_a & by_b & (of_a | of_b)
-    conflict = min(
-        _conflict(uv, depth, of_a & ~common, of_b & ~common, common)
-        for uv, depth in ((uv_a, depth_a), (uv_b, depth_b))
-    )
+    alone_a, alone_b = of_a & ~common, of_b & ~common
+    conflict = _conflict(uv_a, depth_a, alone_a, alone_b, common)
+    if conflict:
+        conflict = min(conflict, _conflict(uv_b, depth_b, alone_a, alone_b, common))
     num_common = int(common.sum())
     return Comparison(conflict, num_common, min(1.0, num_common / int(min(of_a.sum(), of_b.sum()))))
 
@@ -222,14 +220,18 @@ def _moved(ties: Float, label: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def false_pairs(
-    model: pycolmap.Reconstruction, pairs: Sequence[VerifiedPair], agreement: Mapping[tuple[int, int], float]
+    model: pycolmap.Reconstruction,
+    pairs: Sequence[VerifiedPair],
+    agreement: Mapping[tuple[int, int], float],
+    cloud: Cloud | None = None,
 ) -> tuple[list[tuple[int, int]], list[list[int]]]:
     """Pairs that tie sides of the model together which contradict each other, and the sides (image ids).
 
-    agreement: of view_graph.py. Nothing and one side for a model that is all right.
+    agreement: of view_graph.py; cloud: of the model, where it is there. Nothing and one side for a model that
+    is all right.
     """
     tying = [pair for pair in pairs if agreement.get(pair.ids, 0.0) >= AGREES]
-    comparisons = compare(model, _strongest(tying))
+    comparisons = compare(model, _strongest(tying), cloud)
     compared = sorted({image_id for pair in comparisons for image_id in pair})
     groups = sides(comparisons, compared)
     if len(groups) < 2:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -18,7 +18,7 @@ from ..storage.placing_file import Attempt, PlacingRecord
 from ..support.native import pycolmap
 from .mappers import Job, calibrated, grow, map_global, map_incremental
 from .merging import join_models
-from .ranking import Rated, Standing, best_first, rated
+from .ranking import Rated, Standing, rated
 from .untangling import untangled
 from .view_graph import joined_photos
 
@@ -59,10 +59,9 @@ class _Search:
     models: dict[int, list[Rated]] = field(default_factory=dict)  # by component, best first
     attempts: list[Attempt] = field(default_factory=list)
 
-    def consider(self, what: str, models: Sequence[pycolmap.Reconstruction], seconds: float) -> bool:
-        """Keep what is better than before; returns whether anything is."""
+    def consider(self, what: str, new: Sequence[Rated], seconds: float) -> bool:
+        """Keep what is better than before of new models, best first; returns whether anything is."""
         kept = False
-        new = sorted(map(rated, models), key=lambda found: found.standing, reverse=True)
         for number, found in self._by_component(new).items():
             before = self.models.get(number, [])
             if not before or found[0].standing > before[0].standing:
@@ -98,10 +97,9 @@ class _Search:
         missing = self.left_out()
         return [i for i, names in enumerate(self.components) if names & missing]
 
-    def result(self) -> list[pycolmap.Reconstruction]:
+    def result(self) -> list[Rated]:
         """Best first."""
-        models = [one for found in self.models.values() for one in found]
-        return [one.model for one in sorted(models, key=lambda one: one.standing, reverse=True)]
+        return _best_first(one for found in self.models.values() for one in found)
 
 
 def place(job: Job) -> Placing:
@@ -112,25 +110,29 @@ def place(job: Job) -> Placing:
     """
     attempts: list[Attempt] = []
 
-    def search(job: Job) -> list[pycolmap.Reconstruction]:
+    def search(job: Job) -> list[Rated]:
         models, made = _searched(job)
         again = "without look-alike pairs, " if attempts else ""
         attempts.extend(replace(attempt, what=again + attempt.what) for attempt in made)
         return models
 
     models, notes = untangled(job, search(job), search)
-    return Placing(models, PlacingRecord(tuple(attempts), notes))
+    return Placing([one.model for one in models], PlacingRecord(tuple(attempts), notes))
 
 
-def _searched(job: Job) -> tuple[list[pycolmap.Reconstruction], list[Attempt]]:
+def _best_first(models: Iterable[Rated]) -> list[Rated]:
+    return sorted(models, key=lambda one: one.standing, reverse=True)
+
+
+def _searched(job: Job) -> tuple[list[Rated], list[Attempt]]:
     """The best models of a number of tries, best first."""
     components = joined_photos(job.database, job.config.verify.min_num_inliers)
     search = _Search(components)
     started = time.monotonic()
-    first = map_incremental(job)
+    first = _best_first(map(rated, map_incremental(job)))
     search.consider("incremental", first, time.monotonic() - started)
     if not search.left_out():
-        return best_first(first), search.attempts
+        return first, search.attempts
     extended = _extend(search, job, WELL_BEGUN)  # the cheapest first
     for what, attempt in _further(job.config.seed)[: _num_tries(sum(map(len, components)))]:
         if not search.left_out():
@@ -189,7 +191,7 @@ def _try(search: _Search, what: str, run: Callable[[], list[pycolmap.Reconstruct
     except (RuntimeError, ValueError, IndexError) as error:
         log.warning("%s: COLMAP stopped: %s", what, error)
         models = []
-    return search.consider(what, models, time.monotonic() - started)
+    return search.consider(what, _best_first(map(rated, models)), time.monotonic() - started)
 
 
 def _extend(search: _Search, job: Job, share: float = 0.0) -> bool:
@@ -208,7 +210,7 @@ def _extend(search: _Search, job: Job, share: float = 0.0) -> bool:
             started = time.monotonic()
             joined = join_models(job, best.model, [other.model for other in models[1:]])
             if joined is not None:
-                search.consider("models joined", [joined], time.monotonic() - started)
+                search.consider("models joined", [rated(joined)], time.monotonic() - started)
                 best = search.models[number][0]
         if not search.components[number] <= best.held:
             _try(search, "left-out photos again", partial(_grown, job, best.model))

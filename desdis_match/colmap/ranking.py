@@ -6,13 +6,16 @@ on it from different directions, and a photo when it sees enough such points thr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..support.native import pycolmap
+
+Float = NDArray[np.float64]
 
 MIN_SOLID_POINTS = 8
 """Solid points that hold a photo: six fix a pose and a focal length, two more than that check them."""
@@ -40,20 +43,46 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Cloud:
+    """Points of a model and who sees them, read once: pycolmap hands them out one by one."""
+
+    places: Float  # (P, 3)
+    errors: Float  # (P,) mean reprojection error, pixels
+    seen: dict[int, NDArray[np.int64]]  # rows of the points that each registered photo sees, ascending
+
+
+@dataclass(frozen=True)
 class Rated:
     """A model and what it is worth, found out once."""
 
     model: pycolmap.Reconstruction
     held: frozenset[str]  # names of the photos that see enough solid points
     standing: Standing
+    cloud: Cloud
+
+
+def cloud_of(model: pycolmap.Reconstruction) -> Cloud:
+    """A model's points, by ascending ids."""
+    points = sorted(model.points3D.items(), key=itemgetter(0))
+    ids = np.array([point_id for point_id, _ in points], np.int64)
+    seen = {}
+    for image_id in model.reg_image_ids():
+        observations = model.image(image_id).get_observation_points2D()
+        found = np.fromiter(map(attrgetter("point3D_id"), observations), np.int64, len(observations))
+        seen[image_id] = np.searchsorted(ids, np.unique(found))
+    return Cloud(
+        np.array([point.xyz for _, point in points]).reshape(-1, 3),
+        np.array([point.error for _, point in points]),
+        seen,
+    )
 
 
 def rated(model: pycolmap.Reconstruction) -> Rated:
     """Rate a model, as it is now."""
-    seen = observed(model)
-    points = solid_points(model, seen)
-    held = frozenset(_held(model, points, seen))
-    return Rated(model, held, Standing(len(held), model.num_reg_images(), len(points)))
+    cloud = cloud_of(model)
+    solid = are_solid(model, cloud)
+    held = frozenset(_held(model, solid, cloud))
+    return Rated(model, held, Standing(len(held), model.num_reg_images(), int(solid.sum())), cloud)
 
 
 def standing(model: pycolmap.Reconstruction) -> Standing:
@@ -90,23 +119,11 @@ def best_first(models: Sequence[pycolmap.Reconstruction]) -> list[pycolmap.Recon
     return sorted(models, key=standing, reverse=True)
 
 
-def observed(model: pycolmap.Reconstruction) -> dict[int, NDArray[np.int64]]:
-    """Ids of the points that each registered photo sees, ascending: the slow part of whatever needs them."""
-    return {
-        image_id: np.unique([p.point3D_id for p in model.image(image_id).get_observation_points2D()]).astype(
-            np.int64
-        )
-        for image_id in model.reg_image_ids()
-    }
-
-
-def _held(model: pycolmap.Reconstruction, solid: set[int], seen: Mapping[int, NDArray[np.int64]]) -> set[str]:
-    wanted = np.array(sorted(solid), np.int64)
+def _held(model: pycolmap.Reconstruction, solid: NDArray[np.bool_], cloud: Cloud) -> set[str]:
     held = set()
-    for image_id, points in seen.items():
+    for image_id, rows in cloud.seen.items():
         image = model.image(image_id)
-        num = int(np.isin(points, wanted, assume_unique=True).sum())
-        if num >= MIN_SOLID_POINTS and is_possible(model.camera(image.camera_id)):
+        if solid[rows].sum() >= MIN_SOLID_POINTS and is_possible(model.camera(image.camera_id)):
             held.add(image.name)
     return held
 
@@ -120,42 +137,38 @@ def is_possible(camera: pycolmap.Camera) -> bool:
     return bool(np.isfinite(camera.params).all()) and all(low <= length <= high for length in lengths)
 
 
-def solid_points(model: pycolmap.Reconstruction, seen: Mapping[int, NDArray[np.int64]]) -> set[int]:
-    """Ids of the points that hold up: small error, seen from two directions, or surely from three photos.
-
-    seen: of `observed`.
-    """
-    points = list(model.points3D.items())
-    ids = np.array([point_id for point_id, _ in points], np.int64)
-    places = np.array([point.xyz for _, point in points]).reshape(-1, 3)
-    errors = np.array([point.error for _, point in points])
-    order = np.argsort(ids)
-    rows, rays = [], []
-    for image_id, point_ids in seen.items():
-        at = order[np.searchsorted(ids, point_ids, sorter=order)]
-        rows.append(at)
-        rays.append(model.image(image_id).projection_center() - places[at])
-    if not rows:
-        return set()
-    row, ray = np.concatenate(rows), np.concatenate(rays)
-    num_photos = np.bincount(row, minlength=len(ids))
-    widest = _widest_angles(row, ray, len(ids))
+def are_solid(model: pycolmap.Reconstruction, cloud: Cloud) -> NDArray[np.bool_]:
+    """(P,) which points hold up: small error, seen from two directions, or surely from three photos."""
+    num = len(cloud.places)
+    if not num or not cloud.seen:
+        return np.zeros(num, np.bool_)
+    row = np.concatenate(list(cloud.seen.values()))
+    rays = np.concatenate(
+        [model.image(i).projection_center() - cloud.places[rows] for i, rows in cloud.seen.items()]
+    )
+    num_photos = np.bincount(row, minlength=num)
     enough = np.where(num_photos > 2, MIN_ANGLE, MIN_ANGLE_OF_TWO)
-    return set(ids[(errors <= MAX_ERROR) & (num_photos >= 2) & (widest >= enough)].tolist())
+    widest = _widest_angles(row, rays, num)
+    return np.asarray((cloud.errors <= MAX_ERROR) & (num_photos >= 2) & (widest >= enough))
 
 
-def _widest_angles(row: NDArray[np.int64], ray: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+def _widest_angles(row: NDArray[np.int64], ray: Float, count: int) -> Float:
     """(count,) radians: the widest angle of each point's rays with two of them, at least half the true one.
 
     row: (M,) the point of each ray (M, 3). The two are the first ray and the one furthest from it.
     """
-    unit = ray / np.maximum(np.linalg.norm(ray, axis=1, keepdims=True), 1e-12)
-    widest = np.zeros(count)
-    first = np.zeros((count, 3))
-    first[row[::-1]] = unit[::-1]
+    order = np.argsort(row, kind="stable")
+    row, ray = row[order], ray[order]
+    unit = ray / np.maximum(np.sqrt(np.einsum("ij,ij->i", ray, ray)), 1e-12)[:, None]
+    starts = np.flatnonzero(np.diff(row, prepend=-1))
+    number = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(row)))  # of each ray's point
+    least, of = np.ones(len(starts)), unit[starts]
     for _ in range(2):
-        angle = np.arccos(np.clip((unit * first[row]).sum(1), -1.0, 1.0))
-        np.maximum.at(widest, row, angle)
-        furthest = np.lexsort((angle, row))  # the last of each point has the widest angle
-        first[row[furthest]] = unit[furthest]
+        cosine = np.einsum("ij,ij->i", unit, of[number])
+        smallest = np.minimum.reduceat(cosine, starts)
+        least = np.minimum(least, smallest)
+        furthest = np.flatnonzero(cosine == smallest[number])
+        of[number[furthest]] = unit[furthest]
+    widest = np.zeros(count)
+    widest[row[starts]] = np.arccos(np.clip(least, -1.0, 1.0))
     return widest

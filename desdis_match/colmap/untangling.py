@@ -15,7 +15,7 @@ from ..support.native import pycolmap
 from .ambiguity import CONTRADICTS, false_pairs
 from .database import copy_database, open_database, remove_database
 from .mappers import Job
-from .ranking import Standing, best_first, standing
+from .ranking import Rated
 from .view_graph import agreement, inlier_pairs
 
 log = logging.getLogger(__name__)
@@ -30,9 +30,9 @@ PhotoNumbers = tuple[int, int]
 
 
 def untangled(
-    job: Job, models: list[pycolmap.Reconstruction], map_again: Callable[[Job], list[pycolmap.Reconstruction]]
-) -> tuple[list[pycolmap.Reconstruction], tuple[str, ...]]:
-    """The models, or better ones where photos lie over each other; and sentences on what was found."""
+    job: Job, models: list[Rated], map_again: Callable[[Job], list[Rated]]
+) -> tuple[list[Rated], tuple[str, ...]]:
+    """The models, or better ones where photos lie over each other, best first; and sentences on that."""
     if not models:
         return models, ()
     false, contradicted = _check(job, models)
@@ -55,29 +55,27 @@ def untangled(
     finally:
         remove_database(copy)
     named = _named(job, left_out)
-    if false or max(map(standing, found), default=Standing()).num_held == 0:
+    if false or not any(one.held for one in found):
         return models, (
             f"The model may lay photos over each other that look alike and see different places ({named}), "
             "as opposite walls of a room do: look at it before you use it; photos from further back, which "
             "show what differs, help",
         )
-    return best_first(found), (
+    return found, (
         f"{len(left_out)} pairs of photos look alike and see different places, as opposite walls of a room "
         f"do, and were left out ({named})",
     )
 
 
-def _check(
-    job: Job, models: Sequence[pycolmap.Reconstruction]
-) -> tuple[list[PhotoNumbers], list[tuple[str, str, int, float]]]:
+def _check(job: Job, models: Sequence[Rated]) -> tuple[list[PhotoNumbers], list[tuple[str, str, int, float]]]:
     """False pairs of all models; and pairs that contradict one: names, matches and their share of its own."""
     false: list[PhotoNumbers] = []
     contradicted = []
     with open_database(job.database) as database:
         pairs = inlier_pairs(database, job.config.verify.min_num_inliers)
-        for model in models:
+        for model, cloud in ((one.model, one.cloud) for one in models):
             shares = agreement(model, pairs, database)
-            false += false_pairs(model, pairs, shares)[0]
+            false += false_pairs(model, pairs, shares, cloud)[0]
             total = sum(len(pair.matches) for pair in pairs if pair.ids in shares)
             contradicted += [
                 (*_names(model, pair.ids), len(pair.matches), len(pair.matches) / total)

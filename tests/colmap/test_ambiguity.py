@@ -11,6 +11,7 @@ from pointcloud_models import make_job
 from desdis_match.colmap import untangling
 from desdis_match.colmap.ambiguity import Comparison, compare, false_pairs, sides
 from desdis_match.colmap.mappers import Job, map_incremental
+from desdis_match.colmap.ranking import Rated, rated
 from desdis_match.colmap.untangling import untangled
 from desdis_match.colmap.view_graph import VerifiedPair, agreement, inlier_pairs
 
@@ -89,18 +90,20 @@ def test_a_tangled_model_is_mapped_again_without_the_false_pairs(
     monkeypatch.setattr(untangling, "false_pairs", lambda found, *_: ([(1, 2)] if found is model else [], []))
     seen = []
 
-    def again(changed: Job) -> list[pycolmap.Reconstruction]:
+    def again(changed: Job) -> list[Rated]:
         with untangling.open_database(changed.database) as database:
             seen.append([pair.ids for pair in inlier_pairs(database, 15)])
-        return [pycolmap.Reconstruction(model)]
+        return [rated(pycolmap.Reconstruction(model))]
 
-    models, notes = untangled(job, [model], again)
-    assert models[0] is not model and len(seen) == 1 and len(seen[0]) == 14 and (1, 2) not in seen[0]
+    models, notes = untangled(job, [rated(model)], again)
+    assert models[0].model is not model and len(seen) == 1 and len(seen[0]) == 14 and (1, 2) not in seen[0]
     assert "1 pairs of photos look alike" in notes[0] and "photo ü 3.jpg)" in notes[0]
     with untangling.open_database(job.database) as database:
         assert len(inlier_pairs(database, 15)) == 15  # the database itself is left as it is
-    models, notes = untangled(job, [model], lambda _: [])
-    assert models == [model] and notes[0].startswith("The model may lay photos over each other")
+    models, notes = untangled(job, [rated(model)], lambda _: [])
+    assert [one.model for one in models] == [model] and notes[0].startswith(
+        "The model may lay photos over each other"
+    )
 
 
 def test_agreement_tells_a_pair_that_contradicts_the_model(tmp_path: Path) -> None:
@@ -113,4 +116,5 @@ def test_agreement_tells_a_pair_that_contradicts_the_model(tmp_path: Path) -> No
         model.frame(6).rig_from_world = turned * model.frame(6).rig_from_world
         shares = agreement(model, pairs, database)
     assert all((share < 0.5) == (6 in pair) for pair, share in shares.items())
-    assert "5 verified pairs with 1500 matches contradict" in untangled(job, [model], lambda _: [])[1][0]
+    _, notes = untangled(job, [rated(model)], lambda _: [])
+    assert "5 verified pairs with 1500 matches contradict" in notes[0]
