@@ -92,6 +92,27 @@ def test_a_photo_that_sees_thirteen_points_of_the_model_is_placed(tmp_path: Path
     assert max(pose_errors(cloud, poses(result.models[0]))) < 0.02
 
 
+def test_the_last_few_photos_are_no_reason_for_other_mappers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = make_point_cloud(tmp_path)
+    job = make_job(cloud, tmp_path)
+    (whole,) = map_incremental(job)
+    first = without(whole, cloud.names[5:])  # five of six, 60 points a photo
+    monkeypatch.setattr(placing, "map_incremental", lambda *_, **__: [first])
+    monkeypatch.setattr(placing, "grow", lambda job, model, **_: model)
+    monkeypatch.setattr(placing, "map_global", lambda *_, **__: [whole])
+
+    def tried() -> list[str]:
+        return [attempt.what.split(",")[0] for attempt in place(job).record.attempts]
+
+    assert tried() == ["incremental", "left-out photos again", "global"]
+    monkeypatch.setattr(placing, "FEW", 1 / 6)
+    assert tried() == ["incremental", "left-out photos again"]
+    monkeypatch.setattr(placing, "GOOD_POINTS", 61)
+    assert tried() == ["incremental", "left-out photos again", "global"]
+
+
 def test_a_later_try_that_brings_less_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
