@@ -35,8 +35,8 @@ WELL_BEGUN = 2 / 3
 aside: of two photos that gave no depth grows a model that looks whole and is wrong."""
 
 FEW = 0.02
-"""Share of a component's photos up to which those left out, tried again on the model at hand, are no reason to
-map the whole component in other ways. Such ways brought photos only where the model before them held 80 % or
+"""Share of a component's photos up to which those left out, tried again on the model at hand, are no reason
+to map the whole component in other ways. Such ways brought photos only where the model before them held 80 % or
 less (eval/results/placing.json), and they take longer than it did: of 167 photos, for the last two."""
 
 GOOD_POINTS = 30
