@@ -36,8 +36,8 @@ aside: of two photos that gave no depth grows a model that looks whole and is wr
 
 FEW = 0.02
 """Share of a component's photos up to which those left out, tried again on the model at hand, are no reason
-to map the whole component in other ways. Such ways brought photos only where the model before them held 80 % or
-less (eval/results/placing.json), and they take longer than it did: of 167 photos, for the last two."""
+to map the whole component in other ways. Such ways brought photos only where the model before them held 80 %
+or less (eval/results/placing.json), and they take longer than it did: of 167 photos, for the last two."""
 
 GOOD_POINTS = 30
 """...if the model has so many points that hold up for each photo that it holds; weak ones, which other ways
