@@ -29,7 +29,6 @@ from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
 from desdis_match.evaluate.poses.geometry import (
     Pose,
-    angle_between,
     fit_similarity,
     pair_errors,
     rotation_angle,
@@ -179,8 +178,27 @@ def measured(case: Case, cases: Path, work: Path, seeds: int) -> list[dict]:
     return rows
 
 
+QUARTER = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])  # of a turn, as photos may be stored
+
+
+def upright(found: dict[str, Pose], reference: dict[str, Pose]) -> tuple[dict[str, Pose], np.ndarray]:
+    """Poses with the photos that are stored turned turned back, and the mean turn of the world (3, 3).
+
+    The world's turn is that of all photos' orientations: places on a straight path do not tell all of it.
+    """
+    turns = {name: reference[name].rotation.T @ pose.rotation for name, pose in found.items()}
+    middle = min(turns.values(), key=lambda a: median(rotation_angle(a.T @ b) for b in turns.values()))
+    turned = {}
+    for name, pose in found.items():
+        wanted = reference[name].rotation @ middle
+        ways = [np.linalg.matrix_power(QUARTER, turns) @ pose.rotation for turns in range(4)]
+        turned[name] = Pose(min(ways, key=lambda way: rotation_angle(way @ wanted.T)), pose.center)
+    u, _, vt = np.linalg.svd(sum(reference[name].rotation.T @ turned[name].rotation for name in found))
+    return turned, u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+
+
 def street(work: Path, name: str, seed: int, reference: dict[str, Pose], focal: float) -> dict | None:
-    """A model without EXIF beside the reference after a similarity; its photos are the first by name."""
+    """A model without EXIF beside the reference; its photos are the first by name."""
     folder = work / name / "models" / f"auto-{seed}"
     if not folder.is_dir():
         return None
@@ -190,16 +208,12 @@ def street(work: Path, name: str, seed: int, reference: dict[str, Pose], focal: 
     for photo, pose in poses_of(model).items():
         number = int(photo[4:8]) - 4000 if photo.startswith("IMG_") else known.index(photo)
         found[known[number]] = pose
+    found, world = upright(found, reference)
     names = sorted(found)
+    errors = pair_errors(found, {photo: reference[photo] for photo in names})
     source, target = (np.array([poses[n].center for n in names]) for poses in (found, reference))
     similarity = fit_similarity(source, target)
     apart = np.linalg.norm(similarity(source) - target, axis=1)
-    rotation, view = [], []
-    for photo in names:
-        moved = found[photo].rotation @ similarity.rotation.T
-        turn = moved @ reference[photo].rotation.T
-        rotation.append(rotation_angle(turn))
-        view.append(angle_between(moved[2], reference[photo].rotation[2]))
     extent = float(np.linalg.norm(target.max(axis=0) - target.min(axis=0)))
     lengths = [
         camera.mean_focal_length() / max(camera.width, camera.height) for camera in model.cameras.values()
@@ -209,8 +223,9 @@ def street(work: Path, name: str, seed: int, reference: dict[str, Pose], focal: 
         "seed": seed,
         "photos": len(names),
         "focal": [round(length / focal, 3) for length in lengths],
-        "rotation": [median(rotation), max(rotation)],
-        "view": [median(view), max(view)],
+        "rotation": [float(np.median(errors.rotation)), float(errors.rotation.max())],
+        "direction": [float(np.nanmedian(errors.translation)), float(np.nanmax(errors.translation))],
+        "turn": rotation_angle(similarity.rotation @ world.T),
         "place": [median(apart) / extent, float(max(apart)) / extent],
     }
 
@@ -260,20 +275,20 @@ def text(cases: list[dict], rows: list[dict], said: str) -> str:
         lines += [
             "",
             "A street without EXIF (the first 16 photos of lund; `phone`: some turned, two blurred, one "
-            f"empty). {said}; focal lengths are given as a ratio to that. Errors after a similarity, median "
-            "and largest: of the rotation and of the viewing direction in degrees, of the place as a share "
-            "of the path's length. The path is nearly straight, so that its places hardly tell a turn about "
-            "it. Photos of `phone` that are stored turned count by their direction.",
+            f"empty). {said}; focal lengths are given as a ratio to that. Errors between all pairs of "
+            "photos, which need no common frame, median and largest in degrees: of the rotation and of the direction "
+            "from one to the other; photos that are stored turned are turned back. After a similarity, the "
+            "places' error as a share of the path's length; it is nearly straight, so that the places hardly "
+            "tell a turn about it: how far their turn is from the orientations', in degrees, is beside it.",
             "",
-            "| set | seed | photos | focal | rotation | viewing direction | place |",
-            "|---|---|---|---|---|---|---|",
+            "| set | seed | photos | focal | rotation | direction | place | turn of places |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         for row in rows:
-            rotation = " ".join(map(shown, row["rotation"])) if row["set"] == "street" else ""
             lines.append(
                 f"| {row['set']} | {row['seed']} | {row['photos']} | {' '.join(map(str, row['focal']))} | "
-                f"{rotation} | {' '.join(map(shown, row['view']))} | "
-                f"{' '.join(f'{value:.3f}' for value in row['place'])} |"
+                f"{' '.join(map(shown, row['rotation']))} | {' '.join(map(shown, row['direction']))} | "
+                f"{' '.join(f'{value:.3f}' for value in row['place'])} | {shown(row['turn'])} |"
             )
     return "\n".join(lines) + "\n\nMade by `python eval/placing_right.py ../shared/cases`.\n"
 
