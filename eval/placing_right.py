@@ -278,8 +278,9 @@ def text(cases: list[dict], rows: list[dict], said: str) -> str:
             f"empty). {said}; focal lengths are given as a ratio to that. Errors between all pairs of "
             "photos, which need no common frame, median and largest in degrees: of the rotation and of the "
             "direction from one to the other; photos that are stored turned are turned back. After a "
-            "similarity, the places' error as a share of the path's length; it is nearly straight, so that the places hardly "
-            "tell a turn about it: how far their turn is from the orientations', in degrees, is beside it.",
+            "similarity, the places' error as a share of the path's length; it is nearly straight, so that "
+            "the places hardly tell a turn about it: how far their turn is from the orientations', in "
+            "degrees, is beside it.",
             "",
             "| set | seed | photos | focal | rotation | direction | place | turn of places |",
             "|---|---|---|---|---|---|---|---|",
