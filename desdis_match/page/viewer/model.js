@@ -1,6 +1,6 @@
 // The model in 3-D: the points, what is drawn above them, and the controls.
 
-const NEAR_CAMERAS = 3.5; // cameras further from the middle than this many radii do not count for the whole scene
+const NEAR_CAMERAS = 2.5; // cameras further from the middle than this many radii do not count for the whole scene
 const MANY_CAMERAS = 500; // more are plain lines that WebGL draws with the points
 
 class ModelView {

@@ -108,14 +108,18 @@ class Orbit {
     const lines = room.map((slope, k) => (k < 2 ? least : most)((place) => place[k % 2] - slope * place[2]));
     const z = Math.min(...[0, 1].map((k) => (lines[k + 2] - lines[k]) / (room[k] - room[k + 2])));
     const depth = Math.max(quantile((near.length ? near : all).map((place) => place[2]), 0.5) - z, 0.1 * this.radius);
-    const eye = [0, 1].map((k) => (lines[k] + lines[k + 2] + (room[k] + room[k + 2]) * z) / 2);
-    // The direction with room to spare has what is seen in its middle.
-    for (let round = 0; round < 8; round++) {
-      for (const k of [0, 1]) {
-        const slope = (place) => (place[k] - eye[k]) / Math.max(place[2] - z, 0.05 * depth);
-        eye[k] += (depth * (least(slope) + most(slope) - room[k] - room[k + 2])) / 2;
+    // The direction with room to spare has what is seen in its middle: the further the eye, the lower all slopes.
+    const eye = [0, 1].map((k) => {
+      const start = (lines[k] + lines[k + 2] + (room[k] + room[k + 2]) * z) / 2;
+      let [low, high] = [start - 2 * depth, start + 2 * depth];
+      for (let round = 0; round < 24; round++) {
+        const at = (low + high) / 2;
+        const slope = (place) => (place[k] - at) / Math.max(place[2] - z, 0.01 * depth);
+        if (least(slope) + most(slope) > room[k] + room[k + 2]) low = at;
+        else high = at;
       }
-    }
+      return (low + high) / 2;
+    });
     this.distance = depth;
     const from = V.add(V.add(V.mul(right, eye[0]), V.mul(up, -eye[1])), V.mul(back, -z));
     this.target = V.sub(from, V.mul(back, depth));
