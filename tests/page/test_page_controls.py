@@ -13,63 +13,76 @@ def window(tmp_path_factory, page):
     with Browser(*found, tmp_path_factory.mktemp("profile")) as window:
         window.open(page)
         window.wait("Page.model.reference > 0")
+        window.run(HELPERS)
         yield window
+
+
+HELPERS = """(() => {
+  const first = [...document.querySelectorAll("#panel-model input, #panel-pair input, #panel-pair select")]
+    .map((node) => [node, node.type === "checkbox" ? node.checked : node.value]);
+  window.asAtFirst = () => {
+    Page.model.stop();
+    Page.model.setMeasuring(false);
+    for (const [node, value] of first) node[node.type === "checkbox" ? "checked" : "value"] = value;
+    byId("model-color").value = "photo";
+    Page.model.setColors("photo");
+    byId("model-options").hidden = true;
+    byId("filter").value = "";
+    Page.only = undefined;
+    Page.pickImage(null);
+    Page.list("images");
+    Page.open("model");
+    Page.model.orbit = new Orbit(Page.model.model);
+    Page.model.reset();
+  };
+  // Pixels of a canvas that differ from its corner.
+  window.inked = (canvas) => {
+    Page.model.draw();
+    if (Page.model.gl) Page.model.renderer.rest();
+    const copy = make("canvas", { width: canvas.width, height: canvas.height });
+    copy.getContext("2d").drawImage(canvas, 0, 0);
+    const { data } = copy.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let other = 0;
+    for (let k = 0; k < data.length; k += 4) other += [0, 1, 2, 3].some((c) => data[k + c] !== data[c]);
+    return other;
+  };
+  // What is written on a canvas by draw().
+  window.written = (draw) => {
+    const texts = [];
+    const { fillText } = CanvasRenderingContext2D.prototype;
+    CanvasRenderingContext2D.prototype.fillText = function (text) { texts.push(text); };
+    draw();
+    CanvasRenderingContext2D.prototype.fillText = fillText;
+    return texts;
+  };
+})()"""
 
 
 @pytest.fixture
 def browser(window):
-    """The page as it is at first: no choice, no list filter, the model."""
-    window.run(
-        """(() => {
-          Page.model.stop();
-          Page.model.setMeasuring(false);
-          for (const [id, value] of [["size", 0], ["length", 2], ["error", 40], ["camera-size", 0]]) byId("model-" + id).value = value;
-          for (const [id, on] of [["cameras", true], ["path", false], ["shading", true], ["far", false]]) byId("model-" + id).checked = on;
-          byId("model-color").value = "photo";
-          Page.model.setColors("photo");
-          byId("model-options").hidden = true;
-          byId("filter").value = "";
-          Page.only = undefined;
-          Page.pickImage(null);
-          Page.list("images");
-          Page.open("model");
-          Page.model.orbit = new Orbit(Page.model.model);
-          Page.model.reset();
-        })()"""
-    )
+    """The page as it is at first: nothing chosen, the whole model."""
+    window.run("asAtFirst()")
     yield window
     assert window.errors() == [] and window.run("pageErrors") == []
 
 
 def set_value(browser, name, value):
-    """Move a slider or choose an entry, as a user's hand does."""
+    """Move a slider or choose an entry, as a hand does."""
     browser.run(
         f"(byId('{name}').value = '{value}', byId('{name}').dispatchEvent(new Event('input')), "
         f"byId('{name}').dispatchEvent(new Event('change')))"
     )
 
 
-DRAWN = """((canvas) => {
-  Page.model.draw();
-  if (Page.model.gl) Page.model.renderer.rest();
-  const copy = make("canvas", { width: canvas.width, height: canvas.height });
-  copy.getContext("2d").drawImage(canvas, 0, 0);
-  const { data } = copy.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  let other = 0;
-  for (let k = 0; k < data.length; k += 4) other += data[k] !== data[0] || data[k + 1] !== data[1] || data[k + 3] !== data[3];
-  return other;
-})"""
-POINTS = DRAWN + "(byId('model-points'))"
-OVERLAY = DRAWN + "(byId('model-overlay'))"
-"""Pixels of the points' canvas, and of what is above it, that differ from its corner."""
+POINTS, OVERLAY = "inked(byId('model-points'))", "inked(byId('model-overlay'))"
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_scene_is_fitted_wherever_cameras_are(browser, seed):
-    """Cameras close before the viewer included: all are inside, nearly all points too, and they reach the edges."""
+    """Cameras close to the viewer too: all are inside, nearly all points as well; they reach the edges."""
     rng = np.random.default_rng(seed)
     points = rng.normal(0, [1, 1, 0.2], (800, 3)).tolist()
-    cameras = (rng.normal(0, [2, 2, 0.1], (40, 3)) + [0, 3, 0]).tolist()
+    cameras = np.add(rng.normal(0, [2, 2, 0.1], (40, 3)), [0, 3, 0]).tolist()
     width, height = (980, 580) if seed else (390, 640)
     at = browser.run(
         f"""(() => {{
@@ -88,6 +101,295 @@ def test_the_scene_is_fitted_wherever_cameras_are(browser, seed):
     both = np.vstack([cameras, points[inside]])
     reach = (both.max(axis=0) - both.min(axis=0)) / (high - low)
     assert reach.max() > 0.9
-    np.testing.assert_allclose(
-        (both.max(axis=0) + both.min(axis=0)) / 2, (low + high) / 2, atol=0.08 * height
+    middle = (both.max(axis=0) + both.min(axis=0)) / 2
+    np.testing.assert_allclose(middle, (low + high) / 2, atol=0.08 * height)
+
+
+def test_sliders_of_points(browser):
+    """Larger points cover more; those of long tracks or small errors alone are fewer."""
+    set_value(browser, "model-cameras", "on")
+    covered = browser.run(POINTS)
+    set_value(browser, "model-size", 1)
+    assert browser.run(POINTS) > 1.5 * covered
+    set_value(browser, "model-size", 0)
+    for name, value, kept in (("length", 4, "lengths[k] >= 4"), ("error", 1, "errors[k] * step <= 0.1")):
+        set_value(browser, f"model-{name}", value)
+        share = browser.run(
+            f"""(() => {{
+              const {{ cloud, numPoints: n, model }} = Page.model;
+              const {{ lengths, errors }} = cloud, step = model.error_step;
+              let some = 0;
+              for (let k = 0; k < n; k++) some += {kept};
+              return some / n;
+            }})()"""
+        )
+        assert 0.02 < share < 0.95
+        assert browser.run(POINTS) == pytest.approx(share * covered, rel=0.35)
+        assert browser.run(POINTS) < 0.98 * covered
+        browser.run("asAtFirst()")
+    set_value(browser, "model-error", 5)
+    browser.wait("byId('model-error-value').textContent === '0.5 px'")
+
+
+def test_shading_makes_points_behind_darker(browser):
+    total = """(() => {
+      Page.model.draw();
+      Page.model.renderer.rest();
+      const { gl } = Page.model;
+      const pixels = new Uint8Array(4 * gl.drawingBufferWidth * gl.drawingBufferHeight);
+      gl.readPixels(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+      return pixels.reduce((sum, v) => sum + v, 0);
+    })()"""
+    shaded = browser.run(total)
+    browser.run("(byId('model-shading').checked = false)")
+    assert browser.run(total) > shaded
+
+
+def test_cameras_their_size_and_their_path(browser):
+    start = browser.run("(Page.model.cameraScale())")
+    set_value(browser, "model-camera-size", 1)
+    assert browser.run("Page.model.cameraScale()") == pytest.approx(2 * start)
+    with_cameras = browser.run(OVERLAY)
+    browser.run("(byId('model-path').checked = true)")
+    with_path = browser.run(OVERLAY)
+    browser.run("(byId('model-cameras').checked = false)")
+    path_alone = browser.run(OVERLAY)
+    browser.run("(byId('model-path').checked = false)")
+    assert with_path > with_cameras > path_alone > browser.run(OVERLAY) > 100  # axes and scale bar are left
+
+
+def test_colour_scales_are_set_by_the_data(browser):
+    set_value(browser, "model-color", "error")
+    high = browser.run("byId('model-legend').textContent")
+    errors = browser.run("Array.from(Page.model.cloud.errors, (step) => step * Page.model.model.error_step)")
+    assert high.startswith("0") and high.endswith(" px or more")
+    assert float(high[1:].split()[0]) == pytest.approx(np.quantile(errors, 0.95), abs=0.05)
+    set_value(browser, "model-color", "length")
+    most = round(np.quantile(browser.run("Array.from(Page.model.cloud.lengths)"), 0.98))
+    assert browser.run("byId('model-legend').textContent") == f"2{most} or more photos"
+    # A point at the end of the scale has the ramp's last colour.
+    k = browser.run(f"Page.model.cloud.lengths.findIndex((length) => length >= {most})")
+    color = browser.run(f"Array.from(Page.model.renderer.cloud.colors.subarray(3 * {k}, 3 * {k} + 3))")
+    assert color == browser.run("ramp(1)")
+    set_value(browser, "model-color", "photo")
+    assert browser.run("byId('model-legend').hidden")
+
+
+def test_the_scale_bar_and_the_axes(browser):
+    """The bar is a round length, as long on the screen as it is at the target's distance."""
+    texts = browser.run("written(() => Page.model.draw())")
+    assert {"x", "y", "z", "up"} <= set(texts)
+    (bar,) = (text for text in texts if text.endswith(("unit", "units")))
+    length = float(bar.split()[0])
+    assert length / 10 ** np.floor(np.log10(length)) in (1, 2, 5)
+    pixels = browser.run(
+        f"""(() => {{
+          const {{ orbit, overlay }} = Page.model;
+          const project = Page.model.projector();
+          const ends = [orbit.target, V.add(orbit.target, V.mul(orbit.pose().right, {length}))].map(project);
+          return ends[1][0] - ends[0][0];
+        }})()"""
     )
+    assert pixels == pytest.approx(
+        browser.run(f"{length} / Page.model.orbit.perPixel(Page.model.overlay.clientHeight)")
+    )
+    assert 40 < pixels <= 130
+
+
+def test_a_double_click_on_a_camera_opens_its_photo(browser):
+    x, y, _ = browser.run("Page.model.placeOf(3)")
+    shown = browser.run(f"Page.model.cameraAt({x}, {y})")
+    browser.click_at("#model-overlay", x, y, times=2)
+    if browser.run("Page.panel") != "photo":  # a busy machine: they came too far apart
+        browser.run(f"(Page.model.clicked = {{ i: {shown}, now: performance.now() }})")
+        browser.click_at("#model-overlay", x, y)
+    assert browser.run("[Page.panel, Page.photo.image]") == ["photo", shown]
+
+
+def test_a_picked_camera_out_of_sight_has_an_arrow(browser):
+    arrow = "written(() => Page.model.draw()).includes('its camera')"
+    browser.run("Page.pickImage(2)")
+    assert not browser.run(arrow)
+    browser.run("Page.model.orbit.lookFrom(V.add(Data.meta.images[2].center, [0, 0, 50]), [0, 0, 1])")
+    assert browser.run(arrow)
+    assert "in the model" in browser.run("byId('model-card').textContent")
+
+
+def test_wheel_and_shifted_drag(browser):
+    distance, target = browser.run("[Page.model.orbit.distance, Page.model.orbit.target]")
+    browser.run(
+        "byId('model-overlay').dispatchEvent(new WheelEvent('wheel', { deltaY: 500, cancelable: true }))"
+    )
+    assert browser.run("Page.model.orbit.distance") == pytest.approx(distance * np.exp(0.6))
+    assert browser.run("Page.model.orbit.target") == target
+    yaw = browser.run("Page.model.orbit.yaw")
+    browser.run(
+        """(() => {
+          const to = (type, x, more) => byId("model-overlay").dispatchEvent(new PointerEvent(
+            type, { pointerId: 1, clientX: x, clientY: 300, shiftKey: true, ...more }));
+          byId("model-overlay").setPointerCapture = () => {};
+          to("pointerdown", 300); to("pointermove", 340); to("pointerup", 340);
+        })()"""
+    )
+    moved = np.subtract(browser.run("Page.model.orbit.target"), target)
+    right, step = browser.run(
+        "[Page.model.orbit.pose().right, Page.model.orbit.perPixel(Page.model.overlay.clientHeight)]"
+    )
+    np.testing.assert_allclose(moved, np.multiply(right, -40 * step), atol=1e-9)
+    assert browser.run("Page.model.orbit.yaw") == yaw
+
+
+def test_playing_comes_to_the_last_camera_and_ends(browser):
+    browser.run(
+        "(window.playFrom = performance.now, performance.now = () => playFrom.call(performance) - 60000)"
+    )
+    browser.click("#model-play")
+    browser.run("(performance.now = playFrom)")
+    browser.wait("Page.model.playing === null")
+    eye, last = browser.run("[Page.model.orbit.pose().eye, Page.model.cameras.at(-1).center]")
+    np.testing.assert_allclose(eye, last, atol=1e-9)
+    assert browser.run("byId('model-play').textContent") == "▶ Play"
+
+
+def test_large_models_are_drawn_some_at_a_time(browser):
+    """What is drawn in portions is what is drawn at once."""
+    whole = browser.run(POINTS)
+    in_portions = browser.run(
+        """(() => {
+          const { renderer } = Page.model;
+          renderer.portion = 100;
+          Page.model.draw();
+          const some = renderer.numDrawn;
+          while (renderer.numDrawn < renderer.numPoints) renderer.next(150);
+          const copy = make("canvas", { width: renderer.canvas.width, height: renderer.canvas.height });
+          copy.getContext("2d").drawImage(renderer.canvas, 0, 0);
+          return [some, renderer.numPoints, renderer.portion];
+        })()"""
+    )
+    assert in_portions[0] == 100 < in_portions[1]
+    browser.run("(Page.model.renderer.portion = 50, Page.model.redraw())")
+    browser.wait("Page.model.renderer.numDrawn === Page.model.renderer.numPoints")
+    assert browser.run(POINTS) == whole
+
+
+def test_many_cameras_are_lines_of_webgl(browser):
+    ends = browser.run("Array.from(cameraLines(Page.model.cameras.slice(0, 2), 0.5))")
+    corners = browser.run("Page.model.cameras.slice(0, 2).map((camera) => cameraCorners(camera, 0.5))")
+    centers = browser.run("Page.model.cameras.slice(0, 2).map((camera) => camera.center)")
+    wanted = [
+        line
+        for four, center in zip(corners, centers, strict=True)
+        for k in range(4)
+        for line in ([four[k], four[(k + 1) % 4]], [center, four[k]])
+    ]
+    np.testing.assert_allclose(np.reshape(ends, (-1, 2, 3)), wanted, atol=1e-5)
+    before = browser.run(POINTS)
+    browser.run("Page.model.renderer.setLines(cameraLines(Page.model.cameras, Page.model.cameraScale()))")
+    browser.run("(({ renderer: r }) => r.draw(r.canvas.width, r.canvas.height, r.view))(Page.model)")
+    drawn = browser.run(
+        """(() => {
+          const { canvas } = Page.model.renderer;
+          const copy = make("canvas", { width: canvas.width, height: canvas.height });
+          copy.getContext("2d").drawImage(canvas, 0, 0);
+          const { data } = copy.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          const ink = rgb("camera").map((v) => Math.round(255 * v));
+          let blue = 0;
+          for (let k = 0; k < data.length; k += 4) blue += ink.every((v, c) => Math.abs(v - data[k + c]) < 3);
+          return blue;
+        })()"""
+    )
+    browser.run("(Page.model.lines = null, Page.model.setLines(0))")
+    assert drawn > 200 and browser.run(POINTS) == before
+
+
+def test_the_options_open_and_close(browser):
+    browser.click("#model-more")
+    assert browser.run("[byId('model-options').hidden, byId('model-more').ariaExpanded]") == [False, "true"]
+    browser.click("#model-more")
+    assert browser.run("[byId('model-options').hidden, byId('model-more').ariaExpanded]") == [True, "false"]
+
+
+def test_nodes_of_the_view_graph(browser):
+    """Thumbnails do not overlap; the pointer over one tells its name, a click opens it; the matrix too."""
+    browser.click("#tabs [data-panel=graph]")
+    browser.wait("Page.graph.places !== undefined")
+    places = np.array(browser.run("Page.graph.images.map((i) => Page.graph.nodeAt(i))"))
+    canvas = browser.run("[byId('graph-canvas').clientWidth, byId('graph-canvas').clientHeight]")
+    side = browser.run(f"thumbnailSide({canvas[0]}, {canvas[1]}, {len(places)})")
+    apart = np.abs(places[:, None] - places).max(axis=2)[~np.eye(len(places), dtype=bool)]
+    assert apart.min() > side
+    assert (places > side / 2).all() and (places < np.subtract(canvas, side / 2)).all()
+    browser.run("Page.graph.hover({ image: 3 })")
+    assert browser.run("Data.meta.images[3].name") in browser.run("byId('graph-card').textContent")
+    hint = "document.querySelector('#panel-graph .hint.mouse').textContent"
+    assert "an image" in browser.run(hint)
+    browser.click("[name=graph-kind][value=matrix]")
+    assert "a cell" in browser.run(hint)
+    pair = browser.run(
+        "Page.graph.find(1.5 * 1000 / Page.graph.images.length, 0.5 * 1000 / Page.graph.images.length).pair"
+    )
+    assert {pairs[pair] for pairs in browser.run("[Data.meta.pairs.image0, Data.meta.pairs.image1]")} == {
+        0,
+        1,
+    }
+    browser.click("[name=graph-kind][value=graph]")
+    browser.click_at("#graph-canvas", *browser.run("Page.graph.nodeAt(2)"))
+    browser.wait("Page.panel === 'photo'")
+    assert browser.run("Page.photo.image") == 2
+
+
+def test_crowded_places_are_pushed_apart(browser):
+    rng = np.random.default_rng(0)
+    crowded = rng.normal(500, 30, (60, 2)).tolist()
+    places = np.array(browser.run(f"apart({crowded}, 80, [1000, 900])"))
+    gaps = np.abs(places[:, None] - places).max(axis=2)[~np.eye(60, dtype=bool)]
+    assert gaps.min() > 0.9 * 80
+    assert places.min() >= 0 and (places <= [1000, 900]).all()
+
+
+def test_tracks_of_a_photo_have_a_scale(browser):
+    browser.run("Page.openImage(2)")
+    assert browser.run("byId('photo-legend').hidden")
+    browser.click("#photo-length")
+    assert browser.run("byId('photo-legend').textContent") == "210 or more photos"
+    browser.click("#photo-length")
+    browser.run("document.activeElement.blur()")
+    browser.press("body", "\ue014")  # the next of the list, by its arrow
+    assert browser.run("Page.photo.image") == 3
+
+
+def test_a_pair_counts_all_its_matches(browser):
+    """In the model, verified only, rejected: together all matches; boxes and lines choose what is drawn."""
+    browser.run("Page.openPair(0)")
+    pair = browser.run("Object.fromEntries(Object.entries(Data.meta.pairs).map(([k, v]) => [k, v[0]]))")
+    shown = "Number(byId(`pair-${n}-count`).textContent.replace(',', ''))"
+    said = browser.run(f"['model', 'verified', 'rejected'].map((n) => {shown})")
+    states = browser.run("Array.from(Page.pairPanel.matches.states)")
+    assert len(states) == pair["matches"]  # none is thinned out here
+    assert said == [states.count(2), states.count(1), states.count(0)]
+    assert sum(said[:2]) == pair["verified"] and said[0] > 0
+    browser.run("(byId('pair-lines').value = '0', byId('pair-rejected').checked = true)")
+    strokes = """(() => {
+      let strokes = 0;
+      const { stroke } = CanvasRenderingContext2D.prototype;
+      CanvasRenderingContext2D.prototype.stroke = function () { strokes++; };
+      Page.pairPanel.hovered = -1;
+      Page.pairPanel.draw(byId("pair-canvas").getContext("2d"));
+      CanvasRenderingContext2D.prototype.stroke = stroke;
+      return strokes;
+    })()"""
+    assert browser.run(strokes) == 0
+    set_value(browser, "pair-lines", 50)
+    assert browser.run(strokes) == 50
+    set_value(browser, "pair-lines", "1e9")
+    browser.run("(byId('pair-verified').checked = byId('pair-rejected').checked = false)")
+    assert browser.run(strokes) == said[0]
+
+
+def test_pairs_of_one_image_and_all_again(browser):
+    browser.click("#list-images tr[data-row='2']")
+    browser.click("#lists [data-list=pairs]")
+    assert browser.run("Data.meta.images[2].name") in browser.run("byId('pairs-of').textContent")
+    assert browser.run("Page.pairs.rows.length") == 5
+    browser.click("#pairs-of button")
+    assert browser.run("[Page.pairs.rows.length, byId('pairs-of').hidden]") == [15, True]
