@@ -1,12 +1,15 @@
 """Which photos share a camera, and what its focal length is before any reconstruction.
 
 A camera is a `pycolmap.Camera` with the principal point in the middle of the photo and no distortion. Its
-focal length is EXIF's where the photo has one, else 1.2 times the long side, as COLMAP guesses.
+focal length is EXIF's where the photo has one, else 1.2 times the long side, as COLMAP guesses. A fisheye is
+guessed to see half of all directions, corner to corner, and COLMAP is told to trust that: it cannot find a
+fisheye's focal length from pairs, and without one it lets no pair of them pass. Mapping refines it as any.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -218,9 +221,11 @@ def _camera(
         camera.camera_id = camera_id
         camera.has_prior_focal_length = True
         return camera
-    focal = photo.exif_focal or FOCAL_FACTOR * max(width, height)
+    model = _model(config, photo.panorama)
+    fisheye = "FISHEYE" in model
+    guess = math.hypot(width, height) / math.pi if fisheye else FOCAL_FACTOR * max(width, height)
     camera = pycolmap.Camera.create_from_model_name(
-        camera_id, _model(config, photo.panorama), focal, width, height
+        camera_id, model, photo.exif_focal or guess, width, height
     )
-    camera.has_prior_focal_length = photo.exif_focal is not None
+    camera.has_prior_focal_length = fisheye or photo.exif_focal is not None
     return camera

@@ -150,6 +150,15 @@ def test_given_model_and_parameters() -> None:
     assert camera.has_prior_focal_length
 
 
+def test_a_fisheye_has_a_focal_length_that_colmap_trusts() -> None:
+    """COLMAP lets no pair of fisheye photos pass without one; half of all directions corner to corner."""
+    photos = {"a": PhotoInfo((800, 600)), "b": PhotoInfo((800, 600), "acme 8", 250.0)}
+    cameras, _ = assign_cameras(photos, CameraConfig(camera_model="OPENCV_FISHEYE"))
+    assert [camera.has_prior_focal_length for camera in cameras] == [True, True]
+    # 1000 pixels across the diagonal are pi radians, of the lens r = f theta.
+    assert [camera.focal_length_x for camera in cameras] == pytest.approx([318.3, 250], abs=0.1)
+
+
 def test_wrong_options_say_what_would_be_right(tmp_path: Path) -> None:
     photos = {"a": PhotoInfo((60, 40)), "b": PhotoInfo((60, 50))}
     with pytest.raises(InputError, match=r"'nonsense' is unknown; COLMAP has .*SIMPLE_RADIAL"):
