@@ -15,6 +15,7 @@ from ..colmap.model_files import write_model
 from ..colmap.undistorting import undistort
 from ..errors import InputError
 from ..photos.formats import read_stored
+from ..photos.masks import check_masks
 from ..storage.georeference import load_georeference
 from ..support.files import check_new_folder, check_not_read, new_files, writing
 from ..support.native import pycolmap
@@ -104,7 +105,15 @@ def export_model(
     model = read_model(model_dir)
     if images_dir is not None:
         _check_photos(model, images_dir)
+    if masks is not None:
+        if model_format not in MASKED or images_dir is None:
+            raise InputError(
+                f"masks go with photos in {' and '.join(MASKED)}; leave them out, or give --images"
+            )
+        check_masks(masks, sorted(model.image(i).name for i in model.reg_image_ids()))
     job = ExportJob(model, Path(model_dir), output, images_dir, masks, link, faces)
+    if faces is not None and not has_panoramas(model):
+        raise InputError("no photo of the model is a panorama (EQUIRECTANGULAR); leave faces out")
     wanted = faces or (EIGHT_FACES if model_format in PINHOLES_ONLY else None)
     if wanted is None or not has_panoramas(model) or model_format == "3dgs":
         return FORMATS[model_format](job)
@@ -258,6 +267,9 @@ FORMATS: dict[str, Callable[[ExportJob], Exported]] = {
 
 PINHOLES_ONLY = ("3dgs", "undistorted")
 """Formats that have no panoramas."""
+
+MASKED = ("3dgs", "nerfstudio")
+"""Formats that hold masks."""
 
 SINGLE_FILES = ("ply", "las", "laz", "geojson", "csv", "nvm")
 """Formats that are one file; the others are a folder."""

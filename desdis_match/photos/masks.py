@@ -7,6 +7,8 @@ Orientation, is recognised by its size and turned back.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,8 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .formats import UnreadableImage
 from .images import GrayImage, read_header, read_stored_grey
+
+log = logging.getLogger(__name__)
 
 
 def mask_path(masks: Path, name: str) -> Path:
@@ -28,6 +33,21 @@ def mask_path(masks: Path, name: str) -> Path:
         return masks
     colmap, short = masks / f"{name}.png", masks / PurePosixPath(name).with_suffix(".png")
     return short if short.is_file() and not colmap.is_file() else colmap
+
+
+def check_masks(masks: Path, names: Sequence[str]) -> None:
+    """Say which photos have no mask. Raises InputError where there is nothing of that name."""
+    if not masks.exists():
+        raise InputError(
+            f"{masks} does not exist; give the folder of masks (NAME.png for image NAME) or a mask for all"
+        )
+    without = [name for name in names if not mask_path(masks, name).is_file()]
+    if len(without) == len(names):
+        place = mask_path(masks, names[0])
+        log.warning("%s holds no mask of any photo; that of %s would be %s", masks, names[0], place)
+    elif without:
+        shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
+        log.warning("%d of %d photos have no mask: %s", len(without), len(names), shown)
 
 
 def read_mask(

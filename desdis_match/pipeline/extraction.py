@@ -30,7 +30,7 @@ from ..features.whole import LOCAL_FEATURES
 from ..photos.depth import stretched_range
 from ..photos.formats import UnreadableImage
 from ..photos.listing import look_through
-from ..photos.masks import mask_path
+from ..photos.masks import check_masks
 from ..storage.features_file import FeatureFile, write_features
 from ..storage.matches_file import check_pair_names
 from ..support.checkpoint import Arrays, ShardFolder, features_from_arrays, features_to_arrays
@@ -77,7 +77,7 @@ def extract(
         raise InputError("a local feature brings its own keypoints; give --local-feature or --keypoints")
     names = _photos_to_read(images)
     if masks is not None:
-        _check_masks(masks, names)
+        check_masks(masks, names)
     stamps = {name: stamp(images, name, masks, keypoints) for name in names}
     descriptor = load_descriptor(config.descriptor, device="cpu").fingerprint
     made_by = {
@@ -155,21 +155,6 @@ def _photos_to_read(images: Path) -> list[str]:
         log.warning("%s", listing.sentence())
     check_pair_names(listing.names)
     return list(listing.names)
-
-
-def _check_masks(masks: Path, names: Sequence[str]) -> None:
-    """Say which photos have no mask. Raises InputError where there is nothing of that name."""
-    if not masks.exists():
-        raise InputError(
-            f"{masks} does not exist; give the folder of masks (NAME.png for image NAME) or a mask for all"
-        )
-    without = [name for name in names if not mask_path(masks, name).is_file()]
-    if len(without) == len(names):
-        place = mask_path(masks, names[0])
-        log.warning("%s holds no mask of any photo; that of %s would be %s", masks, names[0], place)
-    elif without:
-        shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
-        log.warning("%d of %d photos have no mask: %s", len(without), len(names), shown)
 
 
 def _say_stretched(ranges: Mapping[str, NDArray[np.float64]]) -> None:

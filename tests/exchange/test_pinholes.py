@@ -200,11 +200,13 @@ def test_other_formats_take_faces_where_asked_and_undistorted_does_so_by_itself(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["colmap-txt", "nerfstudio", "undistorted"]
 
 
-def test_what_cannot_be_cut_is_an_error(scene, tmp_path):
+def test_what_cannot_be_cut_is_an_error(scene, splat, tmp_path):
     with pytest.raises(InputError, match="give 4 or more"):
         FaceConfig(around=3)
     with pytest.raises(InputError, match="csv is one file"):
         export_model(scene / "model", "csv", tmp_path / "a.csv", faces=FaceConfig())
+    with pytest.raises(InputError, match="no photo of the model is a panorama"):
+        export_model(splat / "sparse" / "0", "colmap-txt", tmp_path / "n", faces=FaceConfig())
     with pytest.raises(InputError, match="cut the panoramas with --faces"):
         export_model(scene / "model", "nerfstudio", tmp_path / "n", scene / "photos")
     with pytest.raises(InputError, match="leave --link out"):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from desdis_match.commands.cli import main
+from desdis_match.errors import InputError
 from desdis_match.exchange.models import export_model
 from desdis_match.exchange.photo_files import flat_names, turned_from_camera, turned_intrinsics, turned_points
 
@@ -169,6 +170,24 @@ def test_nerfstudio_has_a_mask_for_each_photo_white_where_there_is_none(scene, t
     assert dark["images/cam0_IMG_1.jpg"] == (320, 0)
     assert dark["images/turned.jpg"] == (0, 320)  # left of the stored photo is its top
     assert dark["images/shot.png"] == dark["images/cam1_IMG_1.jpg"] == (0, 0)
-    export_model(scene / "model", "nerfstudio", tmp_path / "bare", masks=tmp_path / "masks")
-    bare = json.loads((tmp_path / "bare" / "transforms.json").read_text())
-    assert "mask_path" not in bare["frames"][0]
+
+
+def test_masks_that_nothing_can_be_done_with_are_named(scene, tmp_path, caplog):
+    model, photos, output = scene / "model", scene / "photos", tmp_path / "ns"
+    with pytest.raises(InputError, match=r"gone does not exist; give the folder of masks"):
+        export_model(model, "3dgs", output, photos, masks=tmp_path / "gone")
+    with pytest.raises(InputError, match="masks go with photos in 3dgs and nerfstudio"):
+        export_model(model, "nerfstudio", output, masks=scene / "mask.png")
+    with pytest.raises(InputError, match="masks go with photos"):
+        export_model(model, "undistorted", output, photos, masks=scene / "mask.png")
+    (tmp_path / "notes.png").write_text("no picture")
+    with pytest.raises(InputError, match=r"mask \(.*notes.png\) that is damaged or in a format"):
+        export_model(model, "3dgs", output, photos, masks=tmp_path / "notes.png")
+    assert not output.exists()
+    (tmp_path / "masks" / "cam0").mkdir(parents=True)
+    whole = (scene / "mask.png").read_bytes()
+    (tmp_path / "masks" / "cam0" / "IMG_1.jpg.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"cam0/IMG_1.jpg: has a mask .* that is (truncated|damaged)"):
+        export_model(model, "3dgs", output, photos, masks=tmp_path / "masks")
+    assert not output.exists()
+    assert "4 of 5 photos have no mask: cam1/IMG_1.jpg" in caplog.text

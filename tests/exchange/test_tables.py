@@ -57,6 +57,57 @@ def test_las_of_a_georeferenced_model_is_in_utm(model_dir, tmp_path, suffix):
     assert {key.id: key.value_offset for key in keys}[3072] == 32632
 
 
+@pytest.mark.parametrize(
+    ("origin", "epsg", "at_origin", "beside", "on_earth"),
+    [
+        (
+            ORIGIN, 32632,
+            (691362.3818, 5334627.3353, 520.0), (691455.6349, 5334830.5599, 550.0039),
+            (11.573543496, 48.137898511, 550.004),
+        ),
+        (
+            (-33.9, 151.2, 40.0), 32756,
+            (333568.9410, 6247473.3368, 40.0), (333665.4140, 6247675.0445, 70.0039),
+            (151.201081129, -33.898196923, 70.004),
+        ),
+    ],
+)  # fmt: skip
+def test_places_on_earth_are_those_of_proj(tmp_path, origin, epsg, at_origin, beside, on_earth):
+    """A point at the origin and one 100 m east, 200 m north, 30 m up of it, by PROJ 9 (topocentric, utm)."""
+    laspy = pytest.importorskip("laspy")
+    model = pycolmap.Reconstruction()
+    model.add_camera_with_trivial_rig(pycolmap.Camera.create_from_model_name(1, "PINHOLE", 500, 640, 480))
+    down = np.array([[1.0, 0, 0], [0, -1, 0], [0, 0, -1]])  # of a camera at the second point
+    east = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # of one at the origin
+    poses = {"a.jpg": (down, -down @ [100.0, 200, 30]), "b.jpg": (east, np.zeros(3))}
+    for image_id, (name, (rotation, shift)) in enumerate(poses.items(), start=1):
+        image = pycolmap.Image(image_id=image_id, name=name, camera_id=1)
+        model.add_image_with_trivial_frame(image, pycolmap.Rigid3d(pycolmap.Rotation3d(rotation), shift))
+    for xyz in ([0.0, 0, 0], [100.0, 200, 30]):
+        model.add_point3D(np.array(xyz), pycolmap.Track(), np.zeros(3, np.uint8))
+    (tmp_path / "m").mkdir()
+    model.write_binary(tmp_path / "m")
+    Georeference(origin=origin).save(tmp_path / "m")
+    for suffix in ("las", "laz"):
+        cloud = laspy.read(export_model(tmp_path / "m", suffix, tmp_path / f"p.{suffix}").path)
+        places = np.stack([cloud.x, cloud.y, cloud.z], axis=1)
+        np.testing.assert_allclose(places, [at_origin, beside], atol=0.0006)
+        assert cloud.header.scales.tolist() == [0.001] * 3
+        assert cloud.header.offsets.tolist() == [
+            float(np.floor(min(pair))) for pair in zip(at_origin, beside, strict=True)
+        ]
+        keys = next(v for v in cloud.header.vlrs if type(v).__name__ == "GeoKeyDirectoryVlr").geo_keys
+        assert {key.id: key.value_offset for key in keys} == {1024: 1, 3072: epsg}
+    content = json.loads(export_model(tmp_path / "m", "geojson", tmp_path / "c.geojson").path.read_text())
+    above, below = content["features"]
+    np.testing.assert_allclose(above["geometry"]["coordinates"], on_earth, atol=2e-3)
+    np.testing.assert_allclose(above["geometry"]["coordinates"][:2], on_earth[:2], atol=2e-9)
+    assert above["properties"]["pitch"] == -90
+    assert below["properties"]["pitch"] == 0 and below["properties"]["heading"] == 90
+    origin_there = [origin[1], origin[0], origin[2]]
+    np.testing.assert_allclose(below["geometry"]["coordinates"], origin_there, atol=1e-9)
+
+
 def test_las_of_another_model_is_in_its_own_frame(model_dir, tmp_path):
     laspy = pytest.importorskip("laspy")
     export_model(model_dir, "las", tmp_path / "p.las")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from desdis_match.errors import InputError
 from desdis_match.features.extract import ExtractConfig
 from desdis_match.photos.images import read_gray, read_header
 from desdis_match.photos.masks import mask_path, read_mask
@@ -82,3 +83,26 @@ def test_photos_without_a_mask_are_counted_and_named(tmp_path, photo, caplog):
             run=RunConfig("cpu", 1),
         )
     assert "2 of 3 photos have no mask: sub/b.jpg, sub/c.jpg" in caplog.text
+
+
+def test_a_damaged_mask_leaves_its_photo_out_and_one_that_is_no_picture_all(tmp_path, photo, caplog):
+    (photo.parent / "b.jpg").write_bytes(photo.read_bytes())
+    for name in ("a", "b"):
+        left_half(tmp_path / "masks" / "sub" / f"{name}.jpg.png")
+    damaged = tmp_path / "masks" / "sub" / "b.jpg.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    (tmp_path / "notes.txt").write_text("no picture")
+    config = ExtractConfig(max_keypoints=50, orientation="upright")
+
+    def run(masks):
+        extract(
+            tmp_path / "photos", tmp_path / f"{masks.name}.h5", config, masks=masks, run=RunConfig("cpu", 1)
+        )
+
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path / "masks")
+    assert "sub/b.jpg is left out: it has a mask" in caplog.text and "sub/a.jpg is left" not in caplog.text
+    with pytest.raises(
+        InputError, match=r"none of the 2 images .* mask \(.*notes.txt\) that is damaged or in"
+    ):
+        run(tmp_path / "notes.txt")
