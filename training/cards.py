@@ -28,6 +28,7 @@ from desdis_match.descriptors.registry import PACKAGED, packaged_weights
 from desdis_match.distill.recipe import Recipe, RecipeRun, read_recipe
 from desdis_match.distill.record import read_log
 from desdis_match.evaluate.plots import save_figure
+from desdis_match.viz.style import COLOURS, axes_of, styled
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = HERE / "card.template.md"
@@ -176,6 +177,11 @@ def steps_before(recipe: Recipe) -> dict[str, int]:
 
 def curves(files: list[Path], path: Path) -> None:
     """Held-back scores over the pairs seen, all networks."""
+    with styled():
+        draw_curves(files, path)
+
+
+def draw_curves(files: list[Path], path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
     for number, weights in enumerate(files):
         batch = read_weights(weights)[1]["config"]["batch"]
@@ -186,11 +192,9 @@ def curves(files: list[Path], path: Path) -> None:
             pairs = [(before[one.name] + line["step"]) * batch / 1e6 for line in scored]
             for axis, key in zip(axes, ("map", "map_hard"), strict=True):
                 label = None if one.start else weights.stem
-                axis.plot(pairs, [line[key] for line in scored], color=f"C{number}", label=label)
+                axis.plot(pairs, [line[key] for line in scored], color=COLOURS[number], label=label)
     for axis, title in zip(axes, ("matching mAP", "with a detector's errors"), strict=True):
-        axis.set_title(title)
-        axis.set_xlabel("million pairs")
-        axis.grid(alpha=0.3)
+        axes_of(axis, title, x_label="million pairs")
     axes[0].legend()
     save_figure(figure, path)
 

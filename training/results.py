@@ -21,7 +21,7 @@ from desdis_match.commands.flags import parse
 from desdis_match.distill.record import read_log
 from desdis_match.distill.study import RowSummary, summarize
 from desdis_match.evaluate.plots import save_figure
-from desdis_match.viz.style import COLOURS
+from desdis_match.viz.style import COLOURS, axes_of, styled
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = {
@@ -69,6 +69,11 @@ def table(rows: list[RowSummary]) -> str:
 
 
 def plot(rows: list[RowSummary], path: Path) -> None:
+    with styled():
+        draw(rows, path)
+
+
+def draw(rows: list[RowSummary], path: Path) -> None:
     plotted = [key for key in PLOTTED if key in rows[0].mean]
     figure, axes = plt.subplots(
         1, len(plotted), figsize=(10, 0.8 + 0.28 * len(rows)), sharey=True, squeeze=False
@@ -77,10 +82,8 @@ def plot(rows: list[RowSummary], path: Path) -> None:
         means = [row.mean[key] for row in rows]
         errors = [row.deviation[key] if row.seeds > 1 else 0.0 for row in rows]
         axis.errorbar(means, [row.row for row in rows], xerr=errors, fmt="o", capsize=2, color=COLOURS[0])
-        axis.set_xlabel(COLUMNS[key], fontsize="small")
+        axes_of(axis, x_label=COLUMNS[key])
         axis.locator_params(axis="x", nbins=2)
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].invert_yaxis()
     save_figure(figure, path)
 
