@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
+import io
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..support.files import atomic_path, check_not_read
 from . import DEFAULT_DESCRIPTOR
 from .desdis import PATCH_SIZE
 from .layers import inference_layers
-from .onnx_graph import to_onnx, unwritable
+from .onnx_graph import OPSET, to_onnx, unwritable
 from .registry import load_network, output_size
 from .weights import weights_fingerprint
+
+if TYPE_CHECKING:
+    import onnx
 
 TOLERANCE = 1e-4
 """Largest difference from torch, in any component, with which a file is written."""
@@ -31,7 +37,7 @@ class ExportOnnxConfig:
     output: Path
     """File to write, for example desdis-32.onnx."""
     descriptor: str = DEFAULT_DESCRIPTOR
-    """Name of a descriptor, or the path of its weights."""
+    """Name of a descriptor, the path of its weights, or module:Class of your own."""
     fast_cpu: bool = False
     """Layers rewritten for ONNX Runtime on a CPU, as this package runs them itself. The plain layers that are
     written otherwise suit every runtime and accelerator."""
@@ -48,12 +54,15 @@ def export_onnx(config: ExportOnnxConfig) -> float:
     check_not_read(config.output, Path(config.descriptor))
     network = load_network(config.descriptor)
     layers = inference_layers(network)
-    if layers is None or any(unwritable(layers)):
+    dim = output_size(network)
+    if layers is not None and not any(unwritable(layers)):
+        model = to_onnx(layers, dim, fast=config.fast_cpu)
+    elif ":" in config.descriptor:
+        model = traced(network, config.descriptor)
+    else:
         raise InputError(
             f"'{config.descriptor}' cannot be written as ONNX; DesDis, HardNet, SOSNet and TFeat networks can"
         )
-    dim = output_size(network)
-    model = to_onnx(layers, dim, fast=config.fast_cpu)
     model.doc_string = f"{config.descriptor}: 32x32 grey patches in [0, 1] to unit vectors, L2 distance"
     about = {
         "descriptor": Path(config.descriptor).name,
@@ -75,6 +84,45 @@ def export_onnx(config: ExportOnnxConfig) -> float:
     except OSError as error:
         raise InputError(f"cannot write {config.output}: {error.strerror or error}") from error
     return worst
+
+
+class UnitRows(nn.Module):
+    """A network's output as unit vectors, which is what a descriptor gives."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(N, 1, 32, 32) -> (N, D)."""
+        return nn.functional.normalize(self.network(patches).flatten(1), dim=1)
+
+
+def traced(network: nn.Module, name: str) -> onnx.ModelProto:
+    """A network of somebody's own, by torch's exporter. Raises InputError where it cannot."""
+    import onnx
+
+    stream = io.BytesIO()
+    old: dict[str, Any] = (
+        {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # this exporter is deprecated; the new one needs another package
+            torch.onnx.export(
+                UnitRows(network).eval(),
+                (torch.zeros(2, 1, PATCH_SIZE, PATCH_SIZE),),
+                cast(Any, stream),  # which its types leave out
+                input_names=["patches"],
+                output_names=["descriptors"],
+                dynamic_axes={"patches": {0: "N"}, "descriptors": {0: "N"}},
+                opset_version=OPSET,
+                **old,
+            )
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"'{name}' cannot be written as ONNX: {first}") from error
+    return onnx.load_model_from_string(stream.getvalue())
 
 
 @torch.no_grad()

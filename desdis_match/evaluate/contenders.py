@@ -21,7 +21,7 @@ class CompareConfig:
     """What is compared, where it runs, and where predictions are kept."""
 
     descriptors: tuple[str, ...] = ("rootsift",)
-    """Names (desdis-32, rootsift, ...) or weight files."""
+    """Names (desdis-32, rootsift, ...), weight files, or module:Class of your own."""
     device: str = "auto"
     """auto, cpu, cuda, mps."""
     engine: str = "auto"

@@ -33,7 +33,7 @@ class SpeedConfig:
     only: tuple[Measured, ...] = ("peak", "patches", "photo", "match", "pairs", "reconstruct")
     """Which parts; those that need photos are left out, and named, when there are none."""
     descriptors: tuple[str, ...] = ("rootsift",)
-    """Names or weight files."""
+    """Names, weight files, or module:Class of your own."""
     engines: tuple[str, ...] = ("auto",)
     """Engines of each descriptor: auto, torch, onnxruntime."""
     batches: tuple[int, ...] = (1024, 8000)

@@ -99,3 +99,41 @@ def test_the_example_describes_a_file_of_patches(weights: Path, tmp_path: Path):
     with torch.no_grad():
         expected = load_network(weights)(torch.from_numpy(patches)[:, None] / 255).numpy()
     assert np.abs(np.load(tmp_path / "patches.descriptors.npy") - expected).max() < 1e-4
+
+
+OWN = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(1, 4, 8, 4), nn.GELU(), nn.Flatten(), nn.Linear(196, 24))
+
+    def forward(self, patches):
+        return self.layers(patches)
+
+
+class Odd(Net):
+    def forward(self, patches):
+        return self.layers(patches) + torch.linalg.eigvals(patches).real.sum()
+"""
+
+
+def test_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """module:Class of the current folder: by torch's exporter, unit vectors out; else one sentence."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_net_for_onnx.py").write_text(OWN)
+    assert export_onnx(ExportOnnxConfig(tmp_path / "own.onnx", "own_net_for_onnx:Net")) < 1e-5
+    session = onnxruntime.InferenceSession(tmp_path / "own.onnx", providers=["CPUExecutionProvider"])
+    patches = np.random.default_rng(0).random((5, 1, 32, 32), np.float32)
+    rows = session.run(None, {"patches": patches})[0]
+    with torch.no_grad():
+        network = load_network("own_net_for_onnx:Net")
+        expected = torch.nn.functional.normalize(network(torch.from_numpy(patches)), dim=1).numpy()
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
+    with pytest.raises(InputError, match=r"'own_net_for_onnx:Odd' cannot be written as ONNX: .*eigvals"):
+        export_onnx(ExportOnnxConfig(tmp_path / "odd.onnx", "own_net_for_onnx:Odd"))
+    assert not (tmp_path / "odd.onnx").exists()

@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +22,7 @@ from desdis_match.features.extract import ExtractConfig
 from desdis_match.pipeline import RunConfig, alone_in
 from desdis_match.pipeline.reconstruct import ReconstructConfig, reconstruct
 from desdis_match.storage.features_file import FeatureFile
+from desdis_match.storage.run_folder import RunFolder
 
 OPTIONS = ["--max-keypoints", "800", "--workers", "1", "--descriptor", "rootsift"]
 FILES = [
@@ -120,6 +123,38 @@ def test_the_output_folder_holds_what_is_promised(undisturbed: Path):
     assert report["configuration"]["extract"]["max_keypoints"] == 800
     with FeatureFile(undisturbed / "features.h5") as features:
         assert sum(features.counts().values()) == report["counts"]["keypoints"]
+
+
+def test_live_shows_the_run_after_every_stage(
+    undisturbed: Path, scene_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Photos and keypoints, then matches, each page loading itself again, and at the end the model."""
+    from desdis_match.pipeline import reconstruct as module
+
+    for name in ("features.h5", "pairs.txt", "matches.h5"):
+        shutil.copy(undisturbed / name, tmp_path)
+    real, pages = module.write_report_page, []
+
+    def written(*args, **options):
+        path = real(*args, **options)
+        text = path.read_text()
+        meta = json.loads(re.search(r'id="data-meta">(.*?)</script>', text, re.S)[1])
+        num = [len(part) for part in (meta["images"], meta["pairs"]["image0"], meta["models"])]
+        pages.append((meta["refresh"], *num))
+        return path
+
+    monkeypatch.setattr(module, "write_report_page", written)
+    live = replace(config(scene_folder / "images", tmp_path), live=True)
+    (tmp_path / "matches.h5").rename(tmp_path / "later.h5")
+    module.show(RunFolder(tmp_path), live)
+    (tmp_path / "later.h5").rename(tmp_path / "matches.h5")
+    module.show(RunFolder(tmp_path), replace(live, live=False))  # nothing
+    module.reconstruct(live)
+    module.show(RunFolder(tmp_path), live)  # the page of a whole model stays
+    after_features, after_extract, after_match, end = pages
+    assert after_features == (module.REFRESH, 6, 0, 0) and module.REFRESH > 0
+    assert after_extract == after_match == (module.REFRESH, 6, 15, 0)
+    assert end == (0, 6, 15, 1)
 
 
 def test_a_run_killed_in_every_stage_ends_with_the_same_files(
