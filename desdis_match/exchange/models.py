@@ -246,7 +246,8 @@ def _undistorted(job: ExportJob) -> Exported:
         for script in folder.glob("run-colmap-*.sh"):  # they hold the temporary folder's name
             text = script.read_text(encoding="utf-8")
             script.write_text(text.replace(str(folder), str(job.output)), encoding="utf-8")
-    return Exported(job.output, f"photos of {len(names)} pinholes, COLMAP's dense workspace")
+    holds = f"photos of {len(names)} pinholes, COLMAP's dense workspace (splat trainers want --format 3dgs)"
+    return Exported(job.output, holds, f"colmap patch_match_stereo --workspace_path {job.output}")
 
 
 FORMATS: dict[str, Callable[[ExportJob], Exported]] = {

@@ -215,7 +215,9 @@ def test_nvm(model_dir: Path, tmp_path: Path) -> None:
 
 
 def test_undistorted(model_dir: Path, photos: Path, tmp_path: Path, capfd) -> None:
-    output = export_model(model_dir, "undistorted", tmp_path / "dense", photos).path
+    made = export_model(model_dir, "undistorted", tmp_path / "dense", photos)
+    output = made.path
+    assert "splat trainers want --format 3dgs" in made.holds and str(output) in made.next_command
     model, flat = read_model(model_dir), pycolmap.Reconstruction(output / "sparse")
     assert {camera.model_name for camera in flat.cameras.values()} == {"PINHOLE"}
     for image in flat.images.values():

@@ -131,11 +131,30 @@ def test_a_face_s_pixels_show_the_directions_that_its_pose_says(splat):
         expected = colour_of(rays @ image.cam_from_world().rotation.matrix())
         error = np.abs(pixels - expected).max(axis=-1)
         assert error.mean() < 1.5 and error.max() < 8, image.name  # JPEG's; a pixel is about 0.9
+        down, right = np.gradient(expected, axis=(0, 1))
+        gradients = np.stack([right.ravel(), down.ravel()], axis=1)
+        shift = np.linalg.lstsq(gradients, (pixels - expected).ravel(), rcond=None)[0]
+        assert np.abs(shift).max() < 0.1, image.name  # pixels
         checked.append(image.name)
     labels = [f"face{i}" for i in range(6)] + ["up", "down"]
     assert sorted(checked) == sorted(
         f"{stem}_{label}.{kind}" for stem, kind in STEMS.items() for label in labels
     )
+
+
+def test_faces_begin_in_the_panoramas_middle_and_go_to_the_right(scene, splat):
+    model = pycolmap.Reconstruction(splat / "sparse" / "0")
+    before = pycolmap.Reconstruction(scene / "model").find_image_with_name("a/360.jpg")
+    world_from_panorama = before.cam_from_world().inverse()
+    for label, degrees in {"face0": 0, "face1": 60, "face3": 180}.items():
+        face_from_panorama = (
+            model.find_image_with_name(f"a_360_{label}.jpg").cam_from_world() * world_from_panorama
+        )
+        angle = np.radians(degrees)
+        ahead = face_from_panorama * np.array([np.sin(angle), 0, np.cos(angle)])
+        np.testing.assert_allclose(ahead, [0, 0, 1], atol=1e-9)
+    up = model.find_image_with_name("a_360_up.jpg").cam_from_world() * world_from_panorama
+    np.testing.assert_allclose(up * np.array([0.0, -1, 0]), [0, 0, 1], atol=1e-9)
 
 
 STEMS = {"a_360": "jpg", "b_360": "jpg", "c": "png"}

@@ -96,6 +96,14 @@ def test_comments_blank_lines_repeats_and_line_ends(tmp_path):
     assert pairs_from_file(tmp_path / "pairs.txt") == [("a", "b")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_list_from_windows_programs_is_read(tmp_path, encoding):
+    """With a byte order mark, or in UTF-16, which some write without one."""
+    (tmp_path / "pairs.txt").write_bytes("a.jpg ü.jpg\r\nü.jpg c.jpg\r\n".encode(encoding))
+    names = ["a.jpg", "c.jpg", "ü.jpg"]
+    assert pairs_from_file(tmp_path / "pairs.txt", names) == [("a.jpg", "ü.jpg"), ("ü.jpg", "c.jpg")]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -3,10 +3,12 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from desdis_match.commands.cli import main
 from desdis_match.errors import InputError
 from desdis_match.matching.pairs import PairsConfig
+from desdis_match.photos.cameras import assign_cameras, read_photo_info
 from desdis_match.photos.video import VideoConfig, write_frames
 from desdis_match.pipeline.films import pairs_of, photos_of
 
@@ -83,6 +85,10 @@ def test_frames_are_kept_and_made_anew_with_other_options(film, tmp_path):
 def test_a_film_or_a_folder_of_films_stands_for_photos(film, tmp_path):
     photos = photos_of(film, tmp_path / "out", VideoConfig(frames=3))
     assert photos == tmp_path / "out" / "frames" and len(list((photos / "walk").glob("*.jpg"))) == 3
+    names = [f"walk/{path.name}" for path in (photos / "walk").glob("*.jpg")]
+    sizes = dict.fromkeys(names, (320, 240))
+    assert not any(Image.open(photos / name).getexif() for name in names)
+    assert len(assign_cameras(read_photo_info(photos, sizes))[0]) == 1
     assert pairs_of(film, photos, PairsConfig()).pairs == "sequential+retrieval"
     assert pairs_of(film, photos, PairsConfig(pairs="exhaustive")).pairs == "exhaustive"
     cv2.imwrite(str(film.parent / "still.jpg"), texture(320, 240))
