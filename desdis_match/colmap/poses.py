@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..photos.cameras import CameraConfig
 from ..photos.known_cameras import has_intrinsics
+from ..support.files import read_text
 from ..support.names import by_ends
 from ..support.native import pycolmap
 from .database import open_database
@@ -26,6 +28,12 @@ CONTRADICTED = 0.3
 """Share of a verified pair's matches that agree with the poses below which it speaks against them."""
 
 EXPECTED = "they may be of other photos or another convention: camera from world, x right, y down, z forward"
+
+LARGEST = 1e12
+"""Largest coordinate that leaves digits for the points."""
+
+NO_ROTATION = 1e-2
+"""How far the product of a rotation and its transpose may be off the identity: files are rounded."""
 
 OPENGL = np.diag([1.0, -1.0, -1.0])
 """nerfstudio's cameras look along -z with y up, COLMAP's along z with y down."""
@@ -46,6 +54,8 @@ def read_poses(path: Path, names: Sequence[str]) -> Poses:
         found = _of_table(path)
     else:
         raise InputError(f"{path} does not exist; give a COLMAP model, a transforms.json or a table of poses")
+    for name, pose in found.items():
+        _check_pose(pose, f"{path}: the pose of '{name}'")
     given = by_ends(found, names)
     if not given:
         raise InputError(
@@ -53,6 +63,12 @@ def read_poses(path: Path, names: Sequence[str]) -> Poses:
             f"the photos are called like '{next(iter(names), '')}'"
         )
     return given
+
+
+def _check_pose(pose: pycolmap.Rigid3d, whose: str) -> None:
+    matrix = np.asarray(pose.matrix())
+    if not np.isfinite(matrix).all() or np.abs(matrix).max() > LARGEST:
+        raise InputError(f"{whose} has numbers that are no place: {pose.translation.tolist()}")
 
 
 def with_cameras_of_poses(cameras: CameraConfig, poses: Path | None) -> CameraConfig:
@@ -75,13 +91,20 @@ def _of_model(folder: Path) -> Poses:
 def _of_transforms(path: Path) -> Poses:
     try:
         frames = json.loads(path.read_text(encoding="utf-8"))["frames"]
-        return {_clean(frame["file_path"]): _of_matrix(frame["transform_matrix"]) for frame in frames}
+        found = [(_clean(frame["file_path"]), _of_matrix(frame["transform_matrix"])) for frame in frames]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"{path} is not nerfstudio's transforms.json: {error!r}") from error
+    twice = [name for name, count in Counter(name for name, _ in found).items() if count > 1]
+    if twice:
+        raise InputError(f"{path} has more than one pose of '{twice[0]}'")
+    return dict(found)
 
 
 def _of_matrix(rows: Any) -> pycolmap.Rigid3d:
     world_from_camera = np.asarray(rows, np.float64)
+    turn = world_from_camera[:3, :3]
+    if not np.allclose(turn @ turn.T, np.eye(3), atol=NO_ROTATION):
+        raise ValueError(f"transform_matrix begins with {turn.tolist()}, which is no rotation")
     rotation = (world_from_camera[:3, :3] @ OPENGL).T
     return pycolmap.Rigid3d(pycolmap.Rotation3d(rotation), -rotation @ world_from_camera[:3, 3])
 
@@ -92,7 +115,7 @@ def _clean(name: str) -> str:
 
 def _of_table(path: Path) -> Poses:
     poses = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "a table of poses").splitlines(), start=1):
         words = line.replace(",", " ").split()
         if not words or words[0].startswith("#"):
             continue
@@ -107,7 +130,10 @@ def _of_table(path: Path) -> Poses:
             ) from error
         w, x, y, z = values[:4] / length
         rotation = pycolmap.Rotation3d(np.array([x, y, z, w]))
-        poses[" ".join(words[:-7])] = pycolmap.Rigid3d(rotation, values[4:])
+        name = " ".join(words[:-7])
+        if name in poses:
+            raise InputError(f"{path}, line {number}: '{name}' has a pose already, further up")
+        poses[name] = pycolmap.Rigid3d(rotation, values[4:])
     return poses
 
 
@@ -118,6 +144,8 @@ def triangulated(job: Job, poses: Mapping[str, pycolmap.Rigid3d], refine: bool) 
     can be triangulated.
     """
     model = _posed(job, poses)
+    if model.num_reg_images() < 2:
+        raise InputError("only one of the photos has a known pose; points need two or more")
     if not refine:
         _check_agreement(job, model)
     output = job.folder()

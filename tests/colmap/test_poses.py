@@ -101,6 +101,46 @@ def test_wrong_poses_are_refused(tmp_path: Path) -> None:
         triangulated(make_job(cloud, tmp_path), turned, refine=False)
 
 
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("a 1 0 0 0 1 2 3\nb 1 0 0 0 0 nan 0", "pose of 'b' has numbers that are no place"),
+        ("a 1 0 0 0 1 2 3\nb 1 0 0 0 0 1e99 0", "pose of 'b' has numbers that are no place"),
+        ("a 1 0 0 0 1 2 3\nb 1 0 0 0 0 0 0\na 1 0 0 0 1 2 4", "line 3: 'a' has a pose already"),
+        ("a 1 0 0 0.1 1 2 inf", "pose of 'a' has numbers"),
+        (b"\x80\x00", "is not"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_its_photo(tmp_path: Path, text: str | bytes, match: str) -> None:
+    (tmp_path / "t").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=match):
+        read_poses(tmp_path / "t", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("frames", "match"),
+    [
+        ([("a", np.eye(4)), ("./a", np.eye(4))], "more than one pose of 'a'"),
+        ([("a", 2 * np.eye(4))], "is no rotation"),
+        ([("a", np.zeros((4, 4)))], "is no rotation"),
+        ([("a", np.full((4, 4), np.nan))], "is no rotation"),
+        ([("a", np.eye(2))], "is not nerfstudio's"),
+    ],
+)
+def test_a_wrong_transforms_json_is_refused(tmp_path: Path, frames: list, match: str) -> None:  # type: ignore[type-arg]
+    content = [{"file_path": name, "transform_matrix": matrix.tolist()} for name, matrix in frames]
+    (tmp_path / "transforms.json").write_text(json.dumps({"frames": content}), encoding="utf-8")
+    with pytest.raises(InputError, match=match):
+        read_poses(tmp_path / "transforms.json", ["a"])
+
+
+def test_one_pose_makes_no_points(tmp_path: Path) -> None:
+    cloud = make_point_cloud(tmp_path)
+    given = {cloud.names[0]: true_poses(cloud)[cloud.names[0]]}
+    with pytest.raises(InputError, match="only one of the photos has a known pose"):
+        triangulated(make_job(cloud, tmp_path), given, refine=False)
+
+
 def test_cameras_come_with_the_poses_unless_others_are_given(tmp_path: Path) -> None:
     cloud = make_point_cloud(tmp_path)
     of_model = with_cameras_of_poses(CameraConfig(), tmp_path)
