@@ -76,8 +76,9 @@ def with_cameras_of_poses(cameras: CameraConfig, poses: Path | None) -> CameraCo
     if poses is None or cameras.camera_params is not None or cameras.camera_file is not None:
         return cameras
     path = Path(poses)
-    if not path.is_dir() and not (path.suffix == ".json" and has_intrinsics(path)):
-        return cameras
+    of_model = path.is_dir() and any((path / f"cameras.{end}").is_file() for end in ("bin", "txt"))
+    if not of_model and not (path.suffix == ".json" and has_intrinsics(path)):
+        return cameras  # reading the poses says what is wrong with a folder that is none
     return replace(cameras, camera_file=path)
 
 

@@ -143,8 +143,9 @@ def test_one_pose_makes_no_points(tmp_path: Path) -> None:
 
 def test_cameras_come_with_the_poses_unless_others_are_given(tmp_path: Path) -> None:
     cloud = make_point_cloud(tmp_path)
-    of_model = with_cameras_of_poses(CameraConfig(), tmp_path)
-    assert of_model.camera_file == tmp_path
+    assert with_cameras_of_poses(CameraConfig(), tmp_path) == CameraConfig()  # no model
+    (tmp_path / "cameras.bin").touch()
+    assert with_cameras_of_poses(CameraConfig(), tmp_path).camera_file == tmp_path
     given = CameraConfig(camera_params="600,320,240")
     assert with_cameras_of_poses(given, tmp_path) == given
     for kind in ("table", "transforms"):  # that transforms.json has no intrinsics

@@ -128,3 +128,5 @@ def test_photos_without_a_pose_are_named_in_number(caplog):
         joined_pairs(PhotoSet("abcde", views={"a": views["a"]}), PairsConfig(pairs="frusta"))
     with pytest.raises(InputError, match="give the nearest first"):
         PairsConfig(depths=(3.0, 2.0))
+    with pytest.raises(InputError, match="depths is 0"):
+        PairsConfig(depths=(0.0, 2.0))

@@ -51,7 +51,7 @@ class PairsConfig:
             self,
             partners=(1, 1_000_000),
             radius=ABOVE_ZERO,
-            depths=ABOVE_ZERO,
+            depths=(1e-9, 1e12),
             overlap=(1, 1_000_000),
             pairs_seed=(0, None),
         )
