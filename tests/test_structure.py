@@ -1,6 +1,7 @@
 """The imports of the package point down, as docs/index.md draws it, and in no circle."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -92,3 +93,13 @@ def test_only_the_families_beside_colmap_know_pycolmap():
 def test_no_module_is_longer_than_400_lines():
     long = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
     assert {name: lines for name, lines in long.items() if lines > 400} == {}
+
+
+def test_bounds_of_libraries_that_were_tried():
+    """pycolmap 4.0 to 4.1.0 match several times slower, 4.2.0's global mapper is broken; kornia 0.8.1 is what
+    deep-image-matching needs; windows need a display, which servers have none of."""
+    text = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    bounds = dict(re.findall(r'"([a-z-]+)>=([0-9.]+)"', text))
+    assert tuple(map(int, bounds["pycolmap"].split("."))) >= (4, 2, 1)
+    assert tuple(map(int, bounds["kornia"].split("."))) <= (0, 8, 1)
+    assert "opencv-python-headless" in bounds and "opencv-python" not in bounds

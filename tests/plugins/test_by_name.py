@@ -230,6 +230,22 @@ def test_gluefactory_model_gives_gluefactory_s_tensors(photos, features):
         GlueFactoryDesDis({}).loss({}, {})
 
 
+def test_gluefactory_s_configuration_in_docs_is_of_options_that_there_are(photos):
+    """An option that the model does not have would pass in silence."""
+    yaml = pytest.importorskip("yaml")
+    path = Path(__file__).parents[2] / "docs" / "gluefactory-desdis.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    extractor = {
+        **content["model"]["extractor"],
+        **content["benchmarks"]["hpatches"]["model"]["extractor"],
+    }
+    model = importlib.import_module(extractor.pop("name")).DesDis
+    assert extractor.keys() <= model.default_conf.keys()
+    found = model({**extractor, "max_num_keypoints": NUM})({"image": tensor(photos[0])})
+    assert 0 < found["keypoints"].shape[1] <= NUM
+    assert content["model"]["matcher"]["ratio_thresh"] == MatchConfig.ratio
+
+
 def test_gluefactory_padding_is_left_alone(photos):
     photo = tensor(photos[0])
     padded = torch.nn.functional.pad(photo, (0, 40, 0, 60), value=1.0)
