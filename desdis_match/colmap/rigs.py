@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from ..errors import InputError
@@ -21,13 +22,30 @@ def apply_rigs(database: pycolmap.Database, path: Path) -> None:
         raise InputError(f"{path} is not COLMAP's rig_config.json: {error}") from error
     prefixes = [camera.image_prefix for config in configs for camera in config.cameras]
     names = [image.name for image in database.read_all_images()]
+    if not prefixes:
+        raise InputError(f"{path} has no cameras; give COLMAP's rig_config.json")
     unused = [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in names)]
-    if unused or not prefixes:
+    if unused:
         raise InputError(
-            f"{path}: no photo's name begins with '{unused[0] if unused else ''}'; prefixes are folders "
-            f"below --images, as in '{names[0] if names else ''}'"
+            f"{path}: no photo's name begins with '{unused[0]}'; prefixes are folders below --images, as in "
+            f"'{names[0] if names else ''}'"
         )
+    twice = [prefix for prefix, count in Counter(prefixes).items() if count > 1]
+    if twice:
+        raise InputError(f"{path} has more than one camera for '{twice[0]}'; each has photos of its own")
+    for camera in (camera for config in configs for camera in config.cameras):
+        _check_camera(camera, path)
     try:
         pycolmap.apply_rig_config(configs, database)
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(f"{path} does not fit these photos: {error}") from error
+
+
+def _check_camera(camera: pycolmap.RigConfigCamera, path: Path) -> None:
+    """COLMAP takes a camera of a model that there is not, and stops later."""
+    given = camera.camera
+    if given is not None and (given.model == pycolmap.CameraModelId.INVALID or not given.verify_params()):
+        raise InputError(
+            f"{path}: the camera of '{camera.image_prefix}' has parameters that are none of COLMAP's camera "
+            "models; camera_model_name and camera_params go together"
+        )

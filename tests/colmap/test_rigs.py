@@ -48,3 +48,16 @@ def test_prefixes_that_fit_no_photo_are_refused(tmp_path: Path) -> None:
         build(tmp_path, tmp_path / "other.json")
     with pytest.raises(InputError, match="does not exist"):
         build(tmp_path, tmp_path / "none.json")
+    with pytest.raises(InputError, match="more than one camera for 'left/'"):
+        build(tmp_path, configuration(tmp_path / "rig_config.json", "left/", "left/"))
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(InputError, match="has no cameras"):
+        build(tmp_path, tmp_path / "other.json")
+    for lens in ("NOVEL", "PINHOLE"):
+        cameras = [
+            {"image_prefix": "left/", "ref_sensor": True, "camera_model_name": lens, "camera_params": [1]},
+            {"image_prefix": "right/"},
+        ]
+        (tmp_path / "other.json").write_text(json.dumps([{"cameras": cameras}]))
+        with pytest.raises(InputError, match="has parameters that are none"):
+            build(tmp_path, tmp_path / "other.json")
