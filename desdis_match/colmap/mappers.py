@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from ..errors import InputError
 from ..photos.cameras import CameraConfig
 from ..support.checks import check_options
 from ..support.files import check_room, writing
@@ -66,6 +67,10 @@ class MapConfig:
     def __post_init__(self) -> None:
         check_options(self, min_model_size=(2, 1_000_000), seed=(0, None), mapper_threads=(1, 4096))
         check_part("mappers", MAPPERS, self.mapper, also=("auto",))
+        if self.poses is not None and self.cameras.rig_config is not None:
+            raise InputError(
+                "give --poses or --rig-config: known poses say already how cameras lie to each other"
+            )
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,8 @@ def test_one_pose_makes_no_points(tmp_path: Path) -> None:
     given = {cloud.names[0]: true_poses(cloud)[cloud.names[0]]}
     with pytest.raises(InputError, match="only one of the photos has a known pose"):
         triangulated(make_job(cloud, tmp_path), given, refine=False)
+    with pytest.raises(InputError, match="give --poses or --rig-config"):
+        MapConfig(CameraConfig(rig_config=tmp_path), poses=tmp_path)
 
 
 def test_cameras_come_with_the_poses_unless_others_are_given(tmp_path: Path) -> None:
