@@ -3,6 +3,7 @@
 
 const FIRST_PORTION = 100000; // points that are drawn at once; then as many as FRAME allows
 const LEAST_PORTION = 20000;
+const MOST_PORTIONS = 6; // of one picture, for each is shaded anew
 const FRAME = 40; // milliseconds that a portion may take
 
 const rgb = (name) => color(name).match(/\w\w/g).map((part) => parseInt(part, 16) / 255);
@@ -204,7 +205,7 @@ class PointRenderer {
     const took = Math.max(performance.now() - this.asked, 1);
     this.portion = Math.max(this.portion * Math.min(Math.max(FRAME / took, 0.25), 4), LEAST_PORTION);
     if (this.numDrawn >= this.numPoints) return false;
-    this.next(this.portion);
+    this.next(Math.max(this.portion, this.numPoints / MOST_PORTIONS));
     return true;
   }
 
