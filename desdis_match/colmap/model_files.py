@@ -222,14 +222,23 @@ def _frames(path: Path) -> int:
 
 def _images(path: Path) -> int:
     walk = _Walk(path)
+    names: set[str] = set()
     for _ in range(walk.count):
         _, *pose, _ = walk.take("<I7dI")
         walk.finite(pose, "a photo's pose")
-        name = check_name(walk.text(), path)
+        name = _new_name(walk.text(), names, path)
         (num_keypoints,) = walk.take("<Q")
         keypoints = np.frombuffer(walk.skip(num_keypoints * _KEYPOINT.itemsize), _KEYPOINT)
         walk.finite(keypoints["xy"], f"a keypoint of '{name}'")
     return walk.end()
+
+
+def _new_name(name: str, names: set[str], path: Path) -> str:
+    """A photo's name, noted in `names`: two photos of one name would be one file of an export."""
+    if name in names:
+        raise InputError(f"{path} names a photo '{name}' twice; give each a name of its own")
+    names.add(check_name(name, path))
+    return name
 
 
 def _points(path: Path) -> int:
@@ -301,11 +310,12 @@ def _text_images(path: Path) -> int:
     """Two lines an image, of which the second, its keypoints, may be empty."""
     lines = iter(read_text(path, "a COLMAP model").split("\n"))
     heads, keypoints = [], []
+    names: set[str] = set()
     for line in lines:
         if line.strip() and not line.startswith("#"):
             heads.append(line.split(maxsplit=9))
             if len(heads[-1]) > 9:
-                check_name(heads[-1][9].strip(), path)
+                _new_name(heads[-1][9].strip(), names, path)
             keypoints.append(next(lines, "").split())
     _check_words(path, keypoints, lambda num: num % 3 == 0)
     return _check_words(path, heads, lambda num: num == 10, text=9)

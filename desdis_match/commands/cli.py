@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -107,6 +108,7 @@ def run(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     130 and 143. Anything else is a fault of this program: it says so and gives 70 (with
     DESDIS_MATCH_TRACEBACK=1 the traceback).
     """
+    _open_streams()
     try:
         before = _on_terminate(_end)
         try:
@@ -145,6 +147,20 @@ def _check_given(argv: Sequence[str]) -> None:
         if not argument.strip():
             which = before if before.startswith("-") else "an argument"
             raise InputError(f"{which} is empty; give a value or leave it out")
+
+
+def _open_streams() -> None:
+    """Give a process that was begun without stdin, stdout or stderr, as some daemons are, empty ones.
+
+    Else the first files it opens would take their numbers, and be written to by what prints.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(number)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - to the process's end
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 SMALLER = "take fewer --workers, a smaller --max-size or --batch"
@@ -190,8 +206,17 @@ def _fail(text: str, code: int, prefix: str = "error: ") -> int:
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     with suppress(OSError):
-        print(f"{prefix}{text}", file=sys.stderr)
+        print(f"{prefix}{printable(text)}", file=sys.stderr)
     return code
+
+
+def printable(text: str) -> str:
+    """Text of several lines without what a terminal would obey; names of photos come from others' files."""
+    return "".join(repr(c)[1:-1] if c != "\n" and unicodedata.category(c) in OBEYED else c for c in text)
+
+
+OBEYED = ("Cc", "Cf", "Zl", "Zp")
+"""Categories of Unicode: control characters, direction marks, ends of line and paragraph."""
 
 
 def _one_line(error: Exception) -> str:

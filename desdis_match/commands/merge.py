@@ -17,6 +17,12 @@ from ..support.progress import set_verbosity
 from .flags import parse
 from .stages import Talk
 
+MODEL_FILES = frozenset(
+    f"{name}.{suffix}"
+    for name in ("cameras", "rigs", "frames", "images", "points3D")
+    for suffix in ("bin", "txt", "ply")
+)
+
 
 @dataclass(frozen=True)
 class MergeCommand:
@@ -41,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
         raise InputError("give two models or more")
     if command.output.exists() and not command.overwrite:
         raise InputError(f"{command.output} exists; give another --output or --overwrite")
+    _check_replaced(command.output, command.models)
     models = [read_model(folder) for folder in command.models]
     with log_to(None):
         merged = merge_models(models, fix_intrinsics=command.fix_intrinsics)
@@ -52,3 +59,12 @@ def main(argv: Sequence[str]) -> int:
         f"points, mean reprojection error {merged.compute_mean_reprojection_error():.3f} px"
     )
     return 0
+
+
+def _check_replaced(output: Path, models: Sequence[Path]) -> None:
+    """Raise InputError where the new model would take the place of more than an old one."""
+    found = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    if other := [name for name in found if name not in MODEL_FILES]:
+        raise InputError(f"{output} holds {other[0]}, which is no part of a model; give another --output")
+    if output.resolve() in [model.resolve() for model in models]:
+        raise InputError(f"{output} is one of the models; give another --output")

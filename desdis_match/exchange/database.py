@@ -67,6 +67,8 @@ def import_database(
     without `overwrite`.
     """
     check_not_read(features_path, database_path, matches_path)
+    if Path(features_path).resolve() == Path(matches_path).resolve():
+        raise InputError(f"{features_path} cannot hold features and matches; give two names")
     check_not_read(matches_path, database_path)
     for path in (features_path, matches_path):
         if Path(path).exists() and not overwrite:

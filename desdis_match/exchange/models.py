@@ -196,12 +196,23 @@ def _colmap(suffix: str) -> Callable[[ExportJob], Exported]:
     def write(job: ExportJob) -> Exported:
         if job.output.resolve() == job.model_dir.resolve():
             raise InputError(f"{job.output} is the model itself; give another folder")
+        if suffix == "txt":
+            _check_words(job.model)
         with new_files(job.output) as folder:
             write_model(job.model, folder, text=suffix == "txt")
         where = f"--import_path {job.output}"
         return Exported(job.output, _points_of(job), f"colmap gui --database_path NEW.db {where}")
 
     return write
+
+
+def _check_words(model: pycolmap.Reconstruction) -> None:
+    """COLMAP reads a name in its text files up to the first blank."""
+    names = (model.image(image_id).name for image_id in model.reg_image_ids())
+    if broken := next((name for name in names if name.split() != [name]), None):
+        raise InputError(
+            f"COLMAP's text files end a name at a blank, as in {broken!r}; take --format colmap-bin"
+        )
 
 
 def _ply(job: ExportJob) -> Exported:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import InputError
 from ..support.files import atomic_path
 from ..support.native import pycolmap
 from .cameras import simple_lens_of
@@ -39,6 +40,8 @@ def _lines(model: pycolmap.Reconstruction, images: list[pycolmap.Image]) -> Iter
     yield str(len(images))
     for image in images:
         lens = simple_lens_of(model.camera(image.camera_id), "VisualSFM", num_radial=1)
+        if " ".join(image.name.split()) != image.name:
+            raise InputError(f"NVM holds no name such as {image.name!r}, with tabs or blanks in a row")
         x, y, z, w = image.cam_from_world().rotation.quat
         numbers = join(lens.fx, w, x, y, z, *image.projection_center(), -lens.k[0])
         yield f"{image.name.replace(' ', BLANK)} {numbers} 0"

@@ -25,13 +25,13 @@ ROW_FIELDS = ("points", "groups", "doubt", "context")
 def write_patch_file(path: str | Path, patches: PatchSet, config: Mapping[str, Any]) -> Path:
     """Write the set atomically; `config` (JSON) tells how it was made. InputError if it cannot be written."""
     path = Path(path)
-    with careful_h5(path) as file:
+    with careful_h5(path, FORMAT) as file:
         rows, side = patches.patches.shape[:2]
         how = {"chunks": (max(1, min(rows, 64)), side, side), "compression": "lzf", "fletcher32": True}
         file.create_dataset("patches", data=patches.patches, **how)
         for name in ROW_FIELDS:
             write_array(file, name, getattr(patches, name))
-        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+        file.attrs["version"] = VERSION
         file.attrs["sources"] = json.dumps(patches.sources)
         file.attrs["licences"] = json.dumps(patches.licences)
         file.attrs["config"] = json.dumps(dict(config), sort_keys=True)

@@ -33,6 +33,9 @@ USUAL_MODEL, PANORAMIC_MODEL = "SIMPLE_RADIAL", "EQUIRECTANGULAR"
 FOCAL_FACTOR = 1.2
 """Focal length over long side where nothing is known: COLMAP's default_focal_length_factor."""
 
+LEAST_FOCAL, LARGEST_FOCAL = 0.1, 10.0
+"""Focal length over long side between which EXIF is believed: COLMAP drops photos beyond."""
+
 
 @dataclass(frozen=True)
 class CameraConfig:
@@ -109,6 +112,10 @@ def _photo_info(path: Path) -> PhotoInfo | None:
         # COLMAP knows the sensors of many cameras, but decodes the whole photo to say so.
         bitmap = pycolmap.Bitmap.read(path, as_rgb=False)
         focal = None if bitmap is None else bitmap.exif_focal_length()
+    if focal is not None and not LEAST_FOCAL <= focal / max(header.size) <= LARGEST_FOCAL:
+        ratio = focal / max(header.size)
+        log.warning("%s: EXIF's focal length, %.3g times its long side, is not believed", path.name, ratio)
+        focal = None
     panorama = is_panorama(path, header.size)
     return PhotoInfo(header.size, f"{make} {model}".strip() or None, focal, panorama)
 

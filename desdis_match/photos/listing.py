@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..support.names import check_names
 from .formats import EXTENSIONS, FILMS, why_not_read
 
 PASSED_OVER = frozenset(["@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "lost+found"])
@@ -51,11 +52,7 @@ def look_through(folder: Path) -> Listing:
             unread[f"{missing.kind}: not read ({{}}); {missing.way}"].append(name)
         elif suffix in EXTENSIONS:
             names.append(name)
-    for name in names:
-        try:
-            name.encode("utf-8")
-        except UnicodeEncodeError:  # bytes that os.fsdecode could not read
-            raise InputError(f"the file name {name!r} in {folder} is not UTF-8; rename the file") from None
+    check_names(names, folder)
     return Listing(tuple(names), tuple(films), {why: tuple(found) for why, found in unread.items()})
 
 

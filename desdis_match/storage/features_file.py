@@ -39,6 +39,8 @@ DETECTION_NOISE = 1.0
 MAX_SIDE = 1 << 20
 """Pixels of a photo's side; more is damage."""
 
+BEYOND = 0.05
+"""Share of a photo's long side by which keypoints may lie outside of it, as some detectors' do."""
 LEFT_OUT = "left_out"
 """Attribute of an image's group that says why the image could not be used."""
 
@@ -142,7 +144,15 @@ class FeatureFile(H5Reader):
             raise InputError(f"{self.path}: {group.name}/keypoints is {keypoints.shape}, expected (N, 2)")
         if not np.isfinite(keypoints).all():
             raise InputError(f"{self.path}: {group.name}/keypoints holds NaN or infinity; extract again")
-        return np.ascontiguousarray(keypoints[:, :2], dtype=np.float32)
+        width, height = self.image_size(name)
+        beyond = BEYOND * max(width, height)
+        places = keypoints[:, :2]
+        if width and ((places < -beyond) | (places > [width + beyond, height + beyond])).any():
+            raise InputError(
+                f"{self.path}: {group.name}/keypoints holds places outside of its photo of {width}x{height}; "
+                "damaged, or of another photo: extract again"
+            )
+        return np.ascontiguousarray(places, dtype=np.float32)
 
     def angles(self, name: str) -> NDArray[np.float32]:
         """(N,) radians, as Kornia's; 0 where the file has none."""
@@ -185,7 +195,7 @@ class FeatureFile(H5Reader):
             raise InputError(f"{self.path}: {group.name} has no descriptors; extract features first")
         scores = self._column(group, "scores", self.num_keypoints(name), 1.0)
         rows = np.argsort(-scores, kind="stable")[:num]
-        stored = group["descriptors"]
+        stored = self._dataset(group, "descriptors")
         if len(rows) and (np.diff(rows) == 1).all():  # ours are in this order
             part = stored[:, rows[0] : rows[-1] + 1]
         else:

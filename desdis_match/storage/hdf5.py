@@ -42,29 +42,42 @@ def new_h5(path: Path, kind: str, config: Config) -> Iterator[h5py.File]:
 
     Call `still_writable(file)` now and then.
     """
-    with careful_h5(path) as file:
-        file.attrs["format"] = kind
+    with careful_h5(path, kind) as file:
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["config"] = canonical_json(config)
         yield file
 
 
 @contextmanager
-def careful_h5(path: Path) -> Iterator[h5py.File]:
-    """An empty file that takes the place of `path` at the end; raises InputError where it cannot.
+def careful_h5(path: Path, kind: str) -> Iterator[h5py.File]:
+    """A file with nothing but its `format`, which takes the place of `path` at the end.
 
+    Raises InputError where it cannot, and for a file of ours of another format, which would be lost.
     On a full disk HDF5 itself would crash, so the file is written through a layer that keeps the error.
     """
+    there = _format_of(path)
+    if there not in (None, kind):
+        raise InputError(f"{path} holds {there!r}, not {kind!r}, and would be lost; give another name")
     # The oldest object format carries no time stamps and is read by every HDF5.
     oldest = ("earliest", "v110")
     with atomic_path(path) as temporary, CarefulFile(temporary) as sink:
         with h5py.File(sink, "w", libver=oldest) as file:
             _SINKS[file.id.id] = sink
+            file.attrs["format"] = kind
             try:
                 yield file
             finally:
                 del _SINKS[file.id.id]
         sink.check()
+
+
+def _format_of(path: Path) -> str | None:
+    """The format that an HDF5 file says it has; None for what says none or is no such file."""
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs["format"])
+    except DAMAGED:
+        return None
 
 
 _SINKS: dict[int, CarefulFile] = {}
@@ -212,7 +225,7 @@ class H5Reader:
     def _dataset(self, group: h5py.Group, name: str) -> h5py.Dataset:
         """An array of numbers within this file, not read yet."""
         with reading(self.path, f"{group.name}/{name}"):
-            found = group[name]
+            found = linked(group, name, self.path)
             check_array(found, self.path)
         return found
 
@@ -240,6 +253,14 @@ class H5Reader:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_handle": None, "_owner": -1}
+
+
+def linked(group: h5py.Group, name: str, path: Path) -> Any:
+    """What `group` has under `name`; raises InputError where that is a link to another place or file."""
+    link = group.get(name, getlink=True)
+    if link is not None and not isinstance(link, h5py.HardLink):
+        raise InputError(f"{path}: {group.name}/{name} is a link, which is not followed; damaged?")
+    return group[name]
 
 
 def check_array(found: Any, path: Path) -> None:

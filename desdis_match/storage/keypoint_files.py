@@ -11,7 +11,7 @@ from ..conventions import DEFAULT_SIGMA, from_colmap_columns, from_degrees, sigm
 from ..errors import InputError
 from ..support.files import read_text
 from ..types import Float32
-from .hdf5 import check_array, open_h5, reading
+from .hdf5 import check_array, linked, open_h5, reading
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ def _from_hdf5(path: Path, name: str) -> GivenKeypoints:
         arrays = {}
         for key in ("keypoints", "scales", "oris"):
             if key in file[name] or ours:
-                check_array(file[name][key], path)
-                arrays[key] = np.asarray(file[name][key], np.float32)
+                found = linked(file[name], key, path)
+                check_array(found, path)
+                arrays[key] = np.asarray(found, np.float32)
     xy = arrays["keypoints"]
     if xy.ndim != 2 or xy.shape[1] < 2 or not np.isfinite(xy).all():
         raise InputError(f"{path}: the keypoints of {name} are not finite numbers of shape (N, 2)")

@@ -76,6 +76,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         sync(temporary)
+        _check_kind(path, temporary)
         os.replace(temporary, path)
     except OSError as error:
         _remove(temporary)
@@ -83,6 +84,39 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+KINDS = {
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file",
+    b"SQLite format 3\0": "a database",
+    b"\xff\xd8\xff": "a photo",
+    b"\x89PNG\r\n": "a picture",
+    b"II*\0": "a photo",
+    b"MM\0*": "a photo",
+    b"RIFF": "a photo or film",
+    b"PK\x03\x04": "an archive",
+}
+"""How files begin that a file of another kind never replaces."""
+FTYP = slice(4, 8)
+"""Where HEIC, AVIF, JPEG 2000 and films say that they are such."""
+
+
+def kind_of(path: Path) -> str | None:
+    """What a file is by its first bytes; None for text, what is unknown, and what is not there."""
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        start = file.read(16)
+    if start[FTYP] in (b"ftyp", b"jP  "):
+        return "a photo or film"
+    return next((kind for first, kind in KINDS.items() if start.startswith(first)), None)
+
+
+def _check_kind(path: Path, new: Path) -> None:
+    """No photo, database or file of features is lost to a slip of the name."""
+    kind = kind_of(path)
+    if kind is not None and kind != kind_of(new):
+        raise InputError(f"{path} is {kind}, which would be lost; give another name or delete it first")
 
 
 def check_not_read(output: Path, *inputs: Path | None) -> None:
@@ -144,6 +178,7 @@ def file_error(error: OSError, path: Path | None = None, done: str = "used") -> 
     if error.filename and path is not None and _is_other(Path(os.fsdecode(error.filename)), path):
         named = os.fsdecode(error.filename)
     if error.errno in FULL:
+        named = "standard output, or a file," if named == "a file" else named
         return InputError(f"{named} cannot be written: the disk is full; free some space and run again")
     if error.errno in FORBIDDEN:
         return InputError(

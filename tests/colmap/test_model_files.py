@@ -135,3 +135,13 @@ def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no folder"), new_folder(tmp_path / "notes.txt"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_two_photos_of_one_name_are_refused(model: pycolmap.Reconstruction, tmp_path: Path) -> None:
+    twice = pycolmap.Reconstruction(model)
+    twice.image(2).name = twice.image(1).name
+    for suffix, write in (("bin", twice.write_binary), ("txt", twice.write_text)):
+        (tmp_path / suffix).mkdir()
+        write(tmp_path / suffix)
+        with pytest.raises(InputError, match=f"images.{suffix} names a photo '.*' twice"):
+            read_model(tmp_path / suffix)

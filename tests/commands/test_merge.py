@@ -29,3 +29,12 @@ def test_two_halves_become_one_and_what_does_not_fit_is_refused(
     assert main(["merge", a, c, "--output", out, "--overwrite"]) == 2
     assert "share 0 photos" in capsys.readouterr().err
     assert main(["merge", a, "--output", str(tmp_path / "new")]) == 2
+    for name, kept in (("run", "features.h5"), ("photos", "a.jpg")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / kept).write_text("mine")
+        assert main(["merge", a, b, "--output", str(tmp_path / name), "--overwrite"]) == 2
+        assert f"holds {kept}, which is no part of a model" in capsys.readouterr().err
+        assert (tmp_path / name / kept).read_text() == "mine"
+    assert main(["merge", a, b, "--output", a, "--overwrite"]) == 2
+    assert "is one of the models" in capsys.readouterr().err
+    assert main(["merge", a, b, "--output", out, "--overwrite"]) == 0

@@ -1,4 +1,5 @@
-"""How a command ends early: one sentence at Ctrl-C and SIGTERM, and for arguments that are empty."""
+"""How a command ends early: one sentence at Ctrl-C and SIGTERM, and for arguments that are empty;
+with streams that are closed, and nothing that a terminal obeys."""
 
 import os
 import subprocess
@@ -65,3 +66,24 @@ def test_an_empty_argument_is_no_path(argv, capsys):
     assert cli.main(argv) == 2
     which = argv[-2] if argv[-2].startswith("-") else "an argument"
     assert capsys.readouterr().err == f"error: {which} is empty; give a value or leave it out\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+@pytest.mark.parametrize("closed", ["<&- >&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_may_be_closed(tmp_path, closed):
+    command = f"{sys.executable} -m desdis_match export --model none --format csv --output a.csv {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == (0 if "2>" in closed else 1), done.stderr
+
+
+def test_a_terminal_obeys_nothing_of_a_name():
+    said = cli.printable("a\x1b[31m\u2028\u202e\tb.jpg\nnext \u00fc \u6f22")
+    assert said == "a\\x1b[31m\\u2028\\u202e\\tb.jpg\nnext \u00fc \u6f22"

@@ -72,6 +72,21 @@ def test_colmap_text_and_binary(model_dir: Path, tmp_path: Path, form: str) -> N
         export_model(model_dir, "colmap-txt", model_dir)
 
 
+@pytest.mark.parametrize("name", ["a b.jpg", "a\tb.jpg", " a.jpg"])
+def test_names_that_a_text_ends_at_a_blank(model_dir: Path, tmp_path: Path, name: str) -> None:
+    model = read_model(model_dir)
+    model.image(model.reg_image_ids()[0]).name = name
+    (tmp_path / "m").mkdir()
+    model.write_binary(tmp_path / "m")
+    with pytest.raises(InputError, match="text files end a name at a blank"):
+        export_model(tmp_path / "m", "colmap-txt", tmp_path / "txt")
+    export_model(tmp_path / "m", "colmap-bin", tmp_path / "bin")
+    assert name in [image.name for image in read_model(tmp_path / "bin").images.values()]
+    if name != "a b.jpg":  # VisualSFM writes blanks as quotation marks
+        with pytest.raises(InputError, match="NVM holds no name"):
+            export_model(tmp_path / "m", "nvm", tmp_path / "m.nvm")
+
+
 def test_ply(model_dir: Path, tmp_path: Path) -> None:
     path = export_model(model_dir, "ply", tmp_path / "points.ply").path
     back = pycolmap.Reconstruction()

@@ -57,6 +57,16 @@ def test_focal_length_is_exifs_or_a_guess(tmp_path: Path) -> None:
     assert (known.principal_point_x, known.principal_point_y) == (300, 200)
 
 
+@pytest.mark.parametrize("focal_35mm", [1, 600])
+def test_a_focal_length_that_no_lens_has_is_not_believed(tmp_path: Path, focal_35mm: int, caplog) -> None:
+    write_jpeg(tmp_path / "a.jpg", (600, 400), focal_35mm=focal_35mm)
+    assert read_photo_info(tmp_path, {"a.jpg": (600, 400)})["a.jpg"].exif_focal is None
+    assert "a.jpg: EXIF's focal length" in caplog.text
+    for believed in (4, 359):  # just above a tenth, just below ten times the long side
+        write_jpeg(tmp_path / "a.jpg", (600, 400), focal_35mm=believed)
+        assert read_photo_info(tmp_path, {"a.jpg": (600, 400)})["a.jpg"].exif_focal
+
+
 @pytest.mark.parametrize(("size", "focal"), [((600, 400), 583.3), ((640, 480), 647.2), ((480, 640), 647.2)])
 def test_a_35_mm_equivalent_is_of_the_diagonal_as_colmap_has_it(tmp_path, size, focal) -> None:
     """35 mm of a 43.27 mm diagonal: 35 / 43.27 * 721.1 pixels, and of 4:3 photos 35 / 43.27 * 800."""

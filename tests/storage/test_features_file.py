@@ -283,8 +283,10 @@ def test_files_are_merged_as_stored_and_what_two_have_is_an_error(tmp_path: Path
         assert merged.counts() == {"a.jpg": 7, "b/2.jpg": 5, "c.jpg": 0}
         for name, record in zip(("b/2.jpg", "a.jpg"), before, strict=True):
             np.testing.assert_array_equal(merged.get(name).descriptors, record.descriptors)
-    write_matches(old, [("a", "b", matches((0, 1)))], {})
-    write_matches(new, [("a", "c", matches((2, 2)))], {})
-    with MatchFile(old) as m, MatchFile(new) as n:
+    with pytest.raises(InputError, match="would be lost"):
+        write_matches(old, [("a", "b", matches((0, 1)))], {})
+    first = write_matches(tmp_path / "first.h5", [("a", "b", matches((0, 1)))], {})
+    second = write_matches(tmp_path / "second.h5", [("a", "c", matches((2, 2)))], {})
+    with MatchFile(first) as m, MatchFile(second) as n:
         merge_matches(tmp_path / "m.h5", [m, n], {})
     assert MatchFile(tmp_path / "m.h5").pairs("abc") == [("a", "b"), ("a", "c")]

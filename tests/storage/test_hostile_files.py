@@ -105,8 +105,38 @@ def not_finite(file: h5py.File) -> None:
     file.create_group("x.jpg")["keypoints"] = np.full((3, 2), np.nan)
 
 
+def linked_array(file: h5py.File) -> None:
+    file.create_group("x.jpg")["keypoints"] = h5py.SoftLink("/a.jpg/keypoints")
+
+
+def array_elsewhere(file: h5py.File) -> None:
+    with h5py.File(Path(file.filename).with_name("other.h5"), "w") as other:
+        other["keypoints"] = np.zeros((5, 2), np.float32)
+    file.create_group("x.jpg")["keypoints"] = h5py.ExternalLink("other.h5", "/keypoints")
+
+
+def outside_of_the_photo(file: h5py.File) -> None:
+    group = file.create_group("x.jpg")
+    group["keypoints"] = np.array([[10, 10], [10, -1e6]], np.float32)
+    group["image_size"] = [640, 480]
+
+
 @pytest.mark.parametrize(
-    "spoil", [link_out, soft_link, cycle, external_storage, virtual, huge, scalar, words, not_finite]
+    "spoil",
+    [
+        linked_array,
+        array_elsewhere,
+        outside_of_the_photo,
+        link_out,
+        soft_link,
+        cycle,
+        external_storage,
+        virtual,
+        huge,
+        scalar,
+        words,
+        not_finite,
+    ],
 )
 def test_what_no_features_file_holds_is_refused(tmp_path: Path, spoil) -> None:
     with h5py.File(tmp_path / "features.h5", "w") as file:
@@ -114,6 +144,18 @@ def test_what_no_features_file_holds_is_refused(tmp_path: Path, spoil) -> None:
         spoil(file)
     with pytest.raises(InputError, match=r"features\.h5"):
         read_all(tmp_path / "features.h5")
+
+
+def test_keypoints_may_lie_a_little_outside(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        group = file.create_group("x.jpg")
+        group["keypoints"] = np.array([[-31, -31], [671, 511]], np.float32)  # 5 % of 640 pixels are 32
+        group["image_size"] = [640, 480]
+    assert len(read_features(tmp_path / "features.h5", "x.jpg").keypoints) == 2
+    with h5py.File(tmp_path / "features.h5", "r+") as file:
+        file["x.jpg/keypoints"][1] = (671, 513)
+    with pytest.raises(InputError, match="outside of its photo of 640x480"):
+        read_features(tmp_path / "features.h5", "x.jpg")
 
 
 def test_nothing_of_our_own_files_may_be_missing(path: Path) -> None:

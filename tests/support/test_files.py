@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from desdis_match.errors import InputError
-from desdis_match.support.files import atomic_path, check_not_read, check_room, write_text
+from desdis_match.support.files import KINDS, atomic_path, check_not_read, check_room, write_text
 
 
 @pytest.mark.parametrize("place", [".", "..", "/", "folder", "folder/."])
@@ -47,3 +47,19 @@ def test_room_is_asked_for_and_given_back(tmp_path: Path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("start", [*KINDS, b"\0\0\0 ftypheic"])
+def test_a_file_of_another_kind_is_not_lost(tmp_path: Path, start):
+    there = tmp_path / "there"
+    there.write_bytes(start + b" and more")
+    with pytest.raises(InputError, match="would be lost"):
+        write_text(there, "a, b")
+    assert there.read_bytes() == start + b" and more"
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    with atomic_path(there) as temporary:  # one of its own kind
+        temporary.write_bytes(start + b" and less")
+    assert there.read_bytes() == start + b" and less"
+    there.write_text("words")
+    write_text(there, "a, b")
+    assert there.read_text() == "a, b"
