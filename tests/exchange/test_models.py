@@ -61,13 +61,20 @@ def observations(model: pycolmap.Reconstruction) -> dict[tuple[str, int], np.nda
 
 @pytest.mark.parametrize("form", ["colmap-txt", "colmap-bin"])
 def test_colmap_text_and_binary(model_dir: Path, tmp_path: Path, form: str) -> None:
-    assert main(["export", "--model", str(model_dir), "--format", form, "--output", str(tmp_path / "m")]) == 0
+    model = read_model(model_dir)
+    for image in model.images.values() if form == "colmap-txt" else ():
+        image.name = image.name.replace(" ", "_")
+    (tmp_path / "from").mkdir()
+    model.write_binary(tmp_path / "from")
+    argv = ["--model", str(tmp_path / "from"), "--format", form, "--output", str(tmp_path / "m")]
+    assert main(["export", *argv]) == 0
     assert (tmp_path / "m" / ("points3D." + form[-3:])).is_file()
-    model, back = read_model(model_dir), pycolmap.Reconstruction(tmp_path / "m")
+    back = pycolmap.Reconstruction(tmp_path / "m")
     assert back.num_points3D() == model.num_points3D()
     for image_id, image in model.images.items():
         difference = back.image(image_id).cam_from_world().matrix() - image.cam_from_world().matrix()
         assert np.abs(difference).max() < 1e-12
+        assert back.image(image_id).name == image.name
     with pytest.raises(InputError, match="is the model itself"):
         export_model(model_dir, "colmap-txt", model_dir)
 

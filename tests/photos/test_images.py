@@ -229,5 +229,5 @@ def test_focal_length_from_exif(tmp_path, texture):
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux")
 def test_a_name_that_is_no_text_is_an_error(tmp_path):
     open(os.fsencode(tmp_path) + b"/K\xf6ln.png", "wb").close()
-    with pytest.raises(InputError, match=r"'K\\udcf6ln\.png' .* is not UTF-8; rename"):
+    with pytest.raises(InputError, match=r"'K\\udcf6ln\.png', which is not UTF-8; rename"):
         list_images(tmp_path)

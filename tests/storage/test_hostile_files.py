@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from desdis_match.errors import InputError
-from desdis_match.storage.features_file import FeatureFile, write_features
+from desdis_match.storage.features_file import FeatureFile, read_features, write_features
 from desdis_match.storage.matches_file import MatchFile, write_matches
 from desdis_match.types import Features, Matches
 
