@@ -118,26 +118,35 @@ def run(function: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
             return code
         finally:
             _on_terminate(before)
-    except DesDisError as error:
+    except KeyboardInterrupt as stop:
+        return _stopped(stop)
+    except Exception as error:
+        behind: BaseException | None = error  # Python wraps what is raised while a class is being made
+        while behind is not None and not isinstance(behind, KeyboardInterrupt):
+            behind = behind.__cause__
+        return _failed(error) if behind is None else _stopped(behind)
+
+
+def _stopped(stop: KeyboardInterrupt) -> int:
+    code = 143 if isinstance(stop, Terminated) else 130
+    return _fail("stopped; run the same command again to go on", code, prefix="")
+
+
+def _failed(error: Exception) -> int:
+    if isinstance(error, DesDisError):
         return _fail(str(error), error.exit_code)
-    except BrokenPipeError:  # `desdis-match ... | head`: nobody reads on
+    if isinstance(error, BrokenPipeError):  # `desdis-match ... | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
-    except OSError as error:
+    if isinstance(error, OSError):
         from ..support.files import file_error  # it loads NumPy, which `--help` does without
 
         return _fail(str(file_error(error)), 2)
-    except MemoryError:
+    if isinstance(error, MemoryError):
         return _fail(f"there is not enough memory; {SMALLER}", 2)
-    except RuntimeError as error:
-        if "memory" not in str(error):
-            return _unexpected(error)
+    if isinstance(error, RuntimeError) and "memory" in str(error):
         return _fail(f"there is not enough memory ({_one_line(error)}); {SMALLER}", 2)
-    except KeyboardInterrupt as stop:
-        code = 143 if isinstance(stop, Terminated) else 130
-        return _fail("stopped; run the same command again to go on", code, prefix="")
-    except Exception as error:
-        return _unexpected(error)
+    return _unexpected(error)
 
 
 def _check_given(argv: Sequence[str]) -> None:

@@ -22,6 +22,14 @@ def main(argv):
     stop()
 """
 
+MAKING_A_CLASS = """
+class Noted:
+    def __set_name__(self, *_):
+        stop()
+class Made:
+    field = Noted()
+"""
+
 PROGRAM = """
 import sys
 from desdis_match.commands import cli
@@ -38,6 +46,13 @@ sys.exit(cli.main(["stopper"]))
         ("SIGTERM", 143, "", ""),
         ("SIGINT", 130, "stop()", ""),
         ("SIGTERM", 143, "stop()", ""),
+        # While a class is being made Python wraps what is raised.
+        (
+            "SIGTERM",
+            143,
+            "class Noted:\n    def __set_name__(self, *_): stop()\nclass Made: field = Noted()",
+            "",
+        ),
         # COLMAP's library takes SIGTERM for itself when it is loaded, and would print its stack.
         ("SIGTERM", 143, "", "from desdis_match.support.native import pycolmap"),
     ],

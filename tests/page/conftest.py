@@ -41,7 +41,7 @@ def unfinished(tmp_path):
     rng = np.random.default_rng(0)
     items = []
     for name in names:
-        xy = rng.uniform(0, 90, (30, 2)).astype(np.float32)
+        xy = rng.uniform(0, 79, (30, 2)).astype(np.float32)
         ones = np.ones(30, np.float32)
         items.append(
             (name.replace("/", "_"), Features(xy, np.eye(30, dtype=np.float32), ones, ones, ones, (100, 80)))
