@@ -144,6 +144,8 @@ def _failed(error: Exception) -> int:
         return _fail(str(file_error(error)), 2)
     if isinstance(error, MemoryError):
         return _fail(f"there is not enough memory; {SMALLER}", 2)
+    if isinstance(error, RuntimeError) and "Symlink loop" in str(error):  # Path.resolve before Python 3.13
+        return _fail(f"{_one_line(error)}; give another path", 2)
     if isinstance(error, RuntimeError) and "memory" in str(error):
         return _fail(f"there is not enough memory ({_one_line(error)}); {SMALLER}", 2)
     return _unexpected(error)

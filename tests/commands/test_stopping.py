@@ -4,6 +4,7 @@ with streams that are closed, and nothing that a terminal obeys."""
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +103,9 @@ def test_streams_may_be_closed(tmp_path, closed):
 def test_a_terminal_obeys_nothing_of_a_name():
     said = cli.printable("a\x1b[31m\u2028\u202e\tb.jpg\nnext \u00fc \u6f22")
     assert said == "a\\x1b[31m\\u2028\\u202e\\tb.jpg\nnext \u00fc \u6f22"
+
+
+def test_a_loop_of_links_is_a_sentence(tmp_path, capsys):
+    (tmp_path / "loop").symlink_to("loop")
+    assert cli.run(lambda argv: Path(argv[0]).resolve() and 0, [str(tmp_path / "loop")]) in (0, 2)
+    assert "fault of desdis-match" not in capsys.readouterr().err

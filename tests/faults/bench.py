@@ -7,11 +7,13 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -190,11 +192,18 @@ def contents(folder: Path, written: tuple[str, ...], all_of_it: bool = False) ->
 
 
 def _content(path: Path) -> bytes:
-    """A file's bytes; of SQLite's without its counts of changes, which grow each time COLMAP opens it."""
-    data = bytearray(path.read_bytes())
-    if data[:15] == b"SQLite format 3":
-        data[24:28] = data[92:96] = bytes(4)
-    return bytes(data)
+    """A file's bytes; of SQLite's all rows as text: what is written once more lies on other pages."""
+    data = path.read_bytes()
+    if data[:15] != b"SQLite format 3":
+        return data
+    with tempfile.TemporaryDirectory() as scratch:  # SQLite writes beside what it reads
+        copy = Path(scratch) / "copy.db"
+        copy.write_bytes(data)
+        try:
+            with closing(sqlite3.connect(copy)) as database:
+                return "\n".join(sorted(database.iterdump())).encode()
+        except (sqlite3.Error, UnicodeDecodeError):
+            return data
 
 
 def outside(folder: Path, written: tuple[str, ...]) -> dict[str, str]:
@@ -204,4 +213,4 @@ def outside(folder: Path, written: tuple[str, ...]) -> dict[str, str]:
 
 
 def _within(name: str, places: tuple[str, ...]) -> bool:
-    return any(name == place or name.startswith(f"{place}/") for place in places)
+    return any(place in (".", name) or name.startswith(f"{place}/") for place in places)
