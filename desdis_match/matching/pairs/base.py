@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ...support.checks import ABOVE_ZERO, check_options
 from ...types import Features, Float32
+
+log = logging.getLogger(__name__)
 
 Pair = tuple[str, str]
 
@@ -90,6 +93,26 @@ class PhotoSet:
 
 
 Way = Callable[[PhotoSet, PairsConfig], list[Pair]]
+
+
+def known_names(
+    photos: PhotoSet, known: Collection[str], config: PairsConfig, way: str, what: str, remedy: str = ""
+) -> list[str]:
+    """Names of the photos that `way` can pair, those with `what`; says how many it leaves to retrieval.
+
+    remedy: what an error says between `what` and the advice to choose other pairs. Raises InputError when
+    there are fewer than two.
+    """
+    names = [name for name in photos.names if name in known]
+    if len(names) < 2:
+        raise InputError(
+            f"{len(names)} of {len(photos.names)} images have a {what}{remedy} choose other pairs, such as "
+            "--pairs retrieval"
+        )
+    missing = len(photos.names) - len(names)
+    if missing and "retrieval" not in config.ways:
+        log.warning("%d images have no %s; --pairs %s+retrieval pairs them too", missing, what, way)
+    return names
 
 
 def ordered(names: Sequence[str], index_pairs: Iterable[tuple[int, int]]) -> list[Pair]:

@@ -9,17 +9,13 @@ both see from nearly one place give no depth and count little.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
-from .base import Pair, PairsConfig, PhotoSet, View, ordered
+from .base import Pair, PairsConfig, PhotoSet, View, known_names, ordered
 from .retrieval import PairScores, choose
-
-log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
 
@@ -57,15 +53,8 @@ def frusta(photos: PhotoSet, config: PairsConfig) -> list[Pair]:
     Photos without a pose are in no pair; retrieval can bring them in. Raises InputError when fewer than two
     photos have one.
     """
-    placed = [name for name in photos.names if name in photos.views]
-    if len(placed) < 2:
-        raise InputError(
-            f"{len(placed)} of {len(photos.names)} images have a known pose; give poses with --poses, or "
-            "choose other pairs, such as --pairs retrieval"
-        )
-    missing = len(photos.names) - len(placed)
-    if missing and "retrieval" not in config.ways:
-        log.warning("%d images have no known pose; --pairs frusta+retrieval pairs them too", missing)
+    remedy = "; give poses with --poses, or"
+    placed = known_names(photos, photos.views, config, "frusta", "known pose", remedy)
     views = [photos.views[name] for name in placed]
     scores = overlaps(views, config.depths, max(CANDIDATES, 3 * config.partners))
     chosen = choose(len(placed), scores, config.partners, round(1000 * MIN_OVERLAP))

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 
-from ...errors import InputError
-from .base import Pair, PairsConfig, PhotoSet, ordered
+from .base import Pair, PairsConfig, PhotoSet, known_names, ordered
 from .neighbours import near_either
-
-log = logging.getLogger(__name__)
 
 
 def spatial(photos: PhotoSet, config: PairsConfig) -> list[Pair]:
@@ -20,15 +15,8 @@ def spatial(photos: PhotoSet, config: PairsConfig) -> list[Pair]:
     """
     from scipy.spatial import KDTree
 
-    placed = [name for name in photos.names if name in photos.positions]
-    if len(placed) < 2:
-        raise InputError(
-            f"{len(placed)} of {len(photos.names)} images have a GPS position (read from the photos' EXIF); "
-            "choose other pairs, such as --pairs retrieval"
-        )
-    missing = len(photos.names) - len(placed)
-    if missing and "retrieval" not in config.ways:
-        log.warning("%d images have no GPS position; --pairs spatial+retrieval pairs them too", missing)
+    remedy = " (read from the photos' EXIF);"
+    placed = known_names(photos, photos.positions, config, "spatial", "GPS position", remedy)
     places = np.stack([photos.positions[name] for name in placed])
     num = min(config.partners + 1, len(placed))
     distances, found = KDTree(places).query(places, k=num, distance_upper_bound=config.radius or np.inf)
