@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..photos.cameras import CameraConfig
 from ..photos.known_cameras import has_intrinsics
-from ..support.files import read_text
+from ..support.files import read_json, read_text
 from ..support.names import by_ends
 from ..support.native import pycolmap
 from .database import open_database
@@ -91,7 +90,7 @@ def _of_model(folder: Path) -> Poses:
 
 def _of_transforms(path: Path) -> Poses:
     try:
-        frames = json.loads(path.read_text(encoding="utf-8"))["frames"]
+        frames = read_json(path)["frames"]
         found = [(_clean(frame["file_path"]), _of_matrix(frame["transform_matrix"])) for frame in frames]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"{path} is not nerfstudio's transforms.json: {error!r}") from error

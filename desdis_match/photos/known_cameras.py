@@ -7,7 +7,6 @@ the parameters, a sentence says so instead.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..support.files import read_json
 from ..support.native import pycolmap
 
 Size = tuple[int, int]
@@ -222,17 +222,17 @@ nerfstudio's models, such as PINHOLE, are OPENCV's with fewer numbers."""
 def has_intrinsics(path: Path) -> bool:
     """Whether a transforms.json says what its photos' cameras are."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return all({"fl_x", "w", "h"} <= {**content, **frame}.keys() for frame in content["frames"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, KeyError, TypeError):
         return False
 
 
 def _of_transforms(path: Path) -> dict[str, KnownCamera]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return {frame["file_path"]: _of_fields({**content, **frame}) for frame in content["frames"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} does not say what its photos' cameras are: {error!r}") from error
 
 

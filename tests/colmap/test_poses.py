@@ -12,6 +12,7 @@ from desdis_match.colmap.mappers import MapConfig, map_incremental
 from desdis_match.colmap.poses import read_poses, triangulated, with_cameras_of_poses
 from desdis_match.errors import InputError
 from desdis_match.photos.cameras import CameraConfig
+from desdis_match.photos.known_cameras import has_intrinsics, read_known_cameras
 from desdis_match.pipeline.mapping import map_models
 from desdis_match.support.native import pycolmap
 
@@ -132,6 +133,16 @@ def test_a_wrong_transforms_json_is_refused(tmp_path: Path, frames: list, match:
     (tmp_path / "transforms.json").write_text(json.dumps({"frames": content}), encoding="utf-8")
     with pytest.raises(InputError, match=match):
         read_poses(tmp_path / "transforms.json", ["a"])
+
+
+@pytest.mark.parametrize("text", ['{"a":' * 50_000, "[1]", "{"])
+def test_what_is_no_json_object_is_a_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "transforms.json"
+    path.write_text(text)
+    assert not has_intrinsics(path)
+    for read in (lambda: read_poses(path, ["a"]), lambda: read_known_cameras(path)):
+        with pytest.raises(InputError, match=r"transforms\.json"):
+            read()
 
 
 def test_one_pose_makes_no_points(tmp_path: Path) -> None:
