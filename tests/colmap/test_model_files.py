@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 from pathlib import Path
 
 import pycolmap
 import pytest
+from limits import largest_file
 
 from desdis_match.colmap.mapping import new_folder, read_model, write_models, write_points
 from desdis_match.colmap.model_files import (
@@ -107,16 +107,10 @@ def test_what_colmap_writes_on_a_full_disk_is_an_error_and_the_old_stays(
     write_points(model, sparse / "points.ply")
     points = (sparse / "points.ply").read_bytes()
     whole = (sparse / "0" / "points3D.bin").stat().st_size
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (whole // 2, limits[1]))
-    try:
-        with pytest.raises(InputError, match="the disk is full"):
-            write_models([model], sparse)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(points) // 2, limits[1]))
-        with pytest.raises(InputError, match="the disk is full"):
-            write_points(model, sparse / "points.ply")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with largest_file(whole // 2), pytest.raises(InputError, match="the disk is full"):
+        write_models([model], sparse)
+    with largest_file(len(points) // 2), pytest.raises(InputError, match="the disk is full"):
+        write_points(model, sparse / "points.ply")
     assert {path.name: path.read_bytes() for path in (sparse / "0").iterdir()} == before
     assert (sparse / "points.ply").read_bytes() == points
     assert not list(sparse.parent.glob(".*"))

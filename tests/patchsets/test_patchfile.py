@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
+from limits import largest_file
 
 from desdis_match.errors import InputError
 from desdis_match.patchsets.patchfile import read_patch_file, write_patch_file
@@ -44,12 +44,7 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path, share: float) -> None:
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_file(tmp_path: Path) -> None:
     path = write_patch_file(tmp_path / "p.h5", patches(), {})
     before = path.read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
-    try:
-        with pytest.raises(InputError, match="the disk is full"):
-            write_patch_file(path, patches(1), {})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with largest_file(len(before) // 2), pytest.raises(InputError, match="the disk is full"):
+        write_patch_file(path, patches(1), {})
     assert path.read_bytes() == before
     assert [found.name for found in tmp_path.iterdir()] == ["p.h5"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from limits import largest_file
 
 from desdis_match.errors import InputError
 from desdis_match.storage.features_file import FeatureFile, read_features, write_features
@@ -173,12 +173,7 @@ def test_nothing_of_our_own_files_may_be_missing(path: Path) -> None:
 def test_a_full_disk_is_a_sentence_and_leaves_the_old_file(path: Path, size: int) -> None:
     before = path.read_bytes()
     assert len(before) > 9000
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        with pytest.raises(InputError, match="the disk is full"):
-            write_features(path, [("c.jpg", features(60)), ("d.jpg", features(70))], {})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with largest_file(size), pytest.raises(InputError, match="the disk is full"):
+        write_features(path, [("c.jpg", features(60)), ("d.jpg", features(70))], {})
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import largest_file
 
 from desdis_match.errors import InputError
 from desdis_match.support.files import KINDS, atomic_path, check_not_read, check_room, write_text
@@ -36,16 +37,9 @@ def test_what_is_read_is_not_written_over(tmp_path: Path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
 def test_room_is_asked_for_and_given_back(tmp_path: Path):
-    import resource
-
     check_room(tmp_path / "room", 1 << 16)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, before[1]))
-    try:
-        with pytest.raises(OSError, match="large"):
-            check_room(tmp_path / "room", 1 << 16)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with largest_file(1 << 12), pytest.raises(OSError, match="large"):
+        check_room(tmp_path / "room", 1 << 16)
     assert list(tmp_path.iterdir()) == []
 
 
