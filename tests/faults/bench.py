@@ -109,13 +109,13 @@ class Bench:
         kill_at: int | None = None,
         kill_after: float | None = None,
         stop_after: float | None = None,
-        user: int | None = None,
+        mortal: bool = False,
     ) -> Outcome:
         """Run a command in `folder`: with files of a limited size, killed before a file operation or after
-        some seconds, told to end (SIGTERM) after some, as another user."""
+        some seconds, told to end (SIGTERM) after some, bound to the rights of files as all but root are."""
         assert self._server.stdin is not None and self._server.stdout is not None
         request = {"cwd": str(folder), "argv": argv, "timeout": timeout, "file_size": file_size}
-        request |= {"kill_at": kill_at, "kill_after": kill_after, "stop_after": stop_after, "user": user}
+        request |= {"kill_at": kill_at, "kill_after": kill_after, "stop_after": stop_after, "mortal": mortal}
         print(json.dumps(request), file=self._server.stdin, flush=True)
         return Outcome(**json.loads(self._server.stdout.readline()))
 
