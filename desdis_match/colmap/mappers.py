@@ -180,7 +180,7 @@ def incremental_options(
     spends half of the time on digits that the next image's adjustment changes again.
     """
     options = pycolmap.IncrementalPipelineOptions(
-        ba_local_function_tolerance=1e-3,
+        ba_local_function_tolerance=1e-2,
         ba_global_function_tolerance=1e-4,
         min_model_size=config.min_model_size,
         extract_colors=colours,

@@ -1,5 +1,7 @@
 """Mapper `auto`: the incremental one and, only where it leaves out photos that verified pairs join, others.
 
+It is tried with the long tracks first (thinning.py), which place the photos of most sets in half of the time.
+
 COLMAP's incremental mapper can begin with a pair that gives no depth and end there, and its global one lets
 photos in that nothing holds. So several tries are compared (ranking.py), component by component of the view
 graph, and a later model takes the place of an earlier one only where it stands higher. The number of tries
@@ -19,6 +21,7 @@ from ..support.native import pycolmap
 from .mappers import Job, calibrated, grow, map_global, map_incremental
 from .merging import join_models
 from .ranking import Rated, Standing, rated
+from .thinning import map_by_long_tracks
 from .untangling import untangled
 from .view_graph import joined_photos
 
@@ -148,6 +151,12 @@ def _searched(job: Job) -> tuple[list[Rated], list[Attempt]]:
     """The best models of a number of tries, best first."""
     components = joined_photos(job.database, job.config.verify.min_num_inliers)
     search = _Search(components)
+    started = time.monotonic()
+    first = _best_first(map(rated, map_by_long_tracks(job)))
+    if first:
+        search.consider("incremental, by long tracks", first, time.monotonic() - started)
+        if not search.left_out():
+            return first, search.attempts
     started = time.monotonic()
     first = _best_first(map(rated, map_incremental(job)))
     search.consider("incremental", first, time.monotonic() - started)

@@ -31,6 +31,26 @@ def test_what_is_placed_at_once_costs_nothing_more(tmp_path: Path, monkeypatch: 
         assert all(np.array_equal(poses(ours)[name], pose) for name, pose in poses(theirs).items())
 
 
+@pytest.mark.parametrize("whole_by_long_tracks", [True, False])
+def test_photos_that_long_tracks_leave_out_are_mapped_by_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_by_long_tracks: bool
+) -> None:
+    cloud = make_point_cloud(tmp_path)
+    job = make_job(cloud, tmp_path)
+    (whole,) = map_incremental(job)
+    first = whole if whole_by_long_tracks else without(whole, cloud.names[4:])
+    monkeypatch.setattr(placing, "map_by_long_tracks", lambda job: [first])
+    for name in ("map_global", "grow"):
+        monkeypatch.setattr(placing, name, fail)
+    result = place(job)
+    attempts = [(attempt.what, attempt.num_photos) for attempt in result.record.attempts]
+    by_long_tracks = "incremental, by long tracks"
+    assert attempts == (
+        [(by_long_tracks, 6)] if whole_by_long_tracks else [(by_long_tracks, 4), ("incremental", 6)]
+    )
+    assert result.models[0].num_reg_images() == 6
+
+
 def test_the_global_mapper_places_what_the_incremental_one_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
