@@ -90,14 +90,23 @@ def dead_leaves(
     low, high, power = 0.012, 0.6, -1.2
     radii = np.sort((low**power + rng.random(num_leaves) * (high**power - low**power)) ** (1 / power))[::-1]
     centers = rng.random((num_leaves, 2)) * (columns, rows)
-    for center, radius in zip(centers, radii * texels_per_metre, strict=True):
-        num_corners = int(rng.integers(3, 8))
-        angles = np.sort(rng.random(num_corners)) * 2 * np.pi
-        outline = center + radius * (0.5 + 0.5 * rng.random((num_corners, 1))) * np.column_stack(
-            [np.cos(angles), np.sin(angles)]
-        )
-        color = np.clip(base * rng.uniform(0.35, 1.7) + rng.normal(0, 15, 3), 0, 255)
-        cv2.fillPoly(image, [np.round(outline * 16).astype(np.int32)], color.tolist(), cv2.LINE_AA, shift=4)
+    # Drawn leaf by leaf, computed together.
+    corners = np.empty(num_leaves, np.intp)
+    angles, reach = np.zeros((2, num_leaves, 7))
+    light, tint = np.empty((num_leaves, 1)), np.empty((num_leaves, 3))
+    for k in range(num_leaves):
+        corners[k] = count = int(rng.integers(3, 8))
+        angles[k, :count] = rng.random(count)
+        angles[k, :count].sort()
+        reach[k, :count] = rng.random(count)
+        light[k] = rng.uniform(0.35, 1.7)
+        tint[k] = rng.normal(0, 15, 3)
+    arms = (radii * texels_per_metre)[:, None] * (0.5 + 0.5 * reach)
+    angles = angles * 2 * np.pi
+    outlines = centers[:, None] + arms[..., None] * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    colors = np.clip(base * light + tint, 0, 255)
+    for k, outline in enumerate(np.round(outlines * 16).astype(np.int32)):
+        cv2.fillPoly(image, [outline[: corners[k]]], colors[k].tolist(), cv2.LINE_AA, shift=4)
     shades = np.zeros((rows, columns), np.float32)
     for cell, strength in ((0.02, 10.0), (0.07, 8.0), (0.3, 10.0)):
         grid = (max(2, round(size[1] / cell)), max(2, round(size[0] / cell)))

@@ -12,6 +12,7 @@ from desdis_match.commands.synthetic import main
 from desdis_match.errors import InputError
 from desdis_match.synthetic.courtyard import (
     SyntheticConfig,
+    dead_leaves,
     focal_length,
     make_scene,
     make_views,
@@ -185,6 +186,38 @@ def test_quarter_turns_swap_sides(folder):
     # Two of six are turned, by 90, 180 or 270 degrees: the camera's down is no longer the world's.
     downs = [view.rotation[1] @ [0, 0, -1] for view in make_views(SMALL)]
     assert sum(down < 0.5 for down in downs) == 2
+
+
+def leaf_by_leaf(size, texels_per_metre, base, rng):
+    """`dead_leaves` as plain as it can be written."""
+    columns, rows = (max(8, round(s * texels_per_metre)) for s in size)
+    image = np.empty((rows, columns, 3), np.uint8)
+    image[:] = base
+    count = int(260 * size[0] * size[1]) + 60
+    low, high, power = 0.012, 0.6, -1.2
+    radii = np.sort((low**power + rng.random(count) * (high**power - low**power)) ** (1 / power))[::-1]
+    centers = rng.random((count, 2)) * (columns, rows)
+    for center, radius in zip(centers, radii * texels_per_metre, strict=True):
+        corners = int(rng.integers(3, 8))
+        angles = np.sort(rng.random(corners)) * 2 * np.pi
+        arms = radius * (0.5 + 0.5 * rng.random((corners, 1)))
+        outline = center + arms * np.column_stack([np.cos(angles), np.sin(angles)])
+        color = np.clip(base * rng.uniform(0.35, 1.7) + rng.normal(0, 15, 3), 0, 255)
+        cv2.fillPoly(image, [np.round(outline * 16).astype(np.int32)], color.tolist(), cv2.LINE_AA, shift=4)
+    shades = np.zeros((rows, columns), np.float32)
+    for cell, strength in ((0.02, 10.0), (0.07, 8.0), (0.3, 10.0)):
+        grid = (max(2, round(size[1] / cell)), max(2, round(size[0] / cell)))
+        coarse = rng.normal(0, strength, grid).astype(np.float32)
+        shades += cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC)
+    return np.clip(image + shades[..., None], 0, 255).astype(np.uint8)
+
+
+def test_textures_are_those_of_leaf_by_leaf():
+    base = np.array([110.0, 140.0, 90.0])
+    ours, plain = (
+        make((1.5, 0.7), 90.0, base, np.random.default_rng(3)) for make in (dead_leaves, leaf_by_leaf)
+    )
+    np.testing.assert_array_equal(ours, plain)
 
 
 def test_the_same_seed_gives_the_same_bytes(folder, tmp_path):
