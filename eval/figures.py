@@ -108,13 +108,14 @@ def draw_front(folder: Path) -> None:
             (lambda name: images[name]["AP"], lambda name: matching[name]["matching"]["mAP"]["mean"]),
             strict=True,
         ):
-            points = []
+            points, colours = [], []
             for colour, (family, names) in zip(COLOURS, FAMILIES.items(), strict=False):
                 places = sorted((rate_of(rates, name), value(name), name) for name in names)
                 style = "" if family == "others" else "-"
                 axis.plot(*list(zip(*places, strict=True))[:2], "o" + style, color=colour, label=family)
                 points += places
-            label_points(axis, points)
+                colours += [colour] * len(places)
+            label_points(axis, points, colours)
         axes[1].legend(frameon=False, loc="lower right")
         figure.savefig(folder / "front.png", dpi=110, metadata={"Software": None})
 

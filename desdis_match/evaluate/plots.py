@@ -30,7 +30,7 @@ def draw_charts(
     """All charts on one page, two a row, as the bytes of a file. size: of a chart, inches.
 
     A series has the same colour in every chart. Names stand beside lines and points; else
-    there is one legend.
+    there is one legend, above all charts.
     """
     from matplotlib.figure import Figure
 
@@ -46,11 +46,20 @@ def draw_charts(
     with styled():
         figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
         names = list(dict.fromkeys(series.name for chart in charts for series in chart.series))
-        explained: set[str] = set()
+        explained: dict[str, Any] = {}
         for i, chart in enumerate(charts):
-            new = {s.name for s in chart.series} - explained
-            if draw(figure.add_subplot(down, across, i + 1), chart, names, legend=bool(new)):
-                explained |= new
+            axes = figure.add_subplot(down, across, i + 1)
+            if not draw(axes, chart, names):
+                for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+                    explained.setdefault(name, handle)
+        if explained:
+            figure.legend(
+                list(explained.values()),
+                list(explained),
+                loc="outside upper center",
+                ncols=min(6, len(explained)),
+                frameon=False,
+            )
         figure.savefig(stream, format=file_format, dpi=110, metadata=undated[file_format])
     return stream.getvalue()
 
@@ -65,10 +74,10 @@ def save_figure(figure: Figure, path: Path) -> None:
     pyplot.close(figure)
 
 
-def draw(axes: Any, chart: Chart, names: Sequence[str] = (), legend: bool = True) -> bool:
-    """One chart into matplotlib axes; returns whether a legend was drawn.
+def draw(axes: Any, chart: Chart, names: Sequence[str] = ()) -> bool:
+    """One chart into matplotlib axes; returns whether it says what its series are, else a legend must.
 
-    names: of all series that share colours. legend: where names cannot stand beside what they name.
+    names: of all series that share colours.
     """
     names = names or [series.name for series in chart.series]
     look = {name: (COLOURS[i % len(COLOURS)], STYLES[i // len(COLOURS) % 3]) for i, name in enumerate(names)}
@@ -76,26 +85,24 @@ def draw(axes: Any, chart: Chart, names: Sequence[str] = (), legend: bool = True
     axes_of(axes, chart.title, chart.x_label, chart.y_label)
     if chart.kind == "bars":
         _bars(axes, chart, look)
-        return bool(named and legend and _legend(axes))
+        return not named
     for series in chart.series:
         colour, style = look[series.name]
         marker = "o" if chart.kind == "points" else ""
         axes.plot(series.x, series.y, marker=marker, linestyle=style, color=colour, label=series.name)
     if chart.log_x:
         _log(axes, [float(x) for series in chart.series for x in series.x])
+    if chart.y_label.startswith("share") and all(1 in series.y for series in chart.series):
+        axes.set_ylim(bottom=0)  # shares up to all of them begin at none
     if not named:
-        return False
+        return True
     if all(len(series.x) == 1 for series in chart.series):
-        label_points(axes, [(float(s.x[0]), s.y[0], s.name) for s in chart.series])
+        points = [(float(s.x[0]), s.y[0], s.name) for s in chart.series]
+        label_points(axes, points, [look[s.name][0] for s in chart.series])
     elif len(chart.series) <= LABELLED and _end_apart(axes, chart.series):
         label_lines(axes)
     else:
-        return legend and _legend(axes)
-    return False
-
-
-def _legend(axes: Any) -> bool:
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return False
     return True
 
 

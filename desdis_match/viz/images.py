@@ -211,7 +211,7 @@ def visualize_sfm_2d(
     """Photos with the keypoints of a model, a figure each: `selected` names, or `n` at random by `seed`.
 
     visibility: blue with a 3-D point, red without. track_length: how many images see the point. depth: how
-    far away it is. The two latter show only keypoints with a point.
+    far away it is. The two latter show only keypoints with a point, on a photo without its colours.
     """
     from ..support.native import pycolmap
 
@@ -238,7 +238,10 @@ def _sfm_2d(
     keypoints = from_colmap(np.array([point.xy for point in image.points2D], np.float64).reshape(-1, 2))
     seen = np.array([point.has_point3D() for point in image.points2D], bool)
     title = f"{image.name}: {seen.sum()} of {len(seen)} keypoints with a point"
-    figure = plot_images([folder / image.name], [title], dpi=dpi)
+    photo = read_rgb(folder / image.name)
+    if color_by != "visibility":
+        photo = pale(photo)
+    figure = plot_images([photo], [title], dpi=dpi)
     if color_by == "visibility":
         plot_keypoints([keypoints[~seen]], colors=WITHOUT_POINT, ps=3)
         plot_keypoints([keypoints[seen]], colors=WITH_POINT, ps=4)
@@ -250,11 +253,17 @@ def _sfm_2d(
         xyz = np.array([point.xyz for point in points]).reshape(-1, 3)
         values = (xyz @ image.cam_from_world().matrix()[2, :3]) + image.cam_from_world().translation[2]
     x, y = keypoints[seen].T
-    shown = figure.axes[0].scatter(x, y, c=values, s=8, cmap="jet", linewidths=0)
+    shown = figure.axes[0].scatter(x, y, c=values, s=10, cmap="turbo", linewidths=0)
     if len(values):
         shown.set_clim(*np.percentile(values, [2, 98]))
     figure.colorbar(shown, ax=figure.axes[0], label=color_by.replace("_", " "), fraction=0.035, pad=0.01)
     return figure
+
+
+def pale(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An RGB photo (h, w, 3) without colour and half as dark, for colours that mean something."""
+    grey = 128 + photo.mean(axis=2, keepdims=True) / 2
+    return np.repeat(grey.astype(np.uint8), 3, axis=2)
 
 
 def _axes(axes: Sequence[Axes] | None) -> list[Axes]:

@@ -4,7 +4,16 @@ import matplotlib
 import numpy as np
 import pytest
 
-from desdis_match.viz.style import COLOURS, LINE_HEIGHT, axes_of, label_lines, label_points, spread, styled
+from desdis_match.viz.style import (
+    COLOURS,
+    LINE_HEIGHT,
+    axes_of,
+    label_lines,
+    label_points,
+    spread,
+    styled,
+    use_style,
+)
 
 matplotlib.use("Agg")
 
@@ -47,6 +56,7 @@ def test_names_of_points_lie_on_no_other_and_on_no_point(axis):
     axis.set(xlim=(0, 1), ylim=(0, 1))
     axis.plot([p[0] for p in points], [p[1] for p in points], "o")
     label_points(axis, points)
+    assert [text.get_color() for text in axis.texts] == ["black"] * 4
     boxes = [text.get_window_extent() for text in axis.texts]
     assert [text.get_text() for text in axis.texts] == [name for *_, name in points]
     assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
@@ -54,11 +64,24 @@ def test_names_of_points_lie_on_no_other_and_on_no_point(axis):
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
 
 
+def test_names_of_points_lie_on_no_line(axis):
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    axis.plot([0.2, 0.5, 0.8], [0.5, 0.5, 0.5], "o-")
+    label_points(axis, [(0.2, 0.5, "first"), (0.5, 0.5, "middle"), (0.8, 0.5, "last")], ["red"] * 3)
+    middle = axis.transData.transform((0.5, 0.5))[1]
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert all(box.y0 > middle or box.y1 < middle for box in boxes[:2])
+    assert [text.get_color() for text in axis.texts] == ["red"] * 3
+
+
 def test_the_style_is_set_within_its_context_alone(axis):
     before = matplotlib.rcParams["axes.prop_cycle"]
     with styled():
         assert matplotlib.rcParams["axes.prop_cycle"].by_key()["color"] == list(COLOURS)
     assert matplotlib.rcParams["axes.prop_cycle"] == before
+    with matplotlib.rc_context():  # a notebook's
+        use_style()
+        assert matplotlib.rcParams["axes.prop_cycle"].by_key()["color"] == list(COLOURS)
     axes_of(axis, "title", "across", "up")
     assert (axis.get_title(), axis.get_xlabel(), axis.get_ylabel()) == ("title", "across", "up")
     shown = {name for name, spine in axis.spines.items() if spine.get_visible()}
