@@ -34,7 +34,7 @@ def overview() -> str:
     lines += [f"  {name:<14}{task[3]}" for name, task in TASKS.items()]
     lines += ["", "Tools"]
     lines += [f"  {name:<14}{tool[1]}" for name, tool in TOOLS.items()]
-    lines += ["", "Every task takes --json FILE, --markdown FILE, --plot FILE."]
+    lines += ["", "Every task takes --json FILE, --markdown FILE, --latex FILE, --plot FILE."]
     return "\n".join(lines)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STYLES = ("-", "--", ":")
 """Lines of further series, when all colours have been used."""
+LETTER = 4.6
+"""Mean width of a letter below bars, points."""
 LABELLED = 12
 """Lines whose names stand beside their ends; more get a legend."""
 
@@ -126,7 +128,9 @@ def _bars(axes: Any, chart: Chart, look: dict[str, tuple[str, str]]) -> None:
             linewidth=0.4,
             label=series.name,
         )
-    slanted = len(groups) > 4
+    columns = axes.get_subplotspec().get_gridspec().ncols
+    room = 0.85 * 72 * axes.figure.get_figwidth() / columns / len(groups)  # points for a group's name
+    slanted = max(map(len, groups)) * LETTER > room
     axes.set_xticks(
         range(len(groups)), groups, rotation=30 if slanted else 0, ha="right" if slanted else "center"
     )

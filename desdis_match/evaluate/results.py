@@ -100,7 +100,7 @@ def best_value(table: Table, index: int) -> float | None:
     values = [r[index] for r in table.rows]
     numbers = [v for v in values if isinstance(v, (int, float)) and not math.isnan(v)]
     better = table.columns[index].better
-    if not better or len(numbers) < 2:
+    if not better or len(set(numbers)) < 2:
         return None
     return max(numbers) if better == "high" else min(numbers)
 

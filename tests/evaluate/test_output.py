@@ -1,5 +1,7 @@
 """Tables as LaTeX and the choice of charts."""
 
+from itertools import pairwise
+
 import pytest
 
 from desdis_match.errors import InputError
@@ -32,6 +34,53 @@ def test_latex_has_the_best_of_a_column_in_bold_and_its_signs_escaped():
             "",
         ]
     )
+
+
+def test_none_of_equals_is_bold():
+    table = Table("t", (Column("failed", "d", "low"),), ((0,), (0,)))
+    assert "textbf" not in to_latex([table], "")
+
+
+def bars(names):
+    return [Chart("t", "bars", "", "y", tuple(Series(s, tuple(names), (1.0, 2.0, 3.0)) for s in "ab"))]
+
+
+def figure_of(charts, size, monkeypatch):
+    """The figure that `draw_charts` writes, drawn."""
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: drawn.append(self))
+    draw_charts(charts, "png", size)
+    drawn[0].draw_without_rendering()
+    return drawn[0]
+
+
+@pytest.mark.parametrize("size", [(3.3, 2.4), (6.5, 4.2)])
+def test_names_below_bars_do_not_overlap(size, monkeypatch):
+    names = ["verification AUC", "verification AP", "matching mAP"]
+    (axes,) = figure_of(bars(names), size, monkeypatch).axes
+    texts = axes.get_xticklabels()
+    assert [text.get_text() for text in texts] == names
+    if texts[0].get_rotation() == 0:
+        boxes = [text.get_window_extent() for text in texts]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert (texts[0].get_rotation() == 0) == (size[0] > 4)
+
+
+def test_all_charts_have_one_legend_above_them(monkeypatch):
+    figure = figure_of(bars("abc") * 2, (3, 2), monkeypatch)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+    assert all(axes.get_legend() is None for axes in figure.axes)
+    assert legend.get_window_extent().y0 >= max(axes.get_window_extent().y1 for axes in figure.axes)
+
+
+def test_shares_of_all_begin_at_none(monkeypatch):
+    line = Series("s", (1.0, 2.0), (0.4, 1.0))
+    charts = [Chart("t", "lines", "degrees", "share of pairs", (line,))]
+    (axes,) = figure_of(charts, (3, 2), monkeypatch).axes
+    assert axes.get_ylim()[0] == 0
 
 
 def test_charts_by_words_of_their_titles():
