@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from .commands.cli import entry
 
 if __name__ == "__main__":
-    from .commands.cli import main
-
-    sys.exit(main(["reconstruct", *sys.argv[1:]]))
+    entry("reconstruct")

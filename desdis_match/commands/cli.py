@@ -263,9 +263,26 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-def entry() -> None:
-    """Console script."""
-    sys.exit(main(sys.argv[1:]))
+OF_WORKERS = {
+    "reconstruct": ("desdis_match.pipeline.extraction",),
+    "extract": ("desdis_match.pipeline.extraction",),
+}
+"""What the worker processes of a command load."""
+
+
+def entry(*before: str) -> None:
+    """Console script; `before`: arguments that are put before those of the command line."""
+    argv = [*before, *sys.argv[1:]]
+    if argv and not {"-h", "--help"} & set(argv):
+        _load_ahead(OF_WORKERS.get(argv[0], ()))
+    sys.exit(main(argv))
+
+
+def _load_ahead(modules: Sequence[str]) -> None:
+    if modules:
+        from ..support.workers import load_ahead  # it loads multiprocessing, which `--help` does without
+
+        load_ahead(modules)
 
 
 if __name__ == "__main__":

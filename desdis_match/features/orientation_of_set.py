@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..matching.nearest import mutual_rows
+from ..support.workers import each_on_one_thread
 from .frames import PatchPyramid, extract_patches, laf_angles, rotated_lafs
 from .orientation import multi
 
@@ -106,11 +107,10 @@ def auto_angles(probes: Sequence[Probe]) -> list[Turn]:
 def decide(probes: Mapping[str, Probe]) -> dict[str, Turn]:
     """The turn of each photo, from the probes of all; the same probes give the same turns."""
     names = sorted(probes)
-    votes: dict[tuple[int, int], Float] = {}
-    for pair in partners(names):
-        found = vote(probes[names[pair[0]]], probes[names[pair[1]]])
-        if found.sum() >= MIN_VOTES:
-            votes[pair] = found
+    pairs = partners(names)
+    with each_on_one_thread() as pool:
+        found = pool.map(lambda pair: vote(probes[names[pair[0]]], probes[names[pair[1]]]), pairs)
+        votes = {pair: kept for pair, kept in zip(pairs, found, strict=True) if kept.sum() >= MIN_VOTES}
     turns = solve(votes, len(names))
     count = sum(not turn.upright for turn in turns)
     if count:

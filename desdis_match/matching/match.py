@@ -9,7 +9,6 @@ CPU, GPU and any block size give the same matches, and among equally near neighb
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +19,7 @@ from ..errors import InputError
 from ..support.checks import ABOVE_ZERO, check_options
 from ..support.devices import pick_device
 from ..support.parts import check_part, find_part
-from ..support.workers import available_cores, run_shards
+from ..support.workers import each_on_one_thread, run_shards
 from ..types import Features, Float32, Matches
 from .consensus import agreeing
 from .guided import Located, apart, epipolar_lines, locate, match_along_lines, worthwhile
@@ -273,13 +272,5 @@ def match_image_pairs(
 def _each_pair(
     work: Callable[[Pair], Matches], pairs: Iterable[Pair], num_threads: int | None
 ) -> Iterator[tuple[Pair, Matches]]:
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(
-            num_threads or available_cores(), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            yield from run_shards(work, pairs, pool, name=" with ".join)
-    finally:
-        torch.set_num_threads(before)
+    with each_on_one_thread(num_threads) as pool:
+        yield from run_shards(work, pairs, pool, name=" with ".join)

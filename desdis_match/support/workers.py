@@ -10,17 +10,18 @@ items, each as soon as all before it are there; few are under way at a time, so 
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import pickle
 import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
-from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.context import BaseContext, SpawnContext, SpawnProcess
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -31,6 +32,8 @@ Result = TypeVar("Result")
 
 AHEAD = 3
 """Shards submitted per worker: one running, the others waiting or done and waiting for their turn."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables that say how many threads a numerical library takes when it is loaded."""
 UNKNOWN_WORKERS = 64
 """Shards under way on an executor that does not say how many workers it has."""
 
@@ -94,7 +97,33 @@ def local_executor(
     """Processes of one thread each that end with this one and do not run the caller's script again."""
     # Pickled here so that the worker limits its threads before it imports what `setup` needs.
     task = pickle.dumps((setup, setup_args))
-    return ProcessPoolExecutor(num_workers, _Context(), initializer=_start_worker, initargs=(task,))
+    return ProcessPoolExecutor(num_workers, _context(), initializer=_start_worker, initargs=(task,))
+
+
+def load_ahead(modules: Sequence[str]) -> None:
+    """Begin to load `modules` in a process beside this one, from which every local worker is forked later.
+
+    A worker that begins anew takes two seconds to load torch; one that is forked takes none, and this process
+    loads what it needs itself meanwhile. The workers have the environment of this moment. Elsewhere than on
+    Linux (where libraries of the system do not bear a fork), on one core, and where the server cannot begin,
+    a worker begins anew.
+    """
+    if not sys.platform.startswith("linux") or available_cores() == 1:
+        return
+    multiprocessing.forkserver.set_forkserver_preload(list(modules))
+    before = {variable: os.environ.get(variable) for variable in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # a process with threads is not to be forked
+    try:
+        _of_main(multiprocessing.forkserver.ensure_running)
+        _forks.append(_ForkContext())
+    except OSError:  # no room for its socket in the folder for temporary files, or the path is too long
+        pass
+    finally:
+        for variable, value in before.items():
+            if value is None:
+                del os.environ[variable]
+            else:
+                os.environ[variable] = value
 
 
 def available_cores() -> int:
@@ -106,13 +135,27 @@ def available_cores() -> int:
 
 def one_thread() -> None:
     """Hold this process's numerical libraries to one thread each."""
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = "1"
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     import cv2
     import torch
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+
+
+@contextmanager
+def each_on_one_thread(num_threads: int | None = None) -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads (default: one a core) in which torch takes one for each piece of work, so that small
+    products do not wait for each other's parts."""
+    import torch
+
+    before = torch.get_num_threads()
+    num_threads = num_threads or available_cores()
+    try:
+        with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -201,17 +244,41 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+def _of_main(start: Callable[..., Result], *arguments: Any) -> Result:
+    """Start without `__main__`: a new process would run a script that has no main guard from its top."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        return start(*arguments)
+    finally:
+        sys.modules["__main__"] = main
+
+
 class _Process(SpawnProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
-        """Start without `__main__`: a new process would run a script that has no main guard from its top."""
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            return SpawnProcess._Popen(process_obj)
-        finally:
-            sys.modules["__main__"] = main
+        return _of_main(SpawnProcess._Popen, process_obj)
 
 
 class _Context(SpawnContext):
     Process = _Process
+
+
+if sys.platform != "win32":
+    from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+    class _ForkProcess(ForkServerProcess):
+        @staticmethod
+        def _Popen(process_obj: Any) -> Any:
+            return _of_main(ForkServerProcess._Popen, process_obj)
+
+    class _ForkContext(ForkServerContext):
+        Process = _ForkProcess
+
+
+_forks: list[BaseContext] = []
+"""The context whose server `load_ahead` began, if any."""
+
+
+def _context() -> BaseContext:
+    return _forks[-1] if _forks else _Context()

@@ -98,23 +98,42 @@ def test_an_error_names_its_item(executor):
     assert isinstance(bug.value.__cause__, ZeroDivisionError)
 
 
-def test_workers_are_set_up_with_one_thread_and_need_no_main_guard(tmp_path):
+AHEAD = "from desdis_match.support.workers import load_ahead\nload_ahead(['wave'])\n"
+"""Lines of a script whose workers are forked from a process that has loaded a module."""
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers begin anew elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "temporary", "loaded"),
+    [
+        ("", "", False),
+        pytest.param(AHEAD, "", True, marks=linux),
+        pytest.param(AHEAD, "long" * 30, False, marks=linux),  # no name of a socket is that long
+    ],
+)
+def test_workers_are_set_up_with_one_thread_and_need_no_main_guard(tmp_path, ahead, temporary, loaded):
     """A straight-line script, its own module beside it, runs its body once."""
     (tmp_path / "work.py").write_text(
-        "import os\nwords = []\n"
+        "import os, sys\nwords = []\n"
         "def load(word): words.append(word)\n"
         "def look(i):\n"
         "    import torch\n"
-        "    return i, words, torch.get_num_threads(), os.environ['OMP_NUM_THREADS']\n"
+        "    return i, words, torch.get_num_threads(), os.environ['OMP_NUM_THREADS'], 'wave' in sys.modules\n"
     )
     script = tmp_path / "script.py"
     script.write_text(
-        "import work\nfrom desdis_match.support.workers import run_shards\nprint('once')\n"
+        f"{ahead}import os, work\nfrom desdis_match.support.workers import run_shards\n"
+        "print('once', os.environ.get('OMP_NUM_THREADS'))\n"
         "shards = run_shards(work.look, [0, 1, 2], num_workers=2, setup=work.load, setup_args=('net',))\n"
         "for item, result in shards:\n    print(item, *result)\n"
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
-    assert done.stdout.splitlines() == ["once"] + [f"{i} {i} ['net'] 1 1" for i in range(3)], done.stderr
+    (tmp_path / temporary).mkdir(exist_ok=True)
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    environment["TMPDIR"] = str(tmp_path / temporary)
+    command = [sys.executable, script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    wanted = ["once None"] + [f"{i} {i} ['net'] 1 1 {loaded}" for i in range(3)]
+    assert done.stdout.splitlines() == wanted, done.stderr
 
 
 def test_a_function_of_the_script_itself_is_refused():
@@ -133,7 +152,8 @@ def test_a_killed_worker_is_named_with_what_it_did():
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds processes through /proc")
-def test_workers_end_when_the_parent_is_killed(tmp_path):
+@pytest.mark.parametrize("ahead", ["", pytest.param(AHEAD, marks=linux)])
+def test_workers_end_when_the_parent_is_killed(tmp_path, ahead):
     (tmp_path / "work.py").write_text(
         "import os, pathlib, time\n"
         "def sit(folder):\n    pathlib.Path(folder, f'{os.getpid()}').touch()\n    time.sleep(60)\n"
@@ -141,10 +161,11 @@ def test_workers_end_when_the_parent_is_killed(tmp_path):
     (tmp_path / "pids").mkdir()
     script = tmp_path / "script.py"
     script.write_text(
-        "import work\nfrom desdis_match.support.workers import run_shards\n"
+        f"{ahead}import work\nfrom desdis_match.support.workers import run_shards\n"
         f"list(run_shards(work.sit, [{str(tmp_path / 'pids')!r}] * 2, num_workers=2))\n"
     )
-    parent = subprocess.Popen([sys.executable, script])
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # where a killed server leaves its socket
+    parent = subprocess.Popen([sys.executable, script], env=environment)
     try:
         workers = _wait_for(lambda: sorted((tmp_path / "pids").iterdir()), lambda found: len(found) == 2)
     finally:
