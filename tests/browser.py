@@ -150,6 +150,10 @@ class Browser:
     def press(self, selector: str, *keys: str) -> None:
         """Focus the first element that a CSS selector finds and press keys: letters or WebDriver's codes."""
         self.run(f"document.querySelector({selector!r}).focus()")
+        self.key(*keys)
+
+    def key(self, *keys: str) -> None:
+        """Press keys where the focus is."""
         steps = [
             step
             for key in keys

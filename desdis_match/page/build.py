@@ -28,6 +28,7 @@ SCRIPTS = (
     "points.js",
     "overlay.js",
     "model.js",
+    "measuring.js",
     "playing.js",
     "pointers.js",
     "layout.js",
@@ -58,8 +59,9 @@ def build_page(run: Shown, images: Path | None, title: str, refresh: float = 0) 
     if run.left_out:
         notes.append(run.left_out)
     meta["models"] = add_models(blocks, run.models, run.source.names, orientations, notes)
-    for row, metres in zip(meta["models"], run.metres, strict=False):
-        row["metres"] = metres
+    for k, row in enumerate(meta["models"]):
+        row["number"] = run.numbers[k] if run.numbers else k
+        row["metres"] = bool(run.metres) and run.metres[k]
     meta["first"] = run.first
     if folders:
         add_photo_files(blocks, run, folders, meta["images"], notes)

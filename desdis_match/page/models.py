@@ -15,6 +15,9 @@ from ..errors import InputError
 from ..support.native import pycolmap
 from .point_files import Points, read_points_file
 
+FAR_AWAY = 1000.0
+"""Scenes further from 0 than so many times their size are moved to it."""
+
 
 @dataclass(frozen=True)
 class Intrinsics:
@@ -32,7 +35,7 @@ class Intrinsics:
 class PhotoPose:
     """A registered camera."""
 
-    center: list[float]  # (3,) world
+    center: list[float]  # (3,) as Model.points
     rotation: list[float]  # (9,) camera from world, by rows
     half: tuple[float, float]  # half width and half height of the image at distance 1
     camera: int = 0  # key of Model.cameras
@@ -42,7 +45,7 @@ class PhotoPose:
 class Model:
     """A reconstruction as plain arrays."""
 
-    points: NDArray[np.float32]  # (P, 3) world
+    points: NDArray[np.float32]  # (P, 3) world, less an origin where that is far away
     colors: NDArray[np.uint8]  # (P, 3) red, green, blue
     errors: NDArray[np.float32]  # (P,) mean reprojection error, pixels; 0 unknown
     lengths: NDArray[np.int64]  # (P,) images that see the point
@@ -72,7 +75,9 @@ def read_page_model(folder: Path) -> Model:
     """A COLMAP model, binary or text, as arrays. Raises InputError when it is missing or damaged."""
     stored = read_model(folder)
     found = _points(folder, stored)
-    points, errors = found.xyz.astype(np.float32), np.maximum(found.errors, 0).astype(np.float32)
+    origin = _origin(found.xyz)
+    points = (found.xyz - origin).astype(np.float32)
+    errors = np.maximum(found.errors, 0).astype(np.float32)
     by_image = np.argsort(found.images, kind="stable")
     numbers = found.images[by_image]
     poses, observations = {}, {}
@@ -81,7 +86,7 @@ def read_page_model(folder: Path) -> Model:
         camera = stored.cameras[image.camera_id]
         pose = image.cam_from_world()
         poses[image.name] = PhotoPose(
-            image.projection_center().tolist(),
+            (image.projection_center() - origin).tolist(),
             pose.rotation.matrix().ravel().tolist(),
             _half_sides(camera),
             image.camera_id,
@@ -103,6 +108,18 @@ def read_page_model(folder: Path) -> Model:
     used = sorted({pose.camera for pose in poses.values()})
     cameras = {number: _intrinsics(stored.cameras[number]) for number in used}
     return Model(points, found.colors, errors, found.lengths, observations, poses, summary, cameras)
+
+
+def _origin(xyz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3,) what is taken off all places: 0, or whole units where the scene lies very far from it.
+
+    As in UTM's metres: the 24 bits that a browser draws with would not tell points there apart.
+    """
+    if not len(xyz) or not np.isfinite(xyz).all():
+        return np.zeros(3)
+    middle = np.median(xyz, axis=0)
+    spread = np.percentile(np.abs(xyz - middle).max(axis=1), 80)
+    return np.round(middle) if np.abs(middle).max() > FAR_AWAY * spread else np.zeros(3)
 
 
 def _points(folder: Path, stored: pycolmap.Reconstruction) -> Points:

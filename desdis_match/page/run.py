@@ -184,6 +184,7 @@ class Shown:
     first: int = 0  # the model that is shown at first
     left_out: str = ""  # why models that are there are not shown
     metres: tuple[bool, ...] = ()  # whether each model's unit is the metre
+    numbers: tuple[int, ...] = ()  # of the models in sparse/; 0, 1, ... where there are none
 
     def model_of(self, name: str) -> int:
         """The first model that has the image, -1 where none has."""
@@ -247,7 +248,7 @@ def read_run(out: Path, model: int = 0, report: Report | None = None) -> Shown:
     left_out = " ".join([left_out, *(f"Not shown: {error}." for error in damage.values())]).strip()
     metres = tuple(load_georeference(folders[number]) is not None for number in models)
     shown = list(models).index(model) if model in models else 0
-    return Shown(source, tuple(models.values()), report, shown, left_out, metres)
+    return Shown(source, tuple(models.values()), report, shown, left_out, metres, tuple(models))
 
 
 def _read_models(folders: Sequence[Path], source: Source) -> tuple[dict[int, Model], dict[int, InputError]]:

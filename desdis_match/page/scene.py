@@ -19,6 +19,8 @@ ERROR_STEP = 0.02
 """Pixels between two reprojection errors that the page tells apart; those above 5.1 are shown as 5.1."""
 FAR = 3.0
 """Points further from the middle than this many times the radius of 80 % of them are the outliers."""
+ONE_PLACE = 1e-3
+"""Points that spread less than this share of the cameras' distance are one place."""
 EXIF_DOWN = {
     1: (0, 1), 2: (0, 1), 3: (0, -1), 4: (0, -1), 5: (1, 0), 6: (1, 0), 7: (-1, 0), 8: (-1, 0)
 }  # fmt: skip
@@ -69,7 +71,7 @@ def _add_model(
     body = model.points if len(model.points) else centers.astype(np.float32)
     middle = np.median(body, axis=0) if len(body) else np.zeros(3)
     away = np.linalg.norm(body - middle, axis=1) if len(body) else np.ones(1)
-    radius = float(np.percentile(away, 80)) or 1.0
+    radius = _radius(away, np.linalg.norm(centers - middle, axis=1))
     return {
         **{key: float(value) for key, value in model.summary.items()},
         "registered": len(model.poses),
@@ -97,6 +99,15 @@ def _add_model(
         "num_far": int(np.count_nonzero(away > FAR * radius)) if len(model.points) else 0,
         "up": _upwards(centers, np.array(downs).reshape(-1, 3)),
     }
+
+
+def _radius(points: NDArray[np.floating[Any]], cameras: NDArray[np.floating[Any]]) -> float:
+    """What holds 80 % of the points, or half of the cameras where all points lie on one another.
+
+    points, cameras: distances from the middle.
+    """
+    radius, reach = float(np.percentile(points, 80)), float(np.median(cameras)) if len(cameras) else 0.0
+    return radius if radius > ONE_PLACE * reach else reach or 1.0
 
 
 def _add_seen(blocks: Blocks, k: int, model: Model, chosen: NDArray[np.int64], names: Sequence[str]) -> None:

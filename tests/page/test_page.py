@@ -5,6 +5,7 @@ import re
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,8 +13,10 @@ import h5py
 import numpy as np
 import pycolmap
 import pytest
+from largerun import large_run
 from pagedata import blocks, with_second_model
 from PIL import Image, ImageOps
+from smallmodel import make_model, turned_about_view
 
 from desdis_match.colmap.database import set_notes
 from desdis_match.commands.view import main
@@ -169,6 +172,7 @@ def test_a_damaged_model_of_several_is_left_out_and_named(out, tmp_path, broken)
     (run / "sparse" / str(broken) / "points3D.bin").write_bytes(b"")
     meta, data = blocks(write_report_page(run))
     assert len(meta["models"]) == 1 and meta["first"] == 0 and len(data["points-0"])
+    assert meta["models"][0]["number"] == 1 - broken
     assert f"sparse/{broken}" in meta["left_out"] and "cut short" in meta["left_out"]
     if broken:
         with pytest.raises(InputError, match="cut short"):
@@ -379,6 +383,39 @@ def test_a_panorama_has_no_focal_length(tmp_path, out):
     assert {pose.half for pose in read_page_model(tmp_path).poses.values()} == {
         (1, camera.height / camera.width)
     }
+
+
+@pytest.mark.parametrize("shift", [(500_000.25, 5_200_000.5, 120.0), (50.0, 0.0, 0.0)])
+def test_a_scene_far_from_0_keeps_its_detail(tmp_path, shift):
+    """UTM's metres have seven digits before the point, float32 seven in all; near 0 nothing is moved."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform([-1, -1, 5], [1, 1, 7], (40, 3))
+    model = make_model({"a.jpg": pycolmap.Rigid3d(), "b.jpg": turned_about_view(5)}, points)
+    moved = pycolmap.Sim3d(1, pycolmap.Rotation3d(), np.array(shift))
+    model.transform(moved)
+    model.write_binary(tmp_path)
+    found = read_page_model(tmp_path)
+    centers = [pose.center for pose in found.poses.values()]
+    by_x = found.points[np.argsort(found.points[:, 0])].astype(float)
+    wanted = points[np.argsort(points[:, 0])]
+    if shift[0] > 1000:
+        np.testing.assert_allclose(by_x - centers[0], wanted, atol=1e-6)
+        assert np.abs(found.points).max() < 10
+    else:
+        np.testing.assert_allclose(by_x, wanted + shift, atol=1e-5)
+        np.testing.assert_allclose(centers[0], shift, atol=1e-9)
+
+
+def test_points_on_one_another_do_not_hide_the_cameras():
+    run = large_run(12, 300)
+    (model,) = run.models
+    same = replace(model, points=np.full_like(model.points, 2.3))
+    centers = np.array([pose.center for pose in model.poses.values()])
+    for shown, middle in ((same, [2.3, 2.3, 2.3]), (model, np.median(model.points, axis=0))):
+        meta, _ = blocks(build_page(replace(run, models=(shown,)), None, "t"))
+        away = np.linalg.norm((centers if shown is same else model.points) - middle, axis=1)
+        wanted = np.median(away) if shown is same else np.percentile(away, 80)
+        assert meta["models"][0]["radius"] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_command_line(out, tmp_path, capsys):

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from browser import Browser, find_browser
 
+RIGHT, HOME, TAB, ENTER, SHIFT = "\ue014", "\ue011", "\ue004", "\ue007", "\ue008"
+"""WebDriver's codes of keys."""
+
 
 @pytest.fixture(scope="module")
 def window(tmp_path_factory, page):
@@ -384,6 +387,120 @@ def test_a_pair_counts_all_its_matches(browser):
     set_value(browser, "pair-lines", "1e9")
     browser.run("(byId('pair-verified').checked = byId('pair-rejected').checked = false)")
     assert browser.run(strokes) == said[0]
+
+
+def test_arrow_keys_go_one_step(browser):
+    """To the next photo from a box or the photo itself; text and tabs have arrows of their own."""
+    browser.run("Page.openImage(2)")
+    for element, image in (("#photo-length", 3), ("#photo-canvas", 4), ("#filter", 4)):
+        browser.press(element, RIGHT)
+        assert browser.run("Page.photo.image") == image, element
+    assert not browser.run("byId('photo-length').checked")
+    browser.press("#tabs [data-panel=photo]", RIGHT)
+    assert browser.run("[Page.panel, document.activeElement.dataset.panel, Page.photo.image]") == [
+        "pair",
+        "pair",
+        4,
+    ]
+    browser.press("#lists [data-list=images]", RIGHT)
+    assert browser.run("[Page.listed, Page.panel]") == ["pairs", "pair"]
+
+
+def test_a_photo_by_keys(browser):
+    browser.run("Page.openImage(2)")
+    browser.wait("Page.photo.zoom.scale > 0.5")
+    view = "[Page.photo.zoom.scale, Page.photo.zoom.x, Page.photo.zoom.y]"
+    whole = browser.run(view)
+    browser.press("#photo-canvas", "+")
+    larger = browser.run(view)
+    assert larger[0] == pytest.approx(1.25 * whole[0])
+    browser.run(
+        "byId('photo-canvas').dispatchEvent(new KeyboardEvent('keydown', "
+        "{ key: 'ArrowRight', shiftKey: true, bubbles: true }))"
+    )
+    assert browser.run(view) == pytest.approx([larger[0], larger[1] + 40, larger[2]])
+    assert browser.run("Page.photo.image") == 2
+    browser.press("#photo-canvas", HOME)
+    assert browser.run(view) == pytest.approx(whole)
+
+
+def test_every_control_is_reached_by_tab_and_shows_it(browser):
+    """What can be used has a place in the order of the Tab key, a name, and an outline that nothing cuts."""
+    for tab in ("model", "graph", "photo", "pair", "run"):
+        browser.run(f"Page.open('{tab}')")
+        browser.run("(byId('model-options').hidden = false)")
+        wanted = browser.run(
+            """(() => {
+              const kinds = "button, input, select, canvas, .list, #run-text, summary";
+              window.controls = [...document.querySelectorAll(kinds)]
+                .filter((node) => node.offsetParent && node.id !== "model-points");
+              return controls.length;
+            })()"""
+        )
+        browser.run("(window.reached = new Set(), 0)")
+        browser.run("(addEventListener('focusin', (event) => { reached.add(event.target); }), 0)")
+        browser.press("#theme", *(wanted + 20) * [TAB])
+        left = browser.run(
+            """controls.filter((node) => !reached.has(node) && !(node.type === "radio" && !node.checked))
+              .map((node) => node.id || node.textContent)"""
+        )
+        assert left == [], tab
+        unnamed = browser.run(
+            """controls
+              .filter((node) => !(node.ariaLabel || node.textContent.trim() || (node.labels || []).length))
+              .map((node) => node.id || node.className)"""
+        )
+        assert unnamed in ([], ["run-text"]), tab
+    browser.run("Page.open('model')")
+    for selector in ("#model-overlay", ".list", "#theme"):
+        browser.press(selector, SHIFT)
+        shown = browser.run(
+            f"(s => [s.outlineStyle, parseFloat(s.outlineWidth), parseFloat(s.outlineOffset)])"
+            f"(getComputedStyle(document.querySelector('{selector}')))"
+        )
+        assert shown[:2] == ["solid", 2], selector
+        assert shown[2] == (1 if selector == "#theme" else -2), selector
+
+
+def test_measuring_by_keys(browser):
+    browser.run("Page.model.setMeasuring(true)")
+    at = """(() => {
+      const { model } = Page;
+      const [w, h] = [model.overlay.clientWidth, model.overlay.clientHeight];
+      return model.pointAt(w / 2, h / 2);
+    })()"""
+    browser.run(
+        "(Page.model.orbit.target = [...Page.model.cloud.positions.subarray(0, 3)], Page.model.draw())"
+    )
+    point = browser.run(at)
+    assert point
+    browser.press("#model-overlay", ENTER)
+    assert browser.run("Page.model.measured") == [point]
+
+
+def test_dots_of_a_pair_leave_the_photo_to_be_seen(browser):
+    """They cover at most a tenth of the photo, however many there are."""
+    browser.run("Page.openPair(0)")
+    browser.wait("Page.pairPanel.zoom.scale > 100")
+    covered = browser.run(
+        """(() => {
+          let area = 0;
+          const { arc } = CanvasRenderingContext2D.prototype;
+          CanvasRenderingContext2D.prototype.arc = (x, y, r) => { area += Math.PI * r * r; };
+          const { pairPanel } = Page;
+          const { matches, parts: [[, , w, h], [, , w1, h1]] } = pairPanel;
+          const ends = new Float32Array(4 * 3000);
+          for (let k = 0; k < ends.length; k++) ends[k] = matches.ends[k % matches.ends.length];
+          pairPanel.matches = { ends, states: new Uint8Array(3000).fill(2) };
+          pairPanel.hovered = -1;
+          byId("pair-lines").value = "0";
+          pairPanel.draw(byId("pair-canvas").getContext("2d"));
+          CanvasRenderingContext2D.prototype.arc = arc;
+          pairPanel.matches = matches;
+          return area / ((w * h + w1 * h1) * pairPanel.zoom.scale ** 2);
+        })()"""
+    )
+    assert 0.01 < covered < 0.1
 
 
 def test_pairs_of_one_image_and_all_again(browser):

@@ -1,6 +1,7 @@
 """The page of a reconstruction in a real browser: what it draws, clicks, large runs."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -395,6 +396,107 @@ def test_another_model_is_chosen(browser, out, tmp_path):
     assert browser.run("document.querySelector('#facts dd').textContent") == "3 of 7"
     browser.click("#list-images tbody tr[data-row='0']")
     assert "in model 0" in browser.run("byId('model-card').textContent")
+    no_errors(browser)
+
+
+def test_another_model_while_a_photo_is_open(browser, out, tmp_path):
+    """What is said of the photo is of the model in use; the flight ends, up is the model's own again."""
+    run = tmp_path / "run"
+    with_second_model(out, run)
+    browser.open(write_report_page(run))
+    browser.wait("Page.model.reference > 0")
+    browser.run("Page.openImage(0)")
+    browser.click("#tabs [data-panel=model]")
+    browser.click("#model-play")
+    browser.run("(byId('model-up').value = '0 0 1')")
+    browser.run("(byId('model-which').value = 1, byId('model-which').dispatchEvent(new Event('change')))")
+    assert browser.run("[Page.model.playing, byId('model-up').value]") == [None, "auto"]
+    browser.click("#tabs [data-panel=photo]")
+    assert browser.run("byId('photo-look').hidden")
+    assert "in model 0" in browser.run("byId('photo-note').textContent")
+    no_errors(browser)
+
+
+def test_the_whole_scene_stays_whole_behind_other_tabs(browser, page):
+    browser.open(page)
+    browser.wait("Page.model.reference > 0")
+    where = "[Page.model.orbit.pose().eye, Page.model.orbit.target, Page.model.orbit.distance]"
+    before = browser.run(where)
+    for tab in ("run", "model", "graph", "model"):
+        browser.click(f"#tabs [data-panel={tab}]")
+        time.sleep(0.15)  # its size is told
+    assert browser.run(where) == before
+
+
+def test_names_of_any_script_and_addresses_of_any_spelling(browser, tmp_path):
+    names = ["😀" * 30 + ".jpg", "صورة من البحر المتوسط.jpg", "<b>&\"'|=%E0.jpg", "a\u202egpj.exe\t.png"]
+    run = large_run(4, 300)
+    run.source.names[:] = names
+    (model,) = run.models
+    poses = dict(zip(names, model.poses.values(), strict=True))
+    observed = dict(zip(names, model.observations.values(), strict=True))
+    run = replace(run, models=(replace(model, poses=poses, observations=observed),))
+    page = tmp_path / "page.html"
+    page.write_text(build_page(run, None, "<i>&"))
+    browser.open(page)
+    assert browser.run("byId('title').textContent + document.title") == "<i>&<i>&"
+    shown = browser.run(
+        "Object.fromEntries([...document.querySelectorAll('#list-images tr[data-row] .cut')]"
+        ".map(cut => [cut.title, [...cut.children].map(span => span.textContent)]))"
+    )
+    assert set(shown) == set(names)
+    assert shown[names[0]] == ["😀" * 22, "😀" * 8 + ".jpg"]  # no character is cut in two
+    assert shown[names[3]] == ["a\ufffdgpj.e", "xe\ufffd.png"]
+    spans = "[...document.querySelector('#list-images tr[data-row=\"1\"] .cut').children]"
+    left = browser.run(f"{spans}.map(span => span.getBoundingClientRect().left)")
+    assert left[1] < left[0]  # read from the right, its end is on the left
+    for k, name in enumerate(names):
+        browser.run(f"Page.openImage({k})")
+        address = browser.run("location.hash")
+        browser.open(page, address)
+        assert browser.run("Data.meta.images[Page.photo.image].name") == name
+    for address in ("#image=%", "#pair=%|x", "#pair", "#photo", "#nothing"):
+        browser.run(f"(location.hash = '{address}')")
+    browser.run("Page.openPair(0)")
+    browser.click("#tabs [data-panel=run]")
+    browser.open(page, browser.run("location.hash"))
+    assert browser.run("Page.panel") == "run"
+    no_errors(browser)
+
+
+def test_one_photo_alone(browser, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(build_page(large_run(1, 300), None, "t"))
+    browser.open(page)
+    browser.wait("Page.model.reference > 0")
+    assert browser.run("byId('model-play').hidden")
+    assert browser.run("byId('list-note').textContent") == "1 row"
+    browser.click("#tabs [data-panel=graph]")
+    browser.wait("Page.graph.places !== undefined")
+    assert browser.run("[byId('graph-note').textContent, byId('graph-legend').hidden]") == [
+        "No two photos were matched",
+        True,
+    ]
+    x, y = browser.run("Page.graph.nodeAt(0)")
+    width, height = browser.run("[byId('graph-canvas').clientWidth, byId('graph-canvas').clientHeight]")
+    assert abs(x - width / 2) < 5 and abs(y - height / 2) < 0.1 * height
+    no_errors(browser)
+
+
+def test_a_model_without_colours_is_seen_in_both_themes(browser, tmp_path):
+    run = large_run(4, 300)
+    (model,) = run.models
+    page = tmp_path / "page.html"
+    for colors, note in ((model.colors, ""), (np.zeros_like(model.colors), "no colours")):
+        page.write_text(build_page(replace(run, models=(replace(model, colors=colors),)), None, "t"))
+        browser.open(page)
+        browser.wait("Page.model.reference > 0")
+        assert note in browser.run("byId('model-note').textContent")
+        assert bool(note) == bool(browser.run("byId('model-note').textContent"))
+    for _ in range(2):
+        browser.click("#theme")
+        drawn = browser.run("Array.from(Page.model.renderer.cloud.colors.subarray(0, 3))")
+        assert drawn == rgb_of(browser.run("color('ink')"))
     no_errors(browser)
 
 

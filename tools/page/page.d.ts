@@ -42,6 +42,8 @@ interface PhotoData {
 
 /** A model: its numbers, and rows of poses. */
 interface ModelData {
+  /** N of sparse/N. */
+  number: number;
   registered: number;
   points: number;
   observations: number;
@@ -121,6 +123,15 @@ interface ModelView {
   click(x: number, y: number): void;
   roll(): void;
   key(event: KeyboardEvent): boolean;
+}
+
+/** From measuring.js. */
+interface ModelView {
+  setMeasuring(on: boolean): void;
+  setMeasured(places: number[][]): void;
+  sayMeasured(): void;
+  measuredText(): string;
+  pointAt(x: number, y: number): number[] | null;
 }
 
 /** From playing.js. */

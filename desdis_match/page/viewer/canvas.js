@@ -49,6 +49,7 @@ class ZoomCanvas {
     };
     canvas.addEventListener("pointerup", release);
     canvas.addEventListener("pointercancel", release);
+    canvas.addEventListener("keydown", (event) => { if (this.key(event)) event.preventDefault(); });
     canvas.addEventListener("pointerleave", (event) => { if (!this.pointers.size) hover(NaN, NaN, event); });
   }
 
@@ -67,6 +68,21 @@ class ZoomCanvas {
     this.x = (width - this.content[0] * this.scale) / 2;
     this.y = (height - this.foot - this.content[1] * this.scale) / 2;
     this.redraw();
+  }
+
+  // Plus and minus zoom, arrows with shift move, Home shows all; returns whether a key was one of these.
+  key(event) {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] || [0, 0];
+    if ((x || y) && event.shiftKey) {
+      this.x += 40 * x;
+      this.y += 40 * y;
+      this.zoom(1, 0, 0);
+    } else if (event.key === "+" || event.key === "=") this.zoom(1.25, width / 2, height / 2);
+    else if (event.key === "-") this.zoom(0.8, width / 2, height / 2);
+    else if (event.key === "Home") this.show(...this.content);
+    else return false;
+    return true;
   }
 
   zoom(factor, x, y) {

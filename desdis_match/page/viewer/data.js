@@ -130,17 +130,24 @@ function make(tag, properties = {}, ...children) {
   return node;
 }
 
-// A name that is cut in its middle where room is short; the whole one is its title.
+// The characters of a name; those that would turn or hide the text beside them stand as one that is seen.
+const characters = (name) => Array.from(name.replace(/[\p{Cc}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "\ufffd"));
+
+// A name that is cut in its middle where room is short; the whole one is its title. Read from the right where
+// its script is.
 function cutName(name) {
-  const end = Math.min(12, Math.floor(name.length / 2));
-  return make("span", { className: "cut", title: name },
-    make("span", { textContent: name.slice(0, name.length - end) }), make("span", { textContent: name.slice(name.length - end) }));
+  const all = characters(name);
+  const start = all.length - Math.min(12, Math.floor(all.length / 2));
+  return make("span", { className: "cut", title: name, dir: "auto" },
+    make("span", { textContent: all.slice(0, start).join("") }), make("span", { textContent: all.slice(start).join("") }));
 }
+
+const rowsOf = (n) => `${count(n)} ${n === 1 ? "row" : "rows"}`;
 
 // What is said of an image beside its name: why it is not in the model that is shown.
 function whyOut(image) {
   if (image.registered) return "";
-  if (image.model >= 0 && image.model !== Data.meta.index) return `in model ${image.model}`;
+  if (image.model >= 0 && image.model !== Data.meta.index) return `in model ${Data.meta.models[image.model].number}`;
   return image.reason || (Data.meta.models.length ? "not in the model" : "");
 }
 

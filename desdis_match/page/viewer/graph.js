@@ -52,7 +52,8 @@ class GraphPanel {
     const hidden = this.order.length - this.edges.length;
     const verified = Data.meta.pairs.verified.some((v) => v >= 0);
     const always = this.kind === "matrix" ? "" : "; every photo's strongest are always shown";
-    byId("graph-note").textContent = `${count(this.edges.length)} edges by ${verified ? "verified matches" : "matches, none verified yet"}` +
+    byId("graph-legend").hidden = byId("graph-least-label").hidden = !this.order.length;
+    byId("graph-note").textContent = !this.order.length ? "No two photos were matched" : `${count(this.edges.length)} edges by ${verified ? "verified matches" : "matches, none verified yet"}` +
       (hidden ? `, ${count(hidden)} weaker ones hidden${always}` : "");
     this.zoom.redraw();
   }
@@ -269,9 +270,9 @@ class GraphPanel {
     context.textAlign = "right";
     context.textBaseline = "middle";
     for (const [image, k] of this.row) {
-      const { name } = images[image];
-      let short = name;
-      for (let cut = 1; cut < name.length && context.measureText(short).width > left - 10; cut++) short = "…" + name.slice(cut);
+      const all = characters(images[image].name);
+      let short = all.join("");
+      for (let cut = 1; cut < all.length && context.measureText(short).width > left - 10; cut++) short = "…" + all.slice(cut).join("");
       context.fillText(short, left - 6, zoom.toScreen(0, (k + 0.5) * cell)[1]);
     }
     context.textAlign = "start";

@@ -50,8 +50,8 @@ function toBox(places) {
     }
   }
   return places.map((place) => [
-    (1000 * (place[0] - low[0])) / (high[0] - low[0] || 1),
-    (700 * (place[1] - low[1])) / (high[1] - low[1] || 1),
+    high[0] > low[0] ? (1000 * (place[0] - low[0])) / (high[0] - low[0]) : 500,
+    high[1] > low[1] ? (700 * (place[1] - low[1])) / (high[1] - low[1]) : 350,
   ]);
 }
 

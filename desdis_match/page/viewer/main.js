@@ -9,6 +9,15 @@ function trouble(text) {
 window.addEventListener("error", (event) => trouble(event.message));
 window.addEventListener("unhandledrejection", (event) => trouble(String(event.reason)));
 
+// A name as the address spells it; addresses that others wrote may be spelled wrongly.
+function plainName(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 const Page = {
   image: null,
   pair: null,
@@ -35,7 +44,10 @@ const Page = {
     this.modelChoice();
     this.refresh();
     for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#tabs button"))) {
-      button.addEventListener("click", () => this.open(button.dataset.panel));
+      button.addEventListener("click", () => {
+        this.open(button.dataset.panel);
+        this.address(this.whereabouts());
+      });
     }
     for (const button of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#lists button"))) {
       button.addEventListener("click", () => this.list(button.dataset.list));
@@ -71,12 +83,13 @@ const Page = {
     const { models } = Data.meta;
     byId("model-which-label").hidden = models.length < 2;
     byId("model-which").append(...models.map((model, k) =>
-      make("option", { value: k, textContent: `${k}: ${count(model.registered)} photos`, selected: k === Data.meta.index })));
+      make("option", { value: k, textContent: `${model.number}: ${count(model.registered)} photos`, selected: k === Data.meta.index })));
     byId("model-which").addEventListener("change", (event) => {
       this.model.useModel(Number(event.target.value));
       this.facts();
       fillRunTab(byId("run-text"));
       this.model.pick(this.image);
+      if (this.photo.image !== null) this.photo.show(this.photo.image);
       this.fill();
       this.redraw();
     });
@@ -152,7 +165,7 @@ const Page = {
     this.pickImage(i);
     this.photo.show(i);
     this.open("photo");
-    this.address("#image=" + encodeURIComponent(Data.meta.images[i].name));
+    this.address(this.whereabouts());
   },
 
   pickPair(p) {
@@ -161,30 +174,44 @@ const Page = {
   },
 
   openPair(p) {
-    const { pairs, images } = Data.meta;
     this.pickPair(p);
     this.pairPanel.show(p);
     this.open("pair");
-    const names = [pairs.image0[p], pairs.image1[p]].map((i) => encodeURIComponent(images[i].name));
-    this.address("#pair=" + names.join("|"));
+    this.address(this.whereabouts());
+  },
+
+  // The address that opens what is open now, also where the page loads itself again.
+  whereabouts() {
+    const { pairs, images } = Data.meta;
+    const named = (rows) => rows.map((i) => encodeURIComponent(images[i].name)).join("|");
+    if (this.panel === "photo" && this.photo.image !== null) return "#image=" + named([this.photo.image]);
+    const { pair } = this.pairPanel;
+    if (this.panel === "pair" && pair !== null) return "#pair=" + named([pairs.image0[pair], pairs.image1[pair]]);
+    return "#" + this.panel;
   },
 
   address(hash) { history.replaceState(null, "", hash); },
 
   follow() {
     const [kind, value] = location.hash.slice(1).split("=");
-    const names = (value || "").split("|").map(decodeURIComponent);
+    const names = (value || "").split("|").map(plainName);
     if (kind === "image" && Data.byName.has(names[0])) this.openImage(Data.byName.get(names[0]));
-    else if (kind === "pair") {
+    else if (kind === "pair" && value) {
       const pair = Data.findPair(...names.map((name) => Data.byName.get(name)));
       if (pair !== undefined) this.openPair(pair);
-    } else if (["model", "graph", "run"].includes(kind)) this.open(kind);
+    } else if (["model", "graph", "photo", "pair", "run"].includes(kind)) this.open(kind);
   },
 
-  // Arrow keys go through the list that belongs to the panel.
+  // Arrow keys go through the tabs where one has the focus, else through the list that belongs to the panel.
   key(event) {
-    if (event.target.matches("input, select, textarea, #model-overlay") || !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+    if (event.shiftKey || !["ArrowLeft", "ArrowRight"].includes(event.key)) return;
     const step = event.key === "ArrowRight" ? 1 : -1;
+    if (event.target.matches("[role=tab]")) {
+      const tab = event.target[step > 0 ? "nextElementSibling" : "previousElementSibling"];
+      if (tab) tab.focus(), tab.click();
+      return;
+    }
+    if (event.target.matches("input:not([type=checkbox]), select, textarea, #model-overlay")) return; // they have arrows of their own
     const table = this.panel === "pair" ? this.pairs : this.panel === "photo" ? this.images : null;
     const row = table && table.rows ? table.beside(step) : undefined;
     if (row !== undefined) table.open(row);

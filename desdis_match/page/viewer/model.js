@@ -8,6 +8,7 @@ class ModelView {
     this.onPick = onPick;
     this.onOpen = onOpen;
     this.picked = this.hovered = this.clicked = this.playing = this.rolling = null;
+    this.measuring = false;
     this.measured = [];
     this.perUnit = 1; // of a unit of the model
     this.unit = "units";
@@ -19,7 +20,6 @@ class ModelView {
     }
     this.renderer = new PointRenderer(byId("model-points"));
     this.gl = this.renderer.gl;
-    if (!this.gl) byId("model-note").textContent = "This browser has no WebGL: at most 20,000 points are drawn.";
     this.useModel(Data.meta.index);
     this.renderer.onRestore = () => { this.lines = null; this.setColors(byId("model-color").value); this.pick(this.picked); };
     this.listen();
@@ -41,21 +41,33 @@ class ModelView {
 
   // Show model k of the run.
   useModel(k) {
+    this.stop();
     Data.useModel(k);
+    byId("model-up").value = "auto";
     this.model = Data.meta.model;
     this.cameras = Data.meta.images.map((image, i) => ({ ...image, i })).filter((image) => image.registered);
     this.orbit = new Orbit(this.model);
     this.cloud = Data.cloud();
     this.numPoints = this.cloud.lengths.length;
+    this.uncoloured = this.numPoints > 0 && this.cloud.photoColors.every((value) => value === 0);
+    this.note();
     this.perUnit = 1;
     this.unit = this.model.metres ? "m" : "units";
     this.cameraSize = this.startCameraSize();
     this.renderer.setCloud({ ...this.cloud, colors: this.cloud.photoColors });
     this.setMeasured([]);
+    byId("model-play").hidden = this.cameras.length < 2;
     byId("model-far-label").hidden = !this.model.num_far;
     byId("model-far-count").textContent = count(this.model.num_far);
     this.setColors(byId("model-color").value);
     this.fitted = true;
+  }
+
+  note() {
+    byId("model-note").textContent = [
+      this.gl ? "" : "This browser has no WebGL: at most 20,000 points are drawn.",
+      this.uncoloured ? "The points of this model have no colours." : "",
+    ].join(" ").trim();
   }
 
   startCameraSize() {
@@ -81,6 +93,8 @@ class ModelView {
 
   fit() {
     const { orbit } = this;
+    const { clientWidth: width, clientHeight: height } = this.overlay;
+    if (!width || !height) return; // another tab is open
     const { middle, radius, far } = this.model;
     const near = this.cameras.filter((camera) => V.length(V.sub(camera.center, middle)) < NEAR_CAMERAS * radius);
     const mean = near.length ? V.mul(near.map((camera) => camera.center).reduce(V.add), 1 / near.length) : V.add(middle, orbit.axes[0]);
@@ -96,8 +110,6 @@ class ModelView {
     }
     const some = byId("model-cameras").checked ? near.filter((_, k) => k % Math.ceil(near.length / 500) === 0) : [];
     const frames = some.flatMap((camera) => [camera.center, ...cameraCorners(camera, this.cameraScale())]);
-    const { clientWidth: width, clientHeight: height } = this.overlay;
-    if (!width || !height) return;
     orbit.fit(places, frames, width, height);
     this.sizePoints(places);
     this.fitted = true;
@@ -111,14 +123,16 @@ class ModelView {
     const seen = places.map(project).filter((at) => at);
     const side = (k) => quantile(seen.map((at) => at[k]), 0.9) - quantile(seen.map((at) => at[k]), 0.1);
     this.reference = quantile(seen.map((at) => at[2]), 0.5) || this.orbit.distance;
-    this.pointSize = Math.min(Math.max(0.95 * Math.sqrt((side(0) * side(1)) / Math.max(0.64 * this.numPoints, 1)), 1.2), 5.5);
+    const area = side(0) * side(1) || Infinity; // a point alone is a large one
+    this.pointSize = Math.min(Math.max(0.95 * Math.sqrt(area / Math.max(0.64 * this.numPoints, 1)), 1.2), 5.5);
   }
 
   setColors(mode) {
     const legend = byId("model-legend");
     const { photoColors, lengths, errors } = this.cloud;
     legend.hidden = mode === "photo";
-    let colors = photoColors;
+    const ink = rgb("ink").map((share) => Math.round(255 * share));
+    let colors = this.uncoloured ? photoColors.map((_, k) => ink[k % 3]) : photoColors;
     if (mode !== "photo") {
       const values = mode === "length" ? lengths : errors;
       const [low, high] = mode === "length" ? [2, Math.max(quantile(values, 0.98), 3)] : [0, quantile(values, 0.95) || 1];
@@ -166,46 +180,6 @@ class ModelView {
       byId("model-options").hidden = !open;
       byId("model-more").setAttribute("aria-expanded", open);
     });
-  }
-
-  setMeasuring(on) {
-    this.measuring = on;
-    byId("model-measure").setAttribute("aria-pressed", on);
-    this.setMeasured([]);
-  }
-
-  setMeasured(places) {
-    this.measured = places;
-    byId("measure-true").value = "";
-    this.sayMeasured();
-    this.redraw();
-  }
-
-  sayMeasured() {
-    byId("model-measured").hidden = !this.measuring;
-    byId("measure-entry").hidden = this.measured.length < 2;
-    byId("measure-text").textContent = this.measured.length === 2 ? this.measuredText() : `Choose ${this.measured.length ? "the second" : "the first"} point`;
-  }
-
-  measuredText() { return showLength(this.perUnit * V.length(V.sub(...this.measured)), this.unit); }
-
-  // The point drawn at this place, nearest to the viewer, or null.
-  pointAt(x, y) {
-    const { clientWidth: width, clientHeight: height } = this.overlay;
-    const project = this.orbit.projector(width, height);
-    const { positions, lengths, errors } = this.cloud;
-    const { least, steps, cut } = this.limits();
-    let [best, nearest] = [null, Infinity];
-    for (let k = 0; k < this.numPoints; k++) {
-      if (lengths[k] < least || errors[k] > steps) continue;
-      const place = [positions[3 * k], positions[3 * k + 1], positions[3 * k + 2]];
-      const at = project(place);
-      if (!at || Math.abs(at[0] - x) > 12 || Math.abs(at[1] - y) > 12) continue;
-      if (V.length(V.sub(place, this.model.middle)) > cut) continue;
-      const cost = at[2] / this.orbit.distance + Math.hypot(at[0] - x, at[1] - y) / 6;
-      if (cost < nearest) [best, nearest] = [place, cost];
-    }
-    return best;
   }
 
   lookFrom(i) {
@@ -353,6 +327,7 @@ class ModelView {
       const cameras = many ? this.cameras.filter((camera) => special(camera.i)) : this.cameras;
       drawCameras(context, project, cameras, this.cameraScale(), special, this.renderer.texture ? this.picked : null);
     }
+    if (this.measuring && this.overlay.matches(":focus-visible")) drawCross(context, clientWidth / 2, clientHeight / 2);
     if (this.measured.length) drawMeasure(context, project, this.measured, this.measured.length === 2 ? this.measuredText() : "");
     drawAxes(context, orbit, clientWidth, clientHeight);
     if (this.rolling) drawRolling(context, this.rolling, clientWidth, clientHeight);

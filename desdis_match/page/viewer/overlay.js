@@ -162,6 +162,18 @@ function drawScaleBar(context, perPixel, unit, bottom) {
 
 const showLength = (length, unit) => `${Number(length.toPrecision(4))} ${length === 1 ? unit.replace("units", "unit") : unit}`;
 
+// What Enter measures.
+function drawCross(context, x, y) {
+  context.strokeStyle = color("picked");
+  context.lineWidth = 1.5;
+  context.beginPath();
+  for (const [ux, uy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+    context.moveTo(x + 5 * ux, y + 5 * uy);
+    context.lineTo(x + 14 * ux, y + 14 * uy);
+  }
+  context.stroke();
+}
+
 function drawMeasure(context, project, places, text) {
   const ends = places.map(project);
   context.strokeStyle = context.fillStyle = color("picked");

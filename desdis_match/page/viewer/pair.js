@@ -116,6 +116,8 @@ class PairPanel {
         context.fill();
       }
     };
+    const [, , width, height] = this.parts[0];
+    const radius = Math.min(Math.max(0.16 * zoom.scale * Math.sqrt((width * height) / Math.max(shown, 1)), 0.7), 2.4);
     context.lineWidth = 1.2;
     let seen = 0;
     for (const state of [0, 1, 2]) {
@@ -131,7 +133,7 @@ class PairPanel {
           line(k);
         }
         context.globalAlpha = 0.9;
-        dots(k, 1.7);
+        dots(k, radius);
       }
     }
     context.globalAlpha = 1;

@@ -3,8 +3,7 @@
 Object.assign(ModelView.prototype, /** @type {ThisType<ModelView>} */ ({
   // Fly from photo to photo in the order of their names.
   play() {
-    const route = this.cameras.filter((camera) => camera.center);
-    if (route.length < 2) return;
+    const route = this.cameras;
     const seconds = Math.min(Math.max(route.length * 0.6, 4), 60);
     const start = performance.now();
     byId("model-play").textContent = "■ Stop";

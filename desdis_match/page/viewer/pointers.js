@@ -89,7 +89,7 @@ Object.assign(ModelView.prototype, /** @type {ThisType<ModelView>} */ ({
     this.redraw();
   },
 
-  // Arrows turn, with shift they move, plus and minus zoom, Home shows all; returns whether a key was one of these.
+  // Arrows turn, with shift they move, plus and minus zoom, Home shows all, Enter measures at the middle; returns whether a key was one of these.
   key(event) {
     const { orbit } = this;
     const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] || [0, 0];
@@ -99,6 +99,7 @@ Object.assign(ModelView.prototype, /** @type {ThisType<ModelView>} */ ({
     } else if (event.key === "+" || event.key === "=") orbit.distance /= 1.15;
     else if (event.key === "-") orbit.distance *= 1.15;
     else if (event.key === "Home") setTimeout(() => this.reset());
+    else if (event.key === "Enter" && this.measuring) this.click(this.overlay.clientWidth / 2, this.overlay.clientHeight / 2);
     else return false;
     return true;
   },

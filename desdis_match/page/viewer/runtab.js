@@ -18,7 +18,7 @@ function fillRunTab(root) {
     section("Cameras", ...cameras(model, table));
   }
   if (models.length > 1) {
-    section("Models", table(models.map((m, k) => [`Model ${k}`, count(m.registered), count(m.points), m.reprojection_error.toFixed(3)]),
+    section("Models", table(models.map((m) => [`Model ${m.number}`, count(m.registered), count(m.points), m.reprojection_error.toFixed(3)]),
       ["", "Photos", "Points", "Error, px"]));
   }
   if (notes.length) section("On this page", make("ul", {}, ...notes.map((note) => make("li", { textContent: note }))));
@@ -42,7 +42,7 @@ function cameras(model, table) {
     `${camera.width} × ${camera.height}`, camera.focal ? camera.focal.toFixed(1) : "–",
     camera.field ? camera.field.toFixed(1) + "°" : "–",
     Object.entries(camera.params).map(([name, value]) => `${name} ${Number(value.toPrecision(6))}`).join(", "),
-  ]), ["Of", "Model", "Size", "Focal length, px", "Wide", "COLMAP's parameters"]);
+  ]), ["Of", "Model", "Size", "Focal length, px", "Field of view", "COLMAP's parameters"]);
   whole.classList.add("cameras");
   if (model.cameras.length <= FEW_CAMERAS) return [whole];
   const focals = model.cameras.map((camera) => camera.focal).filter(Number.isFinite);

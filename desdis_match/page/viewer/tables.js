@@ -59,7 +59,7 @@ class Table {
     });
     this.shown = null;
     this.show();
-    return rows.length < this.all.length ? `${count(rows.length)} of ${count(this.all.length)} rows` : `${count(rows.length)} rows`;
+    return rows.length < this.all.length ? `${count(rows.length)} of ${rowsOf(this.all.length)}` : rowsOf(rows.length);
   }
 
   // Put the rows that are in sight into the document.
