@@ -23,11 +23,11 @@ from .view_graph import VerifiedPair, inlier_pairs
 
 Int = NDArray[np.int64]
 
-TRACKS_OF_A_PHOTO = 1000
+TRACKS_OF_A_PHOTO = 500
 """Of each photo, the longest."""
 
-TRACKS_OF_A_PAIR = 150
-"""Of each pair of photos, the longest: more than COLMAP's 100 matches of a first pair."""
+TRACKS_OF_A_PAIR = 100
+"""Of each pair of photos, the longest: as many as COLMAP wants of a first pair."""
 
 CREATED_WITHIN = 8.0
 """Pixels from its place in a photo within which a ray may make a point where poses are known: twice what an
