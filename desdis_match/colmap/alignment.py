@@ -12,10 +12,10 @@ Pixels are those of the original photos, (0, 0) the centre of the top-left one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,11 +28,13 @@ from ..features.frames import PatchPyramid, resized_lafs, scaled_lafs
 from ..photos.images import read_gray
 from ..storage.features_file import FeatureFile
 from ..support.progress import track
+from ..support.workers import each_on_one_thread, run_shards
 
 log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def observations(model: Any, sigmas: Mapping[str, NDArray[np.float32]], config: 
 
 
 def align(seen: Observations, images: Path, config: AlignConfig) -> Aligned:
-    """Move the observations. Photos are held one at a time, each read for its references and for the rest."""
+    """Move the observations. A thread a core holds a photo, each read for its references and for the rest."""
     count, size = len(seen.photo), config.size
     is_reference = seen.reference == np.arange(count)
     frames = torch.from_numpy(seen.frames).float()
@@ -142,14 +144,21 @@ def align(seen: Observations, images: Path, config: AlignConfig) -> Aligned:
     wide = size + 2
     patches = torch.zeros(int(is_reference.sum()), wide * wide, dtype=torch.float16)
     place = np.cumsum(is_reference) - 1  # row of `patches` of a reference
-    for pyramid, scale, rows in _photos(seen, images, config, is_reference, "references"):
+
+    def sample(pyramid: PatchPyramid, scale: tuple[float, float], rows: Int) -> Tensor:
         around = resized_lafs(scaled_lafs(frames[rows], wide / size), scale)
-        patches[place[rows]] = pyramid.sample(around, wide).flatten(1).half()
+        return pyramid.sample(around, wide).flatten(1).half()
+
+    def move(pyramid: PatchPyramid, scale: tuple[float, float], rows: Int) -> tuple[Tensor, Tensor, Tensor]:
+        wanted = patches[place[seen.reference[rows]]].float().view(-1, wide, wide)
+        return _gauss_newton(pyramid, scale, frames[rows], wanted, config)
+
+    for rows, sampled in _by_photo(sample, seen, images, config, is_reference, "references"):
+        patches[place[rows]] = sampled
     at = frames.clone()
     before, after = torch.ones(count), torch.ones(count)
-    for pyramid, scale, rows in _photos(seen, images, config, ~is_reference, "align"):
-        wanted = patches[place[seen.reference[rows]]].float().view(-1, wide, wide)
-        at[rows], before[rows], after[rows] = _gauss_newton(pyramid, scale, frames[rows], wanted, config)
+    for rows, found in _by_photo(move, seen, images, config, ~is_reference, "align"):
+        at[rows], before[rows], after[rows] = found
     shift = (at[:, :, 2] - frames[:, :, 2]).norm(dim=1)
     good = (after >= config.min_correlation) & (shift <= config.max_shift) & at.isfinite().flatten(1).all(1)
     moved = good.numpy() & ~is_reference
@@ -178,9 +187,11 @@ def align_model(
     sigmas = {name: sigma_from_scale(features.get(name).scales) for name in names}
     seen = observations(model, sigmas, config)
     aligned = align(seen, images, config)
-    by_name = {image.name: image for image in model.images.values()}
-    for photo, keypoint, xy in zip(seen.photo, seen.keypoint, aligned.xy, strict=True):
-        by_name[seen.names[photo]].points2D[int(keypoint)].xy = to_colmap(xy)
+    places = to_colmap(aligned.xy)
+    points = {image.name: image.points2D for image in model.images.values()}
+    of_photo = [points[name] for name in seen.names]
+    for row in np.flatnonzero(aligned.moved).tolist():
+        of_photo[seen.photo[row]][int(seen.keypoint[row])].xy = places[row]
     options = pycolmap.BundleAdjustmentOptions()
     options.ceres.solver_options.num_threads = threads
     options.ceres.solver_options.function_tolerance = config.tolerance
@@ -195,15 +206,26 @@ def align_model(
     return aligned
 
 
-def _photos(
-    seen: Observations, images: Path, config: AlignConfig, chosen: NDArray[np.bool_], what: str
-) -> Iterator[tuple[PatchPyramid, tuple[float, float], Int]]:
-    """Each photo that has chosen observations: its pyramid, scale and their rows."""
-    for row, name in enumerate(track(seen.names, what, unit="photos")):
-        rows = np.flatnonzero(chosen & (seen.photo == row))
-        if len(rows):
-            gray = read_gray(images / name, config.max_size or None, keep_damaged=True)
-            yield PatchPyramid(gray.pixels), gray.scale_xy, rows
+def _by_photo(
+    work: Callable[[PatchPyramid, tuple[float, float], Int], Result],
+    seen: Observations,
+    images: Path,
+    config: AlignConfig,
+    chosen: NDArray[np.bool_],
+    what: str,
+) -> Iterator[tuple[Int, Result]]:
+    """Rows of the chosen observations of each photo that has some, and what `work` made of them."""
+    rows_of = [np.flatnonzero(chosen & (seen.photo == row)) for row in range(len(seen.names))]
+
+    def one(row: int) -> Result:
+        gray = read_gray(images / seen.names[row], config.max_size or None, keep_damaged=True)
+        return work(PatchPyramid(gray.pixels), gray.scale_xy, rows_of[row])
+
+    with each_on_one_thread() as pool:
+        photos = [row for row, rows in enumerate(rows_of) if len(rows)]
+        results = run_shards(one, photos, pool, name=lambda row: seen.names[row])
+        for row, result in track(results, what, len(photos), "photos"):
+            yield rows_of[row], result
 
 
 def _gauss_newton(
