@@ -80,5 +80,6 @@ def recognise(state: Mapping[str, Tensor]) -> Architecture:
         return {"kind": "sosnet"}
     raise InputError(
         "these weights belong to none of the known descriptors (" + ", ".join(BUILDERS) + "); "
-        f"the first names in the file are {', '.join(sorted(keys)[:3])}"
+        f"the first names in the file are {', '.join(sorted(keys)[:3])}. A network of your own is given as "
+        "module:Class, a torch module that loads its weights"
     )

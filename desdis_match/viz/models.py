@@ -178,8 +178,10 @@ def plot_from_above(
             (0, -6),
             textcoords="offset points",
             color=colour,
+            fontsize=8,
             ha="center",
             va="top",
+            bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5},
         )
     axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     axis.set_axis_off()
