@@ -22,7 +22,7 @@ from ..support.parts import check_part, find_part
 from ..support.workers import each_on_one_thread, run_shards
 from ..types import Features, Float32, Matches
 from .consensus import agreeing
-from .guided import Located, apart, epipolar_lines, locate, match_along_lines, worthwhile
+from .guided import Located, apart, epipolar_lines, lines_of_more, locate, match_along_lines, worthwhile
 from .nearest import Prepared, candidates, find_nearest, hold, maxima
 from .pairs import REUSE, Pair
 
@@ -170,11 +170,14 @@ def match_images(image0: Located, image1: Located, config: MatchConfig) -> Match
     mutual = isinstance(rule, Neighbours) and rule.mutual  # bands know no other search
     if config.search == "guided" and mutual and worthwhile(image0, image1):
         best = match_prepared(image0.best, image1.best, config)
+        search = partial(match_prepared, config=config)
         fundamental = epipolar_lines(image0, image1, best)
+        if fundamental is None:
+            fundamental = lines_of_more(image0, image1, best, search)
         if fundamental is not None:
             ratio = config.ratio if isinstance(rule, Neighbours) and rule.ratio else None
             return match_along_lines(image0, image1, fundamental, ratio, config.max_distance)
-        given_up = apart(image0, image1, best, partial(match_prepared, config=config))
+        given_up = apart(image0, image1, best, search)
         if given_up is not None:
             return given_up
     if config.filter == "none":

@@ -132,6 +132,49 @@ def test_where_the_lines_are_not_sure_there_are_none(wrong):
     assert epipolar_lines(located(features0), located(features1), matches) is None
 
 
+def test_points_off_a_plane_tell_the_lines_where_there_are_enough():
+    """Of 400 matches 57, 14 %, are of points in front of the plane and behind it."""
+    (flat0, flat1, _), (deep0, deep1, _) = two_views("sideways", flat=True), two_views("sideways")
+    for features, deep in ((flat0, deep0), (flat1, deep1)):
+        features.keypoints[:400:7] = deep.keypoints[:400:7]
+    indices = np.repeat(np.arange(400)[:, None], 2, axis=1).astype(np.int32)
+    found = epipolar_lines(located(flat0), located(flat1), Matches(indices, np.ones(400, np.float32)))
+    assert found is not None
+    lines = np.column_stack([deep0.keypoints[:400], np.ones(400)]) @ found.T
+    lines /= np.linalg.norm(lines[:, :2], axis=1, keepdims=True)
+    off = np.abs((lines[:, :2] * deep1.keypoints[:400]).sum(1) + lines[:, 2])
+    assert off.max() < 1  # also of points that were not seen
+
+
+def test_few_points_off_a_plane_do_not_tell_the_lines():
+    (flat0, flat1, _), (deep0, deep1, _) = two_views("sideways", flat=True), two_views("sideways")
+    for features, deep in ((flat0, deep0), (flat1, deep1)):
+        features.keypoints[:400:10] = deep.keypoints[:400:10]
+    indices = np.repeat(np.arange(400)[:, None], 2, axis=1).astype(np.int32)
+    matches = Matches(indices, np.ones(400, np.float32))
+    assert epipolar_lines(located(flat0), located(flat1), matches) is None
+
+
+def test_twice_as_many_keypoints_tell_the_lines_where_the_best_nearly_do(monkeypatch):
+    features0, features1, _ = two_views("sideways")
+    searched = []
+
+    def counted(prepared0, prepared1, config):
+        searched.append(len(prepared0))
+        return match_prepared(prepared0, prepared1, config)
+
+    monkeypatch.setattr(match, "match_prepared", counted)
+    monkeypatch.setattr(guided, "BEST_KEYPOINTS", 60)
+    monkeypatch.setattr(guided, "MORE_KEYPOINTS", 120)
+    monkeypatch.setattr(guided, "MIN_INLIERS", 60)  # the best have fewer, twice as many more
+    assert len(match_features(features0, features1)) > 300
+    assert searched == [60, 120]
+    monkeypatch.setattr(guided, "NEARLY_ENOUGH", 60)
+    searched.clear()
+    match_features(features0, features1)
+    assert searched == [60, 600]
+
+
 def test_a_plane_over_which_opencv_stumbles_has_no_lines():
     """Two flights over a flat field: of 600 seeds OpenCV 5.0.0 raised at nine, 23 the first."""
     rng = np.random.default_rng(23)
