@@ -160,7 +160,7 @@ def match_along_lines(
     vectors0, vectors1 = prepared0.exact.astype(np.float64), prepared1.exact.astype(np.float64)
     for rows, columns in bands:
         similar = vectors0[rows] @ vectors1[columns].T
-        similar[bands.off_line(rows, columns)] = -np.inf
+        np.copyto(similar, -np.inf, where=bands.off_line(rows, columns))
         best1.see(columns, rows, similar.T)
         best0.see(rows, columns, similar)
     index0 = np.flatnonzero(best0.index >= 0)
@@ -191,13 +191,13 @@ class _Best:
         return cls(np.full(num, -np.inf), np.full(num, -np.inf), np.full(num, -1, np.int64))
 
     def see(self, rows: NDArray[np.int64], others: NDArray[np.int64], similar: Float) -> None:
-        """similar (R, C) of `rows` with `others`; of equal ones the lowest index wins."""
+        """similar (R, C) of `rows` with `others` stays as it is; of equal ones the lowest index wins."""
         place = similar.argmax(1)
         each = np.arange(len(rows))
         top = similar[each, place]
-        similar = similar.copy()
         similar[each, place] = -np.inf
         runner_up = similar.max(1, initial=-np.inf)
+        similar[each, place] = top
         before, index = self.first[rows], others[place]
         wins = (top > before) | ((top == before) & (index < self.index[rows]) & np.isfinite(top))
         self.second[rows] = np.maximum(self.second[rows], np.where(wins, np.maximum(before, runner_up), top))
@@ -234,7 +234,8 @@ class _Bands:
             rows = order[start : start + ROWS]
             low, high = self.line_angle[rows[0]], self.line_angle[rows[-1]]
             # Angles are of lines without a direction: they go round at pi.
-            apart = np.abs(np.mod(self.angle - (low + high) / 2 + np.pi / 2, np.pi) - np.pi / 2)
+            apart = np.abs(self.angle - (low + high) / 2)
+            np.minimum(apart, np.pi - apart, out=apart)
             columns = np.flatnonzero(apart <= (high - low) / 2 + self.reach)
             if len(columns):
                 yield rows, columns
