@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -170,18 +171,38 @@ class Browser:
 
     def cpu_seconds(self) -> float:
         """Time that all the browser's processes have worked so far, by Linux's /proc."""
-        parents, ticks = {}, {}
-        for path in Path("/proc").glob("[0-9]*/stat"):
+        ticks = 0
+        for pid in self._family():
             try:
-                fields = path.read_text().rpartition(")")[2].split()
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             except OSError:  # it has ended
                 continue
-            pid = int(path.parent.name)
-            parents[pid], ticks[pid] = int(fields[1]), int(fields[11]) + int(fields[12])
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def _family(self) -> set[int]:
+        """Process ids of chromedriver and all that it started."""
+        parents = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+            except OSError:  # it has ended
+                continue
         family = {self._process.pid}
         while more := {pid for pid, parent in parents.items() if parent in family} - family:
             family |= more
-        return sum(ticks.get(pid, 0) for pid in family) / os.sysconf("SC_CLK_TCK")
+        return family
+
+    def page_bytes(self) -> int:
+        """Memory of the largest process of the browser, which is the page's, by Linux's /proc."""
+        most = 0
+        for pid in self._family():
+            try:
+                found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
+            except OSError:  # it has ended
+                continue
+            most = max(most, 1024 * int(found[1])) if found else most
+        return most
 
     def errors(self) -> list[str]:
         """What the console has shown since the last call, warnings left out."""

@@ -218,6 +218,16 @@ def test_a_picked_camera_out_of_sight_has_an_arrow(browser):
     assert "in the model" in browser.run("byId('model-card').textContent")
 
 
+def test_a_card_in_a_low_window_keeps_its_words(browser):
+    browser.run("Page.pickImage(2)")
+    picture = "document.querySelector('#model-card img').offsetHeight"
+    assert browser.run(picture) > 50
+    browser.run("(byId('model-box').style.cssText = 'flex: 0 0 200px')")
+    card = browser.run(f"[{picture}, byId('model-card').offsetTop + byId('model-card').offsetHeight]")
+    browser.run("(byId('model-box').style.cssText = '')")
+    assert card[0] == 0 and card[1] < 200
+
+
 def test_wheel_and_shifted_drag(browser):
     distance, target = browser.run("[Page.model.orbit.distance, Page.model.orbit.target]")
     browser.run(

@@ -414,6 +414,8 @@ def test_another_model_while_a_photo_is_open(browser, out, tmp_path):
     browser.click("#tabs [data-panel=photo]")
     assert browser.run("byId('photo-look').hidden")
     assert "in model 0" in browser.run("byId('photo-note').textContent")
+    points = "[...document.querySelectorAll('#list-images th')].find(th => th.textContent === 'Points').title"
+    assert "first model" in browser.run(points)
     no_errors(browser)
 
 
@@ -461,6 +463,30 @@ def test_names_of_any_script_and_addresses_of_any_spelling(browser, tmp_path):
     browser.click("#tabs [data-panel=run]")
     browser.open(page, browser.run("location.hash"))
     assert browser.run("Page.panel") == "run"
+    no_errors(browser)
+
+
+def test_cameras_far_from_all_points_are_in_the_whole_scene(browser, tmp_path):
+    """Photos taken from one place of things far off: none is within 2.5 radii of the points."""
+    run = large_run(12, 300)
+    (model,) = run.models
+    points = (model.points * 0.03).astype(np.float32)
+    page = tmp_path / "page.html"
+    page.write_text(build_page(replace(run, models=(replace(model, points=points),)), None, "t"))
+    browser.open(page)
+    browser.wait("Page.model.reference > 0")
+    away, radius = browser.run(
+        "[Page.model.cameras.map(c => V.length(V.sub(c.center, Page.model.model.middle))), "
+        "Page.model.model.radius]"
+    )
+    assert np.median(away) > 2.5 * radius
+    at = browser.run("Page.model.cameras.map(c => Page.model.projector()(c.center))")
+    seen = np.array(
+        [place for place, far in zip(at, away, strict=True) if far < 1.4 * np.quantile(away, 0.8)]
+    )
+    width, height = browser.run("[Page.model.overlay.clientWidth, Page.model.overlay.clientHeight]")
+    assert len(seen) >= 9
+    assert ((seen[:, :2] > 0) & (seen[:, :2] < [width, height])).all()
     no_errors(browser)
 
 

@@ -1,6 +1,7 @@
 // The model in 3-D: the points, what is drawn above them, and the controls.
 
-const NEAR_CAMERAS = 2.5; // cameras further from the middle than this many radii do not count for the whole scene
+const NEAR_CAMERAS = 2.5; // cameras further from the middle than this many radii do not count for the whole scene,
+// unless most are: then those count that lie as far as 80 % of them, or half as far again
 const MANY_CAMERAS = 500; // more are plain lines that WebGL draws with the points
 
 class ModelView {
@@ -75,8 +76,8 @@ class ModelView {
     const centers = this.cameras.map((camera) => camera.center);
     const some = centers.filter((_, k) => k % Math.ceil(centers.length / 100) === 0);
     const gaps = some.map((a) => centers.reduce(
-      (least, b) => (a === b ? least : Math.min(least, Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]))), Infinity));
-    const middle = quantile(gaps.filter(Number.isFinite), 0.5) || Infinity;
+      (least, b) => (a === b ? least : Math.min(least, (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)), Infinity));
+    const middle = Math.sqrt(quantile(gaps.filter(Number.isFinite), 0.5)) || Infinity;
     const least = 0.035 * radius * Math.min(1, Math.sqrt(100 / Math.max(centers.length, 1)));
     return Math.max(Math.min(0.6 * middle, 0.16 * radius), least);
   }
@@ -96,7 +97,9 @@ class ModelView {
     const { clientWidth: width, clientHeight: height } = this.overlay;
     if (!width || !height) return; // another tab is open
     const { middle, radius, far } = this.model;
-    const near = this.cameras.filter((camera) => V.length(V.sub(camera.center, middle)) < NEAR_CAMERAS * radius);
+    const away = this.cameras.map((camera) => V.length(V.sub(camera.center, middle)));
+    const most = quantile(away, 0.5) < NEAR_CAMERAS * radius ? NEAR_CAMERAS * radius : 1.5 * quantile(away, 0.8);
+    const near = this.cameras.filter((_, k) => away[k] < most);
     const mean = near.length ? V.mul(near.map((camera) => camera.center).reduce(V.add), 1 / near.length) : V.add(middle, orbit.axes[0]);
     const out = V.sub(mean, middle);
     const [a, b] = [V.dot(out, orbit.axes[0]), V.dot(out, orbit.axes[1])];

@@ -191,8 +191,11 @@ function drawMeasure(context, project, places, text) {
   context.stroke();
   context.font = "bold 13px system-ui, sans-serif";
   const at = [(ends[0][0] + ends[1][0]) / 2 + 8, (ends[0][1] + ends[1][1]) / 2 - 8];
-  context.lineWidth = 4;
-  context.strokeStyle = color("scene");
-  context.strokeText(text, ...at);
+  const { width } = context.measureText(text);
+  context.globalAlpha = 0.8;
+  context.fillStyle = color("scene");
+  context.fillRect(at[0] - 5, at[1] - 14, width + 10, 20);
+  context.globalAlpha = 1;
+  context.fillStyle = color("picked");
   context.fillText(text, ...at);
 }

@@ -138,7 +138,7 @@ function imageTable(select, open) {
       return [cutName(images[i].name), ...(why ? [make("small", { textContent: why, title: why })] : [])];
     } },
     { head: "Keypoints", className: "spare", ...number("keypoints") },
-    { head: "Points", title: "Keypoints with a point of the model", ...number("points") },
+    { head: "Points", title: `Keypoints with a point of ${Data.meta.models.length > 1 ? "the first model that has the image" : "the model"}`, ...number("points") },
     { head: "Pairs", title: "Images with verified matches", ...number("pairs") },
     { head: "In", title: "In the model", value: inside, cell: (i) => make("span", { textContent: inside(i) ? "✓" : "✗", className: inside(i) ? "yes" : "no", ariaLabel: inside(i) ? "yes" : "no" }) },
   ];
