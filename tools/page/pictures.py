@@ -48,7 +48,7 @@ def main(run: Path | None, work: Path) -> None:
             browser.run(f"({script}, 1)")
             time.sleep(2)  # photos are decoded, points drawn
             path = browser.screenshot(ROOT / "docs" / name)
-            small = Image.open(path).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
+            small = Image.open(path).convert("RGB").quantize(COLOURS, Image.Quantize.MEDIANCUT)
             small.save(path, optimize=True)
             print(f"{path}: {cv2.imread(str(path)).shape[1::-1]}, {path.stat().st_size:,} bytes")
         faults = browser.errors() + browser.run("pageErrors")
