@@ -10,6 +10,7 @@ by fewer colours, then by a smaller size; a path of this machine in an output is
 import base64
 import io
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -29,10 +30,10 @@ def main(paths: list[Path]) -> None:
         notebook = nbformat.read(path, as_version=4)
         with tempfile.TemporaryDirectory() as work:
             os.environ["TMPDIR"] = work
-            started = time.perf_counter()
+            started, before = time.perf_counter(), cpu_seconds()
             place = {"metadata": {"path": work}}
             nbclient.NotebookClient(notebook, timeout=900, kernel_name="python3", resources=place).execute()
-            seconds = time.perf_counter() - started
+            seconds, cpu = time.perf_counter() - started, cpu_seconds() - before
             for number, cell in enumerate(cell for cell in notebook.cells if cell.cell_type == "code"):
                 cell.metadata.clear()
                 cell.execution_count = number + 1
@@ -43,7 +44,13 @@ def main(paths: list[Path]) -> None:
                 if len(private) > 1 and private in text:
                     raise SystemExit(f"{path.name} has the path {private} in an output")
         path.write_text(text + "\n")
-        print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size:,} bytes")
+        print(f"{path.name}: {seconds:.0f} s, {cpu:.0f} s of CPU, {path.stat().st_size:,} bytes")
+
+
+def cpu_seconds() -> float:
+    """Of kernels that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def kept(output: nbformat.NotebookNode) -> bool:
