@@ -21,11 +21,22 @@ ROOT = Path(__file__).parents[2]
 SIZE = (1400, 900)
 COLOURS = 256
 """Of a stored PNG."""
+MARKS = ["accent", "picked", "good", "bad", "camera", "point", "fair", "miss"]
+"""The style's colours of what covers few pixels, which the stored picture has as they are."""
 VIEWS = {
     "page-model.png": "Page.open('model')",
     "page-pair.png": "Page.list('pairs'), Page.openPair(4)",
 }
 """What is shown in each."""
+
+
+def fewer_colours(image: Image.Image, marks: list[list[int]]) -> Image.Image:
+    """With COLOURS of them, `marks` as they are."""
+    num = COLOURS - len(marks)
+    found = (image.quantize(num, Image.Quantize.MEDIANCUT).getpalette() or [])[: 3 * num]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*found, *(value for mark in marks for value in mark)])
+    return image.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def main(run: Path | None, work: Path) -> None:
@@ -48,8 +59,8 @@ def main(run: Path | None, work: Path) -> None:
             browser.run(f"({script}, 1)")
             time.sleep(2)  # photos are decoded, points drawn
             path = browser.screenshot(ROOT / "docs" / name)
-            small = Image.open(path).convert("RGB").quantize(COLOURS, Image.Quantize.MEDIANCUT)
-            small.save(path, optimize=True)
+            marks = browser.run(f"{MARKS}.map((name) => rgb(name).map((share) => Math.round(255 * share)))")
+            fewer_colours(Image.open(path).convert("RGB"), marks).save(path, optimize=True)
             print(f"{path}: {cv2.imread(str(path)).shape[1::-1]}, {path.stat().st_size:,} bytes")
         faults = browser.errors() + browser.run("pageErrors")
     if faults:
