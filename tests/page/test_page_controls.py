@@ -419,6 +419,8 @@ def test_arrow_keys_go_one_step(browser):
 def test_a_photo_by_keys(browser):
     browser.run("Page.openImage(2)")
     browser.wait("Page.photo.zoom.scale > 0.5")
+    browser.run("(Page.open('model'), Page.openImage(2))")  # before the canvas is seen to have had no size
+    browser.wait("Page.photo.zoom.scale > 0.5", seconds=5)
     view = "[Page.photo.zoom.scale, Page.photo.zoom.x, Page.photo.zoom.y]"
     whole = browser.run(view)
     browser.press("#photo-canvas", "+")

@@ -163,8 +163,8 @@ const Page = {
 
   openImage(i) {
     this.pickImage(i);
+    this.open("photo"); // first: what is shown is fitted to a canvas that has its size
     this.photo.show(i);
-    this.open("photo");
     this.address(this.whereabouts());
   },
 
@@ -175,8 +175,8 @@ const Page = {
 
   openPair(p) {
     this.pickPair(p);
-    this.pairPanel.show(p);
     this.open("pair");
+    this.pairPanel.show(p);
     this.address(this.whereabouts());
   },
 
