@@ -163,10 +163,11 @@ def _check_given(argv: Sequence[str]) -> None:
 def _open_streams() -> None:
     """Give a process that was begun without stdin, stdout or stderr, as some daemons are, empty ones.
 
-    Else the first files it opens would take their numbers, and be written to by what prints.
+    Else the first files it opens would take their numbers, and be written to by what prints. Processes that
+    it begins get them too.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) < 3:
-        pass
+        os.set_inheritable(number, True)
     os.close(number)
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - to the process's end
@@ -235,8 +236,11 @@ def _one_line(error: Exception) -> str:
     return lines[0][:300] if lines else "no more is known"
 
 
-def main(argv: Sequence[str]) -> int:
-    """Dispatch `argv` (without the program's name) to its command; returns the exit code."""
+def main(argv: Sequence[str], own_process: bool = False) -> int:
+    """Dispatch `argv` (without the program's name) to its command; returns the exit code.
+
+    own_process: it is all that this process does, so that what its workers need may be loaded ahead.
+    """
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
         return 0
@@ -249,8 +253,16 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: there is no command '{argv[0]}'; `desdis-match --help` lists them", file=sys.stderr)
         return 2
     module, function = COMMANDS[argv[0]][1].split(":")
-    # Imported inside `run`: they take seconds, in which one may press Ctrl-C.
-    return run(lambda rest: getattr(importlib.import_module(module), function)(rest), argv[1:])
+
+    def command(rest: Sequence[str]) -> int:
+        # Imported inside `run`: they take seconds, in which one may press Ctrl-C.
+        if own_process and argv[0] in OF_WORKERS and not {"-h", "--help"} & set(rest):
+            from ..support.workers import load_ahead
+
+            load_ahead(OF_WORKERS[argv[0]])
+        return int(getattr(importlib.import_module(module), function)(rest))
+
+    return run(command, argv[1:])
 
 
 def overview() -> str:
@@ -272,17 +284,7 @@ OF_WORKERS = {
 
 def entry(*before: str) -> None:
     """Console script; `before`: arguments that are put before those of the command line."""
-    argv = [*before, *sys.argv[1:]]
-    if argv and not {"-h", "--help"} & set(argv):
-        _load_ahead(OF_WORKERS.get(argv[0], ()))
-    sys.exit(main(argv))
-
-
-def _load_ahead(modules: Sequence[str]) -> None:
-    if modules:
-        from ..support.workers import load_ahead  # it loads multiprocessing, which `--help` does without
-
-        load_ahead(modules)
+    sys.exit(main([*before, *sys.argv[1:]], own_process=True))
 
 
 if __name__ == "__main__":
