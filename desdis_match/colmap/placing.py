@@ -152,9 +152,9 @@ def _searched(job: Job) -> tuple[list[Rated], list[Attempt]]:
     components = joined_photos(job.database, job.config.verify.min_num_inliers)
     search = _Search(components)
     started = time.monotonic()
-    first = _best_first(map(rated, map_by_long_tracks(job)))
-    if first:
-        search.consider("incremental, by long tracks", first, time.monotonic() - started)
+    what = "incremental, by long tracks"
+    if first := _result(what, partial(map_by_long_tracks, job)):  # none where all tracks are the way
+        search.consider(what, first, time.monotonic() - started)
         if not search.left_out():
             return first, search.attempts
     started = time.monotonic()
@@ -214,14 +214,18 @@ MIN_SIZE_OF_OTHER_STARTS = 10
 
 
 def _try(search: _Search, what: str, run: Callable[[], list[pycolmap.Reconstruction]]) -> bool:
-    """One try; COLMAP's giving up is a result like others."""
     started = time.monotonic()
+    return search.consider(what, _result(what, run), time.monotonic() - started)
+
+
+def _result(what: str, run: Callable[[], list[pycolmap.Reconstruction]]) -> list[Rated]:
+    """Best first; COLMAP's giving up is a result like others."""
     try:
         models = run()
     except (RuntimeError, ValueError, IndexError) as error:
         log.warning("%s: COLMAP stopped: %s", what, error)
         models = []
-    return search.consider(what, _best_first(map(rated, models)), time.monotonic() - started)
+    return _best_first(map(rated, models))
 
 
 def _extend(search: _Search, job: Job, share: float = 0.0) -> bool:

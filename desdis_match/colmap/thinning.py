@@ -37,7 +37,7 @@ WORTHWHILE = 0.6
 """Share of the verified matches that may stay in: with more, little is saved."""
 
 MOST_MATCHES = 50_000_000
-"""Verified matches beyond which nothing is thinned: this many take 4 GB here."""
+"""Verified matches beyond which nothing is thinned: at 124 bytes each, measured with 5 million, 6 GB."""
 
 
 def map_by_long_tracks(job: Job) -> list[pycolmap.Reconstruction]:
@@ -105,7 +105,7 @@ def _first(group: Int, rank: Int, number: int) -> Int:
 
 def filled(job: Job, model: pycolmap.Reconstruction) -> pycolmap.Reconstruction:
     """`model` with points of all verified matches between its photos, all of it adjusted, in place."""
-    options = incremental_options(job.config, job.threads, colours=job.images_dir is not None)
+    options = incremental_options(job.config, job.threads, colours=False)
     with open_database(job.database) as database:
         pipeline = pycolmap.IncrementalPipeline(options, database, pycolmap.ReconstructionManager())
     mapper = pycolmap.IncrementalMapper(pipeline.database_cache)

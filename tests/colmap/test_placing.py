@@ -51,6 +51,14 @@ def test_photos_that_long_tracks_leave_out_are_mapped_by_all(
     assert result.models[0].num_reg_images() == 6
 
 
+def test_colmap_stopping_at_long_tracks_leaves_the_mapping_by_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "map_by_long_tracks", fail)
+    result = place(make_job(make_point_cloud(tmp_path), tmp_path))
+    assert [(attempt.what, attempt.num_photos) for attempt in result.record.attempts] == [("incremental", 6)]
+
+
 def test_the_global_mapper_places_what_the_incremental_one_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
