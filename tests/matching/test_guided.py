@@ -155,15 +155,21 @@ def test_few_points_off_a_plane_do_not_tell_the_lines():
     assert epipolar_lines(located(flat0), located(flat1), matches) is None
 
 
-def test_twice_as_many_keypoints_tell_the_lines_where_the_best_nearly_do(monkeypatch):
-    features0, features1, _ = two_views("sideways")
-    searched = []
+@pytest.fixture
+def searched(monkeypatch):
+    """How many keypoints of image 0 each search in full had."""
+    found = []
 
     def counted(prepared0, prepared1, config):
-        searched.append(len(prepared0))
+        found.append(len(prepared0))
         return match_prepared(prepared0, prepared1, config)
 
     monkeypatch.setattr(match, "match_prepared", counted)
+    return found
+
+
+def test_twice_as_many_keypoints_tell_the_lines_where_the_best_nearly_do(monkeypatch, searched):
+    features0, features1, _ = two_views("sideways")
     monkeypatch.setattr(guided, "BEST_KEYPOINTS", 60)
     monkeypatch.setattr(guided, "MORE_KEYPOINTS", 120)
     monkeypatch.setattr(guided, "MIN_INLIERS", 60)  # the best have fewer, twice as many more
@@ -188,21 +194,16 @@ def test_a_plane_over_which_opencv_stumbles_has_no_lines():
 
 
 @pytest.mark.parametrize("common", [0, 400])
-def test_a_pair_of_which_hardly_any_of_the_best_match_is_given_up_after_a_second_look(monkeypatch, common):
+def test_a_pair_of_which_hardly_any_of_the_best_match_is_given_up_after_a_second_look(
+    monkeypatch, searched, common
+):
     """The best 60 have no partner; `common` of the others do."""
     features0, features1, _ = two_views("sideways")
     for features, seed in ((features0, 1), (features1, 2)):
         lone = np.random.default_rng(seed).normal(size=(600 - common, 32)).astype(np.float32)
         features.descriptors[common:] = lone / np.linalg.norm(lone, axis=1, keepdims=True)
         features.scores[:] = np.linspace(1, 2, 600)
-    searched = []
     search = MatchConfig(ratio=0.8, filter="none")
-
-    def counted(prepared0, prepared1, config):
-        searched.append(len(prepared0))
-        return match_prepared(prepared0, prepared1, config)
-
-    monkeypatch.setattr(match, "match_prepared", counted)
     monkeypatch.setattr(guided, "BEST_KEYPOINTS", 60)
     monkeypatch.setattr(guided, "MORE_KEYPOINTS", 240)
     matches = match_features(features0, features1, search)

@@ -23,6 +23,13 @@ def browser(tmp_path_factory):
         yield window
 
 
+def open_run(browser, page, run):
+    """Write a run's page and open it."""
+    page.write_text(build_page(run, None, "t"))
+    browser.open(page)
+    browser.wait("Page.model.reference > 0")
+
+
 def no_errors(browser):
     assert browser.errors() == [] and browser.run("pageErrors") == []
 
@@ -368,9 +375,7 @@ def test_the_picture_is_what_is_seen(browser, page):
 
 def test_far_points_are_cut_off(browser, tmp_path):
     page = tmp_path / "page.html"
-    page.write_text(build_page(large_run(40, 20_000), None, "t"))
-    browser.open(page)
-    browser.wait("Page.model.reference > 0")
+    open_run(browser, page, large_run(40, 20_000))
     browser.click("#model-more")
     far = browser.run("Page.model.model.num_far")
     assert 0 < far <= 2 and browser.run("byId('model-far-count').textContent") == str(far)
@@ -472,9 +477,7 @@ def test_cameras_far_from_all_points_are_in_the_whole_scene(browser, tmp_path):
     (model,) = run.models
     points = (model.points * 0.03).astype(np.float32)
     page = tmp_path / "page.html"
-    page.write_text(build_page(replace(run, models=(replace(model, points=points),)), None, "t"))
-    browser.open(page)
-    browser.wait("Page.model.reference > 0")
+    open_run(browser, page, replace(run, models=(replace(model, points=points),)))
     away, radius = browser.run(
         "[Page.model.cameras.map(c => V.length(V.sub(c.center, Page.model.model.middle))), "
         "Page.model.model.radius]"
@@ -492,9 +495,7 @@ def test_cameras_far_from_all_points_are_in_the_whole_scene(browser, tmp_path):
 
 def test_one_photo_alone(browser, tmp_path):
     page = tmp_path / "page.html"
-    page.write_text(build_page(large_run(1, 300), None, "t"))
-    browser.open(page)
-    browser.wait("Page.model.reference > 0")
+    open_run(browser, page, large_run(1, 300))
     assert browser.run("byId('model-play').hidden")
     assert browser.run("byId('list-note').textContent") == "1 row"
     browser.click("#tabs [data-panel=graph]")
@@ -514,9 +515,7 @@ def test_a_model_without_colours_is_seen_in_both_themes(browser, tmp_path):
     (model,) = run.models
     page = tmp_path / "page.html"
     for colors, note in ((model.colors, ""), (np.zeros_like(model.colors), "no colours")):
-        page.write_text(build_page(replace(run, models=(replace(model, colors=colors),)), None, "t"))
-        browser.open(page)
-        browser.wait("Page.model.reference > 0")
+        open_run(browser, page, replace(run, models=(replace(model, colors=colors),)))
         assert note in browser.run("byId('model-note').textContent")
         assert bool(note) == bool(browser.run("byId('model-note').textContent"))
     for _ in range(2):

@@ -1,6 +1,9 @@
 // A canvas with a drawing that the wheel zooms and dragging moves. Content coordinates are the drawing's own;
 // on screen they are content * scale + (x, y), in CSS pixels.
 
+/** @type {Record<string, [number, number]>} */
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
 class ZoomCanvas {
   constructor(canvas, { draw, click = (x, y, event) => {}, hover = (x, y, event) => {}, maxZoom = 40 }) {
     /** @type {HTMLCanvasElement} */
@@ -73,7 +76,7 @@ class ZoomCanvas {
   // Plus and minus zoom, arrows with shift move, Home shows all; returns whether a key was one of these.
   key(event) {
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] || [0, 0];
+    const [x, y] = ARROWS[event.key] || [0, 0];
     if ((x || y) && event.shiftKey) {
       this.x += 40 * x;
       this.y += 40 * y;

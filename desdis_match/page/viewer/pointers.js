@@ -92,7 +92,7 @@ Object.assign(ModelView.prototype, /** @type {ThisType<ModelView>} */ ({
   // Arrows turn, with shift they move, plus and minus zoom, Home shows all, Enter measures at the middle; returns whether a key was one of these.
   key(event) {
     const { orbit } = this;
-    const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] || [0, 0];
+    const [x, y] = ARROWS[event.key] || [0, 0];
     if (x || y) {
       if (event.shiftKey) orbit.pan(-30 * x, -30 * y, this.overlay.clientHeight);
       else orbit.turn(0.08 * x, -0.08 * y);
