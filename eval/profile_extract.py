@@ -31,7 +31,7 @@ from desdis_match.descriptors import load_descriptor
 from desdis_match.descriptors.engine import Descriptor
 from desdis_match.evaluate.output import processor
 from desdis_match.evaluate.speed_measures import flops_a_patch
-from desdis_match.features import detectors, extract, extract_set, frames, orientation, scalespace
+from desdis_match.features import detectors, extract, extract_set, frames, octaves, orientation, scalespace
 from desdis_match.features.extract import ExtractConfig
 from desdis_match.features.frames import PATCH_SIZE
 from desdis_match.features.orientation import HISTOGRAM_SIDE
@@ -43,7 +43,7 @@ from desdis_match.support.workers import one_thread
 STEPS: dict[str, list[tuple[Any, str]]] = {
     "decode": [(images, "read_stored_grey")],
     "to floats, shrink": [(images, "gray_image"), (images, "to_unit_range")],
-    "pyramid": [(scalespace, "_blur"), (scalespace, "double"), (scalespace, "_difference_in_place")],
+    "pyramid": [(octaves, "blur"), (octaves, "double"), (scalespace, "_difference_in_place")],
     "extrema in the plane": [(scalespace, "_spatial_extrema")],
     "extrema in scale": [(scalespace, "_local_extrema")],
     "fit": [(scalespace, "_refine")],
@@ -135,9 +135,9 @@ def least(work: Callable[[], Any], repeats: int) -> float:
 
 
 def blurs() -> list[int]:
-    """Taps of the blurs of an octave: as `scalespace._blur` makes them."""
-    factor = 2 ** (1 / scalespace.LEVELS)
-    sigmas = [scalespace.SIGMA0 * factor ** (i - 1) * (factor**2 - 1) ** 0.5 for i in range(1, 6)]
+    """Taps of the blurs of an octave: as `octaves.blur` makes them."""
+    factor = 2 ** (1 / octaves.LEVELS)
+    sigmas = [octaves.SIGMA0 * factor ** (i - 1) * (factor**2 - 1) ** 0.5 for i in range(1, 6)]
     return [int(8 * sigma + 1) | 1 for sigma in sigmas]
 
 

@@ -107,8 +107,8 @@ FAULTS = (
     Fault(
         "colours read three rows off",
         "colmap/colours.py",
-        "pixels[min(max(int(y), 0), height - 1)",
-        "pixels[min(max(int(y) + 3, 0), height - 1)",
+        "photo[place[:, 1].clip(0, height - 1)",
+        "photo[(place[:, 1] + 3).clip(0, height - 1)",
         ("colmap/test_colours.py",),
     ),
     Fault(

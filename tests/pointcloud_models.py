@@ -28,7 +28,7 @@ def verified_database(cloud: PointCloud, folder: Path, cameras: CameraConfig | N
 def make_job(cloud: PointCloud, folder: Path, seed: int = 0) -> Job:
     path = verified_database(cloud, folder)
     (folder / "scratch").mkdir()
-    return Job(path, None, folder / "scratch", MapConfig(fix_intrinsics=True, seed=seed))
+    return Job(path, folder / "scratch", MapConfig(fix_intrinsics=True, seed=seed))
 
 
 def without(model: pycolmap.Reconstruction, names: list[str]) -> pycolmap.Reconstruction:

@@ -32,6 +32,9 @@ from ..support.workers import each_on_one_thread, run_shards
 
 log = logging.getLogger(__name__)
 
+HELD_BYTES = 512 * 2**20
+"""Photos kept for the second pass: 60 of 1600 pixels, 15 of 3000."""
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 Result = TypeVar("Result")
@@ -60,7 +63,7 @@ class AlignConfig:
     loss_scale: float = 0.5
     """Residuals beyond this many pixels lose weight in the adjustment that follows (Cauchy's loss). Squared
     residuals let the few wrong observations among thousands turn the cameras."""
-    tolerance: float = 1e-4
+    tolerance: float = 1e-3
     """That adjustment ends where an iteration lowers its cost by less than this share."""
 
 
@@ -136,7 +139,7 @@ def observations(model: Any, sigmas: Mapping[str, NDArray[np.float32]], config: 
 
 
 def align(seen: Observations, images: Path, config: AlignConfig) -> Aligned:
-    """Move the observations. A thread a core holds a photo, each read for its references and for the rest."""
+    """Move the observations, a photo a core, first those of references, then the rest."""
     count, size = len(seen.photo), config.size
     is_reference = seen.reference == np.arange(count)
     frames = torch.from_numpy(seen.frames).float()
@@ -153,11 +156,12 @@ def align(seen: Observations, images: Path, config: AlignConfig) -> Aligned:
         wanted = patches[place[seen.reference[rows]]].float().view(-1, wide, wide)
         return _gauss_newton(pyramid, scale, frames[rows], wanted, config)
 
-    for rows, sampled in _by_photo(sample, seen, images, config, is_reference, "references"):
+    photos = _Photos(images, seen.names, config)
+    for rows, sampled in _by_photo(sample, seen, photos, is_reference, "references"):
         patches[place[rows]] = sampled
     at = frames.clone()
     before, after = torch.ones(count), torch.ones(count)
-    for rows, found in _by_photo(move, seen, images, config, ~is_reference, "align"):
+    for rows, found in _by_photo(move, seen, photos, ~is_reference, "align"):
         at[rows], before[rows], after[rows] = found
     shift = (at[:, :, 2] - frames[:, :, 2]).norm(dim=1)
     good = (after >= config.min_correlation) & (shift <= config.max_shift) & at.isfinite().flatten(1).all(1)
@@ -184,7 +188,7 @@ def align_model(
 
     config = config or AlignConfig()
     names = [image.name for image in model.images.values() if image.has_pose]
-    sigmas = {name: sigma_from_scale(features.get(name).scales) for name in names}
+    sigmas = {name: sigma_from_scale(features.scales(name)) for name in names}
     seen = observations(model, sigmas, config)
     aligned = align(seen, images, config)
     places = to_colmap(aligned.xy)
@@ -206,11 +210,30 @@ def align_model(
     return aligned
 
 
+class _Photos:
+    """Pyramids of the photos with their scales; those that fit HELD_BYTES are read once."""
+
+    def __init__(self, images: Path, names: tuple[str, ...], config: AlignConfig) -> None:
+        self.images, self.names, self.config = images, names, config
+        self.held: dict[int, tuple[PatchPyramid, tuple[float, float]]] = {}
+        self.left = HELD_BYTES
+
+    def __getitem__(self, row: int) -> tuple[PatchPyramid, tuple[float, float]]:
+        if row in self.held:
+            return self.held[row]
+        gray = read_gray(self.images / self.names[row], self.config.max_size or None, keep_damaged=True)
+        photo = PatchPyramid(gray.pixels), gray.scale_xy
+        size = sum(level.nbytes for level in photo[0].levels)
+        if size <= self.left:
+            self.left -= size
+            self.held[row] = photo
+        return photo
+
+
 def _by_photo(
     work: Callable[[PatchPyramid, tuple[float, float], Int], Result],
     seen: Observations,
-    images: Path,
-    config: AlignConfig,
+    photos: _Photos,
     chosen: NDArray[np.bool_],
     what: str,
 ) -> Iterator[tuple[Int, Result]]:
@@ -218,13 +241,12 @@ def _by_photo(
     rows_of = [np.flatnonzero(chosen & (seen.photo == row)) for row in range(len(seen.names))]
 
     def one(row: int) -> Result:
-        gray = read_gray(images / seen.names[row], config.max_size or None, keep_damaged=True)
-        return work(PatchPyramid(gray.pixels), gray.scale_xy, rows_of[row])
+        return work(*photos[row], rows_of[row])
 
     with each_on_one_thread() as pool:
-        photos = [row for row, rows in enumerate(rows_of) if len(rows)]
-        results = run_shards(one, photos, pool, name=lambda row: seen.names[row])
-        for row, result in track(results, what, len(photos), "photos"):
+        some = [row for row, rows in enumerate(rows_of) if len(rows)]
+        results = run_shards(one, some, pool, name=lambda row: seen.names[row])
+        for row, result in track(results, what, len(some), "photos"):
             yield rows_of[row], result
 
 

@@ -1,9 +1,11 @@
-"""Colours of points that COLMAP leaves black: those of photos that it cannot read, WebP for one."""
+"""Colours of points: the mean of the pixels that see them, whatever format the photos are in."""
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,41 +14,73 @@ from numpy.typing import NDArray
 from ..photos.formats import UnreadableImage
 from ..photos.images import read_rgb
 from ..support.native import pycolmap
+from ..support.workers import available_cores
 
 log = logging.getLogger(__name__)
 
+Int = NDArray[np.int64]
 
-def colour_black_points(model: pycolmap.Reconstruction, images_dir: Path) -> None:
-    """Give black points of `model` their mean colour in photos of formats that COLMAP cannot read.
 
-    Points that readable photos show black stay as they are. A photo that cannot be read here either is a
-    warning.
+def colour_points(model: pycolmap.Reconstruction, images_dir: Path) -> None:
+    """Give points of `model` that are black, as new ones are, their mean colour in the photos.
+
+    Photos that are not below `images_dir` are passed over; one that cannot be read is a warning.
     """
-    seen: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)  # image -> its keypoints and points
-    for point_id, point in model.points3D.items():
-        if not point.color.any():
-            for element in point.track.elements:
-                seen[element.image_id].append((element.point2D_idx, point_id))
-    colours: defaultdict[int, list[NDArray[np.uint8]]] = defaultdict(list)
-    readable: dict[str, bool] = {}  # by suffix: decoding every photo again would take long
-    for image_id, places in seen.items():
-        image = model.image(image_id)
-        path = images_dir / image.name
-        if not path.is_file():
-            continue
-        suffix = path.suffix.lower()
-        if suffix not in readable:
-            readable[suffix] = pycolmap.Bitmap.read(path, as_rgb=True) is not None
-        if readable[suffix]:
-            continue
-        try:
-            pixels = read_rgb(path)
-        except UnreadableImage as error:
-            log.warning("points may stay black: %s", error)
-            continue
-        height, width = pixels.shape[:2]
-        for keypoint, point_id in places:
-            x, y = image.point2D(keypoint).xy  # COLMAP's: pixel (0, 0) reaches from 0 to 1
-            colours[point_id].append(pixels[min(max(int(y), 0), height - 1), min(max(int(x), 0), width - 1)])
-    for point_id, samples in colours.items():
-        model.point3D(point_id).color = np.mean(samples, axis=0).round().astype(np.uint8)
+    with colouring([model], images_dir):
+        pass
+
+
+@contextmanager
+def colouring(models: Sequence[pycolmap.Reconstruction], images_dir: Path | None) -> Iterator[None]:
+    """As `colour_points` of all models when the block ends; the photos are read beside it, a core each.
+
+    Points keep their ids and observations in the block, which may move them. images_dir: None: no colours.
+    """
+    if images_dir is None:
+        yield
+        return
+    with ThreadPoolExecutor(available_cores()) as pool:
+        found = [_Colours(model, images_dir, pool) for model in models]
+        yield
+        for colours in found:
+            colours.give()
+
+
+class _Colours:
+    """What the photos show at the observations of a model's black points."""
+
+    def __init__(self, model: pycolmap.Reconstruction, images_dir: Path, pool: ThreadPoolExecutor) -> None:
+        self.model = model
+        self.ids = [point_id for point_id, point in model.points3D.items() if not point.color.any()]
+        row_of = {point_id: row for row, point_id in enumerate(self.ids)}
+        self.seen: list[tuple[list[int], Future[NDArray[np.uint8] | None]]] = []
+        for image in model.images.values():
+            observed = [p for p in image.points2D if p.point3D_id in row_of]
+            if observed and (path := images_dir / image.name).is_file():
+                # COLMAP's places: pixel (0, 0) reaches from 0 to 1.
+                place = np.array([point.xy for point in observed]).astype(np.int64)
+                rows = [row_of[point.point3D_id] for point in observed]
+                self.seen.append((rows, pool.submit(_pixels, path, place)))
+
+    def give(self) -> None:
+        total = np.zeros((len(self.ids), 4))
+        for rows, reading in self.seen:
+            colours = reading.result()
+            if colours is not None:
+                np.add.at(total, rows, np.column_stack([colours, np.ones(len(colours))]))
+        with np.errstate(invalid="ignore"):
+            mean = (total[:, :3] / total[:, 3:]).round()
+        for row in np.flatnonzero(total[:, 3]):
+            self.model.point3D(self.ids[row]).color = mean[row].astype(np.uint8)
+
+
+def _pixels(path: Path, place: Int) -> NDArray[np.uint8] | None:
+    """(N, 3) colours of a photo at `place` (N, 2: x, y), the outermost ones beyond its border."""
+    try:
+        photo = read_rgb(path)
+    except UnreadableImage as error:
+        log.warning("points may stay black: %s", error)
+        return None
+    height, width = photo.shape[:2]
+    result: NDArray[np.uint8] = photo[place[:, 1].clip(0, height - 1), place[:, 0].clip(0, width - 1)]
+    return result

@@ -78,7 +78,6 @@ class Job:
     """A database to be mapped, and where."""
 
     database: Path  # verified; never written to
-    images_dir: Path | None  # for the colours of points
     scratch: Path  # an existing folder for what comes and goes
     config: MapConfig
     threads: int = 1
@@ -93,12 +92,12 @@ class Job:
 def map_incremental(job: Job, **changes: Any) -> list[pycolmap.Reconstruction]:
     """One image after the other. changes: options of COLMAP's, by name, wherever they lie."""
     output = job.folder()
-    options = incremental_options(job.config, job.threads, colours=job.images_dir is not None)
+    options = incremental_options(job.config, job.threads)
     _set_everywhere(options, **changes)
     with _registration_bar(_num_images(job.database)) as (first_pair, next_image):
         models = pycolmap.incremental_mapping(
             job.database,
-            job.images_dir or output,
+            output,  # the photos, for colours that nobody asks for
             output,
             options,
             initial_image_pair_callback=first_pair,
@@ -111,12 +110,10 @@ def grow(job: Job, model: pycolmap.Reconstruction, **changes: Any) -> pycolmap.R
     """A new model: `model` with what further images of the database register, all of it adjusted."""
     start, output = job.folder(), job.folder()
     model.write_binary(start)
-    options = incremental_options(job.config, job.threads, colours=job.images_dir is not None)
+    options = incremental_options(job.config, job.threads)
     options.multiple_models = False
     _set_everywhere(options, **changes)
-    grown = pycolmap.incremental_mapping(
-        job.database, job.images_dir or output, output, options, input_path=start
-    )
+    grown = pycolmap.incremental_mapping(job.database, output, output, options, input_path=start)
     return max(grown.values(), key=lambda found: found.num_reg_images(), default=model)
 
 
@@ -131,11 +128,7 @@ def map_global(job: Job, **changes: Any) -> list[pycolmap.Reconstruction]:
         _set_everywhere(options, random_seed=job.config.seed, num_threads=job.threads, **changes)
         bundle = options.mapper.bundle_adjustment
         bundle.refine_focal_length = bundle.refine_extra_params = not job.config.fix_intrinsics
-        if job.images_dir is not None:
-            options.image_path = options.mapper.image_path = str(job.images_dir)
-        return list(
-            pycolmap.global_mapping(ready.database, job.images_dir or output, output, options).values()
-        )
+        return list(pycolmap.global_mapping(ready.database, output, output, options).values())
 
 
 @contextmanager
@@ -171,9 +164,7 @@ MAPPERS: dict[str, Mapper] = {
 }
 
 
-def incremental_options(
-    config: MapConfig, threads: int, colours: bool
-) -> pycolmap.IncrementalPipelineOptions:
+def incremental_options(config: MapConfig, threads: int) -> pycolmap.IncrementalPipelineOptions:
     """COLMAP's options of incremental mapping.
 
     Its adjustments stop where an iteration gains less than a share of the cost: COLMAP's own limit of 0
@@ -183,7 +174,7 @@ def incremental_options(
         ba_local_function_tolerance=1e-2,
         ba_global_function_tolerance=1e-4,
         min_model_size=config.min_model_size,
-        extract_colors=colours,
+        extract_colors=False,  # colours.py has them, of every format, once the model is there
         ba_refine_focal_length=not config.fix_intrinsics,
         ba_refine_extra_params=not config.fix_intrinsics,
     )

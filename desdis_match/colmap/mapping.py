@@ -20,7 +20,7 @@ from ..support.files import atomic_path, write_text, writing
 from ..support.native import pycolmap
 from ..support.parts import find_part
 from ..types import ModelSummary
-from .colours import colour_black_points
+from .colours import colouring
 from .database import build_database, notes, open_database
 from .log import log_to
 from .mappers import MAPPERS, Job, MapConfig, incremental_options
@@ -81,15 +81,14 @@ def map_database(
     with new_folder(Path(output)) as folder:
         raw = folder / "raw"
         raw.mkdir()
-        job = Job(Path(database_path), images_dir, raw, config, config.mapper_threads, workers, executor)
+        job = Job(Path(database_path), raw, config, config.mapper_threads, workers, executor)
         with log_to(log_path):
             try:
                 placing = _placed(job)
             except (RuntimeError, ValueError) as error:
                 raise InputError(f"COLMAP stopped on {database_path}: {error}") from error
-            if images_dir is not None:
-                for model in placing.models:
-                    colour_black_points(model, images_dir)
+            with colouring(placing.models, images_dir):
+                pass
         shutil.rmtree(raw)
         _write_numbered(placing.models, folder)
     said = notes(database_path).get("still matches")

@@ -149,12 +149,12 @@ def triangulated(job: Job, poses: Mapping[str, pycolmap.Rigid3d], refine: bool) 
     if not refine:
         _check_agreement(job, model)
     output = job.folder()
-    options = incremental_options(job.config, job.threads, colours=job.images_dir is not None)
+    options = incremental_options(job.config, job.threads)
     try:
         model = pycolmap.triangulate_points(
             model,
             job.database,
-            job.images_dir or output,
+            output,
             output,
             True,
             options,

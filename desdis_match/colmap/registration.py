@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..support.native import pycolmap
-from .colours import colour_black_points
+from .colours import colour_points
 from .log import log_to
 from .mapping import MapConfig, incremental_options
 
@@ -28,19 +27,18 @@ def extend_model(
     images_dir: Path,
     model: pycolmap.Reconstruction,
     config: MapConfig,
-    new: Sequence[str],
     *,
     fix_poses: bool = False,
     log_path: Path | None = None,
 ) -> pycolmap.Reconstruction:
-    """A new model: `model` with those of the images `new` that register; the given one is not changed.
+    """A new model: `model` with those of the database's other images that register; the given one stays.
 
-    database_path: verified, with the images of `model` by name and the new ones. images_dir: for the colours
-    of new points, taken from the new images. Without `fix_poses` bundle adjustment moves all images a little,
-    and the result is brought back to the old coordinates by a similarity.
+    database_path: verified, with the images of `model` by name and new ones. images_dir: for the colours of
+    new points, taken from the images that are there. Without `fix_poses` bundle adjustment moves all images
+    a little, and the result is brought back to the old coordinates by a similarity.
     Raises InputError when the database does not have the model's images.
     """
-    options = incremental_options(config, threads=1, colours=False)
+    options = incremental_options(config, threads=1)
     options.multiple_models = False
     options.fix_existing_frames = options.mapper.fix_existing_frames = fix_poses
     with TemporaryDirectory(dir=database_path.parent) as scratch, log_to(log_path):
@@ -49,7 +47,7 @@ def extend_model(
         raw.mkdir()
         model.write_binary(start)
         try:
-            found = pycolmap.incremental_mapping(database_path, images_dir, raw, options, input_path=start)
+            found = pycolmap.incremental_mapping(database_path, raw, raw, options, input_path=start)
         except (RuntimeError, ValueError, IndexError) as error:
             raise InputError(
                 f"the model could not be extended from {database_path}; does it have other images? ({error})"
@@ -59,12 +57,7 @@ def extend_model(
         return pycolmap.Reconstruction(model)
     if not fix_poses:
         _align(grown, model)
-    wanted = set(new)
-    for image_id in grown.reg_image_ids():
-        name = grown.image(image_id).name
-        if name in wanted and (images_dir / name).is_file():
-            grown.extract_colors_for_image(image_id, images_dir)
-    colour_black_points(grown, images_dir)
+    colour_points(grown, images_dir)
     return grown
 
 

@@ -6,6 +6,8 @@ What `auto` takes on a CPU was measured with eval/benchmark_describe.py.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,9 +71,7 @@ class OnnxEngine:
     name = "onnxruntime"
 
     def __init__(self, network: nn.Module, dim: int, threads: int | None = None) -> None:
-        import onnxruntime
-
-        from .onnx_graph import to_onnx, unwritable
+        from .onnx_graph import unwritable
 
         self.dim, self.threads = dim, threads
         layers = inference_layers(network)
@@ -79,22 +79,32 @@ class OnnxEngine:
             raise InputError(
                 f"{type(network).__name__} has layers that are not written to ONNX here; take engine=torch"
             )
+        self.layers = layers
+
+    @cached_property
+    def session(self) -> Any:
+        """Made by the first call: many a process only wants to know which descriptor it is."""
+        import onnxruntime
+
+        from .onnx_graph import to_onnx
+
         options = onnxruntime.SessionOptions()
         # One thread a call, a batch a thread: faster than all threads on one batch, none left spinning.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(
-            to_onnx(layers, dim).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        return onnxruntime.InferenceSession(
+            to_onnx(self.layers, self.dim).SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
     def __call__(self, patches: Tensor) -> Tensor:
         array = np.ascontiguousarray(patches.detach().cpu().numpy(), dtype=np.float32)
         result = np.empty((len(array), self.dim), np.float32)
+        session = self.session
 
         def describe(start: int) -> None:
             block = slice(start, start + ONNX_BATCH)
-            result[block] = self.session.run(None, {"patches": array[block]})[0]
+            result[block] = session.run(None, {"patches": array[block]})[0]
 
         starts = range(0, len(array), ONNX_BATCH)
         threads = min(self.threads or torch.get_num_threads(), len(starts))

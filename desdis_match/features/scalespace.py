@@ -1,17 +1,13 @@
 """Extrema of scale-space responses: difference of Gaussians (Lowe, IJCV 2004) and determinant of the Hessian
 (Lindeberg, IJCV 1998; Mikolajczyk & Schmid, IJCV 2004).
 
-An octave is a stack of Gaussian images whose sigma grows by 2^(1/3), in octave pixels from SIGMA0 on.
-Octave pixel u lies at image pixel `u * pixel`, exactly: doubling and decimation both keep pixel (0, 0) in
-place. On a CPU the dense passes run in OpenCV; on a GPU in torch. The sparse ones are the same torch code
-for both.
+The Gaussian images are those of octaves.py. On a CPU the dense passes run in OpenCV; on a GPU in torch. The
+sparse ones are the same torch code for both.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,20 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..support.devices import on_cpu
+from .octaves import BORDER, LEVELS, SIGMA0, convolve, octaves
 
 Response = Literal["dog", "hessian"]
-
-LEVELS = 3
-"""Levels searched per octave (Lowe's s)."""
-
-SIGMA0 = 1.6
-"""Blur of an octave's first level, octave pixels (Lowe's choice)."""
-
-CAMERA_SIGMA = 0.5
-"""Blur that a photo is assumed to have, its own pixels (Lowe's choice)."""
-
-BORDER = 5
-"""No extremum is sought this near to the octave's border, octave pixels (as OpenCV's SIFT)."""
 
 MAX_STEPS = 5
 """Times that a fit may move on to a neighbouring sample before the candidate is given up."""
@@ -94,53 +79,6 @@ def find_extrema(
     return Extrema(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def octaves(image: Tensor, first_octave: int, num_levels: int) -> Iterator[tuple[float, Tensor]]:
-    """Yield (pixel, gaussians (num_levels, h, w)) from the finest octave on; a caller may overwrite the
-    stack, and the next octave does.
-
-    `pixel` is the octave pixel's size in image pixels. Level i has sigma SIGMA0 * 2^(i / LEVELS) octave
-    pixels. Ends before an octave's shorter side would have no room for an extremum.
-    """
-    if first_octave > 0:
-        # Blur to what an undoubled octave 0 has before its decimation, then take every 2^k-th pixel.
-        step = 2**first_octave
-        base = _blur(image, math.sqrt((SIGMA0 * step) ** 2 - CAMERA_SIGMA**2))[::step, ::step].contiguous()
-    else:
-        step = 2**-first_octave
-        base = image
-        for _ in range(-first_octave):
-            base = double(base)
-        base = _blur(base, math.sqrt(SIGMA0**2 - (CAMERA_SIGMA * step) ** 2))
-    stack = None  # one for all octaves: memory is dear when it is touched for the first time
-    pixel = 2.0**first_octave
-    factor = 2.0 ** (1.0 / LEVELS)
-    while min(base.shape) > 2 * BORDER + 2:
-        if stack is None:
-            stack = base.new_empty(num_levels * base.numel())
-        gaussians = stack[: num_levels * base.numel()].view(num_levels, *base.shape)
-        gaussians[0] = base
-        for level in range(1, num_levels):
-            sigma = SIGMA0 * factor ** (level - 1) * math.sqrt(factor**2 - 1.0)
-            _blur(gaussians[level - 1], sigma, out=gaussians[level])
-        base = gaussians[LEVELS][::2, ::2].clone()
-        yield pixel, gaussians
-        pixel *= 2.0
-
-
-def double(image: Tensor) -> Tensor:
-    """Twice the size by interpolation: (h, w) -> (2h, 2w), pixel u goes to 2u, the last is repeated."""
-    height, width = image.shape
-    wide = image.new_empty(height, 2 * width)
-    wide[:, ::2] = image
-    torch.add(image[:, :-1], image[:, 1:], out=wide[:, 1:-1:2]).mul_(0.5)
-    wide[:, -1] = image[:, -1]
-    out = image.new_empty(2 * height, 2 * width)
-    out[::2] = wide
-    torch.add(wide[:-1], wide[1:], out=out[1:-1:2]).mul_(0.5)
-    out[-1] = wide[-1]
-    return out
-
-
 def _octave_extrema(
     gaussians: Tensor, response: Response, pixel: float, contrast_threshold: float, edge_threshold: float
 ) -> Extrema:
@@ -148,23 +86,25 @@ def _octave_extrema(
         volume = _difference_in_place(gaussians)
     else:
         volume = torch.stack([_hessian_contrast(level, i) for i, level in enumerate(gaussians)])
-    at = _local_extrema(volume, PRE_THRESHOLD * contrast_threshold, minima=response == "dog")
-    at, shift, value = _refine(volume, at)
+    at, near = _local_extrema(volume, PRE_THRESHOLD * contrast_threshold, minima=response == "dog")
+    at, near, shift, value = _refine(volume, at, near)
     contrast = value.abs()
     # Edges: the curvatures of the DoG itself, or of the image where the response is made of them.
     keep = contrast >= contrast_threshold
     if edge_threshold > 0:
-        keep &= _is_no_edge(volume if response == "dog" else gaussians, at, edge_threshold)
-    at, shift, contrast = at[keep], shift[keep], contrast[keep]
+        keep &= _is_no_edge(near if response == "dog" else _neighbourhood(gaussians, at), edge_threshold)
+    at, near, shift, contrast = at[keep], near[keep], shift[keep], contrast[keep]
     place = at.to(shift.dtype) + shift  # (N, 3) level, row, column
     sigma = SIGMA0 * torch.exp2(place[:, 0] / LEVELS) * pixel
-    return Extrema(place[:, [2, 1]] * pixel, sigma, contrast, _around(volume, at))
+    return Extrema(place[:, [2, 1]] * pixel, sigma, contrast, _around(volume, at, near))
 
 
-def _local_extrema(volume: Tensor, threshold: float, minima: bool) -> Tensor:
-    """Samples (N, 3: level, row, column) int64 above all 26 neighbours, or below them too where `minima`."""
+def _local_extrema(volume: Tensor, threshold: float, minima: bool) -> tuple[Tensor, Tensor]:
+    """Samples (N, 3: level, row, column) int64 above all 26 neighbours, or below them too where `minima`,
+    and the 27 values around each (N, 27).
+    """
     height, width = volume.shape[1:]
-    found = []
+    found, around = [], []
     for level in range(1, len(volume) - 1):
         index = _spatial_extrema(volume[level], threshold, minima)
         row, column = index // width, index % width
@@ -176,7 +116,8 @@ def _local_extrema(volume: Tensor, threshold: float, minima: bool) -> Tensor:
         # Of two equal neighbours, as a blob between them gives, the first is the extremum.
         keep = (values[:, :13] * sign < peak).all(1) & (values[:, 14:] * sign <= peak).all(1)
         found.append(at[keep])
-    return torch.cat(found)
+        around.append(values[keep])
+    return torch.cat(found), torch.cat(around)
 
 
 def _exceeds_next_levels(volume: Tensor, at: Tensor) -> Tensor:
@@ -220,8 +161,8 @@ def _neighbourhood(volume: Tensor, at: Tensor) -> Tensor:
     return volume.view(-1)[centre[:, None] + offsets.view(-1)]
 
 
-def _around(volume: Tensor, at: Tensor) -> Tensor:
-    """The response around samples (N, 3) over that of the sample: (N, 43).
+def _around(volume: Tensor, at: Tensor, near: Tensor) -> Tensor:
+    """The response around samples (N, 3) over that of the sample: (N, 43). near: their neighbourhoods.
 
     First the 27 neighbours, level-major, then the 16 samples two and four octave pixels away along rows,
     columns and diagonals, which BORDER leaves inside.
@@ -231,29 +172,27 @@ def _around(volume: Tensor, at: Tensor) -> Tensor:
     far = far[far.any(1)].to(at.device)
     centre = (at[:, 0] * height + at[:, 1]) * width + at[:, 2]
     beyond = volume.view(-1)[centre[:, None] + far[:, 0] * width + far[:, 1]]
-    near = _neighbourhood(volume, at)
     return torch.cat([near, beyond], 1) / near[:, 13:14]
 
 
-def _refine(volume: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _refine(volume: Tensor, at: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Fit a quadratic to each sample's 3x3x3 neighbours and move to its extremum (Brown & Lowe, BMVC 2002).
 
-    Returns the sample it ended at (N, 3) int64, the shift from there (N, 3: level, row, column) and the
-    fitted value (N,). As in VLFeat a candidate moves in the plane only: a blob whose scale lies between the
-    last level of one octave and the first of the next is an extremum of just one of them, and walking on
-    would lose it. Candidates that leave the image or do not settle are left out.
+    values: the neighbourhoods of the samples `at`.
+    Returns the sample it ended at (N, 3) int64, its neighbourhood (N, 27), the shift from there (N, 3: level,
+    row, column) and the fitted value (N,). As in VLFeat a candidate moves in the plane only: a blob whose
+    scale lies between the last level of one octave and the first of the next is an extremum of just one of
+    them, and walking on would lose it. Candidates that leave the image or do not settle are left out.
     """
     _, height, width = volume.shape
     limits = torch.tensor([MAX_SCALE_SHIFT, MAX_SHIFT, MAX_SHIFT], device=volume.device)
-    done_at, done_shift, done_value = [at[:0]], [volume.new_zeros(0, 3)], [volume.new_zeros(0)]
+    done_at, done_near, done_shift, done_value = [], [], [], []
     for _ in range(MAX_STEPS):
-        if len(at) == 0:
-            break
-        values = _neighbourhood(volume, at)
         gradient, hessian = _derivatives(values)
         shift = _solve3(hessian, -gradient)
         settled = (shift.abs() < limits).all(1)
         done_at.append(at[settled])
+        done_near.append(values[settled])
         done_value.append((values[:, 13] + 0.5 * (gradient * shift).sum(1))[settled])
         done_shift.append(_at_scale(values[settled], shift[settled]))
         step = shift[:, 1:].nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1).round().long()
@@ -261,7 +200,13 @@ def _refine(volume: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         inside = (row >= BORDER) & (row < height - BORDER) & (column >= BORDER) & (column < width - BORDER)
         moves = ~settled & inside & (step != 0).any(1)
         at = torch.stack([at[:, 0], row, column], 1)[moves]
-    return _unique(torch.cat(done_at), torch.cat(done_shift), torch.cat(done_value), volume)
+        if len(at) == 0:
+            break
+        values = _neighbourhood(volume, at)
+    at = torch.cat(done_at)
+    order = _first_of_each(at, volume)
+    near, shift, value = (torch.cat(column)[order] for column in (done_near, done_shift, done_value))
+    return at[order], near, shift, value
 
 
 def _at_scale(values: Tensor, shift: Tensor) -> Tensor:
@@ -284,14 +229,13 @@ def _at_scale(values: Tensor, shift: Tensor) -> Tensor:
     return torch.where(good, fitted, shift)
 
 
-def _unique(at: Tensor, shift: Tensor, value: Tensor, volume: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Drop candidates that moved on to the same sample; ordered by sample, on any device."""
+def _first_of_each(at: Tensor, volume: Tensor) -> Tensor:
+    """Rows without candidates that moved on to an earlier one's sample; ordered by sample, on any device."""
     key = (at[:, 0] * volume.shape[1] + at[:, 1]) * volume.shape[2] + at[:, 2]
     order = key.argsort(stable=True)
     first = torch.ones_like(order, dtype=torch.bool)
     first[1:] = key[order][1:] != key[order][:-1]
-    order = order[first]
-    return at[order], shift[order], value[order]
+    return order[first]
 
 
 def _derivatives(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -319,9 +263,9 @@ def _solve3(matrix: Tensor, vector: Tensor) -> Tensor:
     return (cofactors @ (vector / scale)[:, :, None])[:, :, 0] / determinant
 
 
-def _is_no_edge(volume: Tensor, at: Tensor, ratio: float) -> Tensor:
-    """Whether the curvatures at the samples have one sign and a ratio below `ratio` (Lowe, sec. 4.1)."""
-    cube = _neighbourhood(volume, at).view(-1, 3, 3, 3)[:, 1]
+def _is_no_edge(near: Tensor, ratio: float) -> Tensor:
+    """Whether the curvatures in neighbourhoods (N, 27) have one sign and a ratio below `ratio` (Lowe)."""
+    cube = near.view(-1, 3, 3, 3)[:, 1]
     centre = cube[:, 1, 1]
     dxx = cube[:, 1, 0] + cube[:, 1, 2] - 2.0 * centre
     dyy = cube[:, 0, 1] + cube[:, 2, 1] - 2.0 * centre
@@ -346,39 +290,8 @@ def _hessian_contrast(gaussian: Tensor, level: int) -> Tensor:
     """
     sigma = SIGMA0 * 2.0 ** (level / LEVELS)
     second, first = (1.0, -2.0, 1.0), (-0.5, 0.0, 0.5)
-    dxx = _convolve(gaussian, second, (1.0,))
-    dyy = _convolve(gaussian, (1.0,), second)
-    dxy = _convolve(gaussian, first, first)
+    dxx = convolve(gaussian, second, (1.0,))
+    dyy = convolve(gaussian, (1.0,), second)
+    dxy = convolve(gaussian, first, first)
     determinant = dxx.mul_(dyy).sub_(dxy.square_())
     return determinant.abs().sqrt_().copysign_(determinant).mul_(HESSIAN_TO_DOG * sigma**2)
-
-
-def _blur(image: Tensor, sigma: float, out: Tensor | None = None) -> Tensor:
-    """Gaussian blur of (h, w), borders reflected, kernel cut off at four sigmas."""
-    kernel = cv2.getGaussianKernel(int(8.0 * sigma + 1.0) | 1, sigma, cv2.CV_32F)[:, 0]
-    return _convolve(image, kernel.tolist(), kernel.tolist(), out)
-
-
-def _convolve(image: Tensor, kernel_x: Any, kernel_y: Any, out: Tensor | None = None) -> Tensor:
-    """Separable correlation of (h, w) with odd kernels, borders reflected about the outer pixel centres."""
-    out = torch.empty_like(image) if out is None else out
-    if on_cpu(image):
-        kernels = np.float32(kernel_x), np.float32(kernel_y)
-        cv2.sepFilter2D(
-            image.numpy(), cv2.CV_32F, *kernels, dst=out.numpy(), borderType=cv2.BORDER_REFLECT_101
-        )
-        return out
-    across = _reflected(image, len(kernel_x) // 2, 1)[None, None]
-    cudnn = torch.backends.cudnn
-    # The 10 bits of TF32 would move the extrema. The other flags stay: left out, `enabled` would be False.
-    with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
-        across = F.conv2d(across, image.new_tensor(kernel_x).view(1, 1, 1, -1))
-        down = _reflected(across[0, 0], len(kernel_y) // 2, 0)[None, None]
-        return out.copy_(F.conv2d(down, image.new_tensor(kernel_y).view(1, 1, -1, 1))[0, 0])
-
-
-def _reflected(image: Tensor, radius: int, dim: int) -> Tensor:
-    """Pad one axis by reflection; unlike F.pad also where the radius exceeds the side."""
-    size = image.shape[dim]
-    index = torch.arange(-radius, size + radius, device=image.device) % max(1, 2 * (size - 1))
-    return image.index_select(dim, torch.minimum(index, 2 * (size - 1) - index))

@@ -87,13 +87,13 @@ class Nearest:
 
 
 def coarse_type(device: torch.device) -> torch.dtype:
-    """The fastest type for a product: half precision where a CPU has matrix units (AMX) for it."""
+    """The fastest type for a product: half precision where a CPU computes in it (AMX, AVX-512 BF16)."""
     import torch
 
     has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     if device.type == "cpu" and has.get("amx_fp16"):
         return torch.float16
-    if device.type == "cpu" and has.get("amx_bf16"):
+    if device.type == "cpu" and (has.get("amx_bf16") or has.get("avx512_bf16")):
         return torch.bfloat16
     return torch.float32
 

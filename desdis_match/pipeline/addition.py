@@ -295,7 +295,7 @@ def _map(folder: RunFolder, images: Path, new: Sequence[str], settings: _Setting
     with log_to(folder.log):
         verify(database_path, config.verify, config.seed)
     first, *others = read_models(folder.sparse)
-    grown = extend_model(database_path, images, first, config, new, fix_poses=fix_poses, log_path=folder.log)
+    grown = extend_model(database_path, images, first, config, fix_poses=fix_poses, log_path=folder.log)
     known = {f"{n}/{FILE}": load_georeference(folder.model(n)) for n in range(1 + len(others))}
     write_models([grown, *others], work.sparse, {n: where.to_json() for n, where in known.items() if where})
     write_text(work.stamp, canonical_json({**read_json(folder.stamp), **sources}))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..colmap.alignment import align_model
+from ..colmap.colours import colouring
 from ..colmap.database import CHANGED, build_database, content_changed, database_config, notes
 from ..colmap.log import log_to
 from ..colmap.mappers import MAPPERS
@@ -89,15 +90,14 @@ def map_models(
     with run.opened() if config.mapper == "hierarchical" else nullcontext() as executor:
         workers = run.workers or available_cores()
         placing = map_database(
-            database, images, unfinished, config, log_path=folder.log, workers=workers, executor=executor
+            database, None, unfinished, config, log_path=folder.log, workers=workers, executor=executor
         )
     placing.record.save(folder.placing)
     models = placing.models
     fixed = config.poses is not None and not config.refine_poses  # alignment would adjust them
-    if config.align and models and not fixed:
-        with FeatureFile(features) as feature_file, log_to(folder.log):
-            for model in models:
-                align_model(model, images, feature_file, fix_intrinsics=config.fix_intrinsics)
+    with FeatureFile(features) as feature_file, colouring(models, images), log_to(folder.log):
+        for model in models if config.align and not fixed else ():
+            align_model(model, images, feature_file, fix_intrinsics=config.fix_intrinsics)
     models = best_first(models)
     # Known poses have coordinates of their own, which stay unless others are asked for.
     keep = config.poses is not None and not (config.georeference or config.control)

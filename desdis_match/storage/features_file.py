@@ -158,6 +158,10 @@ class FeatureFile(H5Reader):
         """(N,) radians, as Kornia's; 0 where the file has none."""
         return from_degrees(self._column(self._group(name), "oris", self.num_keypoints(name), 0.0))
 
+    def scales(self, name: str) -> NDArray[np.float32]:
+        """The patch's radii (N,), pixels of the photo."""
+        return self._scales(self._group(name), self.num_keypoints(name))
+
     def get(self, name: str) -> Features:
         """The features of one image.
 

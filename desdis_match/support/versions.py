@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
 PACKAGES = (
@@ -24,15 +25,23 @@ PACKAGES = (
 MODULES = {"opencv-python": "cv2", "faiss-cpu": "faiss"}
 """What is imported, where the package's name does not tell."""
 
+OTHERS = {
+    "opencv-python": (
+        "opencv-python-headless",
+        "opencv-contrib-python",
+        "opencv-contrib-python-headless",
+    )
+}
+"""Usual distributions of the same module: to look for who brings a module, all that is installed is read."""
+
 
 def installed_version(package: str) -> str | None:
     """Of `package`, or of one that brings the same module (opencv-python-headless); None: not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        module = MODULES.get(package, package.replace("-", "_"))
-        others = packages_distributions().get(module)
-        return version(others[0]) if others else None
+    for name in (package, *OTHERS.get(package, ())):
+        with suppress(PackageNotFoundError):
+            return version(name)
+    others = packages_distributions().get(MODULES.get(package, package.replace("-", "_")))
+    return version(others[0]) if others else None
 
 
 def installed_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:

@@ -20,12 +20,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext, SpawnContext, SpawnProcess
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import DesDisError
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -145,17 +149,28 @@ def one_thread() -> None:
 
 @contextmanager
 def each_on_one_thread(num_threads: int | None = None) -> Iterator[ThreadPoolExecutor]:
-    """A pool of threads (default: one a core) in which torch takes one for each piece of work, so that small
-    products do not wait for each other's parts."""
+    """A pool of threads (default: one a core) in which torch and numpy take one for each piece of work, so
+    that small products do not wait for each other's parts."""
     import torch
 
     before = torch.get_num_threads()
     num_threads = num_threads or available_cores()
     try:
-        with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with (
+            _blas().limit(limits=1, user_api="blas"),
+            ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ):
             yield pool
     finally:
         torch.set_num_threads(before)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Kept: to look for the libraries that are loaded takes a tenth of a second."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Alignment of tracks: places move to where the photos agree, and a model's errors shrink."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,6 +87,25 @@ def one_track(shift: float, frame: float = 8.0) -> Observations:
     frames[0, :, 2], frames[1, :, 2] = xy, truth + np.array([shift, 0])
     two = np.array([0, 1])
     return Observations(two, np.zeros(2, int), np.zeros(2, int), frames, ("first.png", "second.png"))
+
+
+@pytest.mark.parametrize(("room", "times"), [(0, 2), (700_000, 1.5), (2**30, 1)])
+def test_photos_that_fit_are_read_once_and_nothing_changes(photos, monkeypatch, room, times):
+    """A pyramid of these photos of 400 x 400 takes 640,000 bytes and a third; both have references."""
+    seen, _ = tracks(noise=0.5)
+    reference = seen.reference.copy()
+    reference[COUNT // 2 : COUNT] += COUNT
+    reference[-COUNT // 2 :] += COUNT
+    seen = replace(seen, reference=reference)
+    expected = align(seen, photos, AlignConfig())
+    read, read_gray = [], alignment.read_gray
+    monkeypatch.setattr(alignment, "HELD_BYTES", 4 / 3 * room)
+    monkeypatch.setattr(
+        alignment, "read_gray", lambda path, *a, **k: (read.append(path), read_gray(path, *a, **k))[1]
+    )
+    found = align(seen, photos, AlignConfig())
+    np.testing.assert_array_equal(found.xy, expected.xy)
+    assert found.moved.sum() > 30 and len(read) == 2 * times
 
 
 def test_a_move_is_believed_up_to_its_limit(photos):
@@ -230,7 +250,7 @@ def noisy_scene(scene_folder: Path):
         image.name: np.full(len(image.points2D), 1.5 * FRAME_SCALE, np.float32)
         for image in model.images.values()
     }
-    return model, SimpleNamespace(get=lambda name: SimpleNamespace(scales=scales[name]))
+    return model, SimpleNamespace(scales=lambda name: scales[name])
 
 
 def places_of(model) -> dict[str, np.ndarray]:
@@ -311,7 +331,7 @@ def test_a_few_wrong_observations_do_not_turn_the_cameras(scene_folder):
         sizes = {
             image.name: np.full(len(image.points2D), 1.5 * FRAME_SCALE) for image in model.images.values()
         }
-        features = SimpleNamespace(get=lambda name, sizes=sizes: SimpleNamespace(scales=sizes[name]))
+        features = SimpleNamespace(scales=lambda name, sizes=sizes: sizes[name])
         config = AlignConfig(max_size=200, steps=0, max_shift=-1, loss_scale=loss_scale)  # nothing moves
         align_model(model, scene_folder / "images", features, config, fix_intrinsics=True)
         errors.append(np.median(pair_errors(poses_of(model), truth).rotation))

@@ -51,7 +51,7 @@ def test_threads_go_to_the_mapper_and_local_adjustment_is_bounded(
     options = []
 
     def mapper(job: Job) -> list[object]:
-        options.append(incremental_options(job.config, job.threads, colours=False))
+        options.append(incremental_options(job.config, job.threads))
         return []
 
     monkeypatch.setitem(MAPPERS, "global", mapper)
@@ -85,7 +85,7 @@ def test_a_model_that_grows_is_coloured_from_photos_that_colmap_cannot_read(tmp_
     last = next(image for image in model.images.values() if image.name == "5.webp")
     model.deregister_frame(last.frame_id)
     Image.fromarray(np.full((480, 640, 3), (200, 30, 90), np.uint8)).save(tmp_path / "5.webp", lossless=True)
-    grown = extend_model(path, tmp_path, model, config, ["5.webp"])
+    grown = extend_model(path, tmp_path, model, config)
     assert grown.num_reg_images() == 6
     assert {tuple(point.color) for point in grown.points3D.values()} == {(200, 30, 90)}
 

@@ -147,6 +147,14 @@ def test_the_sequence_does_not_change_the_network_it_comes_from(patches: torch.T
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
+def test_a_session_is_made_by_the_first_call(patches: torch.Tensor):
+    engine = OnnxEngine(DesDis(8).eval(), 128)
+    assert "session" not in vars(engine)
+    first = engine(patches)
+    assert "session" in vars(engine)
+    assert torch.equal(engine(patches), first)
+
+
 def test_winograd_transforms_correlate():
     gather, kernel, spread = winograd_transforms()
     signal, taps = np.array([3.0, -1, 4, 1, -5, 9]), np.array([2.0, 6, -5])

@@ -8,8 +8,9 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from desdis_match.features import scalespace
-from desdis_match.features.scalespace import Extrema, double, find_extrema, octaves
+from desdis_match.features import octaves as gaussian
+from desdis_match.features.octaves import double, octaves
+from desdis_match.features.scalespace import Extrema, find_extrema
 
 FIRST_OCTAVE = {"dog": -1, "hessian": 0}
 
@@ -98,7 +99,8 @@ def test_the_torch_path_of_other_devices_finds_the_same(response, monkeypatch):
     noise = cv2.GaussianBlur(np.random.default_rng(0).random((150, 211), np.float32), (0, 0), 1.5)
     image = torch.from_numpy(cv2.normalize(noise, None, 0, 1, cv2.NORM_MINMAX))
     expected = find_extrema(image, response, FIRST_OCTAVE[response], 0.005, 10.0)
-    monkeypatch.setattr("desdis_match.features.scalespace.on_cpu", lambda tensor: False)
+    for module in ("octaves", "scalespace"):
+        monkeypatch.setattr(f"desdis_match.features.{module}.on_cpu", lambda tensor: False)
     found = find_extrema(image, response, FIRST_OCTAVE[response], 0.005, 10.0)
     assert len(expected.xy) > 50 and len(found.xy) == len(expected.xy)
     assert (distances(expected, found) < 0.01).double().mean() > 0.99
@@ -111,11 +113,11 @@ def test_no_convolution_is_taken_with_tf32(monkeypatch):
         flags.append((torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled))
         return convolve(*args)
 
-    convolve = scalespace.F.conv2d
+    convolve = gaussian.F.conv2d
     before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled
-    monkeypatch.setattr(scalespace, "on_cpu", lambda tensor: False)
-    monkeypatch.setattr(scalespace.F, "conv2d", conv2d)
-    scalespace._blur(torch.rand(20, 30), 1.5)
+    monkeypatch.setattr(gaussian, "on_cpu", lambda tensor: False)
+    monkeypatch.setattr(gaussian.F, "conv2d", conv2d)
+    gaussian.blur(torch.rand(20, 30), 1.5)
     assert flags == [(False, before[1])] * 2
     assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.enabled) == before
 
@@ -158,3 +160,27 @@ def test_images_without_room_or_structure_give_nothing():
         for response in ("dog", "hessian"):
             found = find_extrema(image, response, FIRST_OCTAVE[response], 0.005, 10.0)
             assert found.xy.shape == (0, 2) and found.sigma.shape == (0,)
+
+
+def test_memory_kept_from_one_image_to_the_next_changes_nothing(monkeypatch):
+    images = [torch.rand(size, generator=torch.Generator().manual_seed(7)) for size in ((90, 120), (60, 80))]
+
+    def stacks(image):
+        return [gaussians.clone() for _, gaussians in octaves(image, -1, 6)]
+
+    gaussian._kept.room = None
+    with torch.inference_mode():  # what is kept is written to outside of it later
+        alone = [stacks(image) for image in images]
+    kept = gaussian._kept.room
+    assert kept.nbytes == 6 * 180 * 240 * 4
+    for image, expected in zip([*images, images[0]], [*alone, alone[0]], strict=True):
+        assert all(map(torch.equal, stacks(image), expected))
+    assert gaussian._kept.room is kept
+    # Two at a time do not share it.
+    both = zip(octaves(images[0], -1, 6), octaves(images[1], -1, 6), strict=False)
+    for ((_, first), (_, second)), *expected in zip(both, *alone, strict=False):
+        assert torch.equal(first, expected[0]) and torch.equal(second, expected[1])
+    gaussian._kept.room = None
+    monkeypatch.setattr(gaussian, "KEPT_BYTES", kept.nbytes - 1)
+    stacks(images[0])
+    assert gaussian._kept.room is None

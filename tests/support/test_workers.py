@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from threadpoolctl import threadpool_info
 
 from desdis_match.errors import InputError
-from desdis_match.support.workers import ShardError, WorkerLost, run_shards
+from desdis_match.support.workers import ShardError, WorkerLost, each_on_one_thread, run_shards
 
 started: list[str] = []
 
@@ -189,3 +191,13 @@ def _wait_for(look, enough, seconds=60.0):
     while not enough(seen := look()) and time.monotonic() < end:
         time.sleep(0.05)
     return seen
+
+
+def test_each_on_one_thread_holds_numpy_and_torch_to_one():
+    def blas() -> set[int]:
+        return {found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}
+
+    before = blas(), torch.get_num_threads()
+    with each_on_one_thread(2) as pool:
+        assert blas() == {1} and pool.submit(torch.get_num_threads).result() == 1
+    assert (blas(), torch.get_num_threads()) == before

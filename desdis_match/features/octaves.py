@@ -1,0 +1,143 @@
+"""Gaussian images by octaves (Lowe, IJCV 2004): what detectors search for extrema.
+
+An octave is a stack of Gaussian images whose sigma grows by 2^(1/3), in octave pixels from SIGMA0 on.
+Octave pixel u lies at image pixel `u * pixel`, exactly: doubling and decimation both keep pixel (0, 0) in
+place. On a CPU the passes run in OpenCV, on a GPU in torch.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..support.devices import on_cpu
+
+LEVELS = 3
+"""Levels searched per octave (Lowe's s)."""
+
+SIGMA0 = 1.6
+"""Blur of an octave's first level, octave pixels (Lowe's choice)."""
+
+CAMERA_SIGMA = 0.5
+"""Blur that a photo is assumed to have, its own pixels (Lowe's choice)."""
+
+BORDER = 5
+"""No extremum is sought this near to the octave's border, octave pixels (as OpenCV's SIFT)."""
+
+KEPT_BYTES = 256 * 2**20
+"""Memory that a thread keeps for the next image; a photo of 1600 pixels takes 164 MB."""
+
+_kept = threading.local()
+
+
+def octaves(image: Tensor, first_octave: int, num_levels: int) -> Iterator[tuple[float, Tensor]]:
+    """Yield (pixel, gaussians (num_levels, h, w)) from the finest octave on; a caller may overwrite the
+    stack, and the next octave does.
+
+    `pixel` is the octave pixel's size in image pixels. Level i has sigma SIGMA0 * 2^(i / LEVELS) octave
+    pixels. Ends before an octave's shorter side would have no room for an extremum.
+    """
+    pixel = 2.0**first_octave
+    height, width = (math.ceil(side / pixel) for side in image.shape)
+    factor = 2.0 ** (1.0 / LEVELS)
+    with _room(num_levels * height * width, image) as stack:  # one for all octaves
+        gaussians = stack.view(num_levels, height, width)
+        _fill_first_level(gaussians, image, first_octave)
+        while min(gaussians.shape[1:]) > 2 * BORDER + 2:
+            for level in range(1, num_levels):
+                sigma = SIGMA0 * factor ** (level - 1) * math.sqrt(factor**2 - 1.0)
+                blur(gaussians[level - 1], sigma, out=gaussians[level])
+            base = gaussians[LEVELS][::2, ::2].clone()
+            yield pixel, gaussians
+            pixel *= 2.0
+            gaussians = stack[: num_levels * base.numel()].view(num_levels, *base.shape)
+            gaussians[0] = base
+
+
+def _fill_first_level(gaussians: Tensor, image: Tensor, first_octave: int) -> None:
+    """Level 0 of the finest octave; the others are room to work in."""
+    if first_octave > 0:
+        # Blur to what an undoubled octave 0 has before its decimation, then take every 2^k-th pixel.
+        step = 2**first_octave
+        gaussians[0] = blur(image, math.sqrt((SIGMA0 * step) ** 2 - CAMERA_SIGMA**2))[::step, ::step]
+        return
+    for times in range(-first_octave, 0, -1):
+        image = double(image, gaussians[-2:] if times == 1 else None)
+    blur(image, math.sqrt(SIGMA0**2 - (CAMERA_SIGMA * 2**-first_octave) ** 2), out=gaussians[0])
+
+
+@contextmanager
+def _room(size: int, like: Tensor) -> Iterator[Tensor]:
+    """(size,) numbers of the type of `like`, on the CPU from one image to the next the same ones: the system
+    takes as long to give memory that is touched for the first time as the blur to fill it."""
+    if not on_cpu(like):
+        yield like.new_empty(size)
+        return
+    # An array, as a tensor of torch's inference mode may not be written to outside of it.
+    room: NDArray[Any] | None = getattr(_kept, "room", None)
+    _kept.room = None
+    if room is None or len(room) < size or room.dtype != like.numpy().dtype:
+        room = np.empty(size, like.numpy().dtype)
+    try:
+        yield torch.from_numpy(room[:size])
+    finally:
+        if room.nbytes <= KEPT_BYTES:
+            _kept.room = room
+
+
+def double(image: Tensor, room: Tensor | None = None) -> Tensor:
+    """Twice the size by interpolation: (h, w) -> (2h, 2w), pixel u goes to 2u, the last is repeated.
+
+    room: (2, 2h, 2w), in which the result then lies.
+    """
+    height, width = image.shape
+    room = image.new_empty(2, 2 * height, 2 * width) if room is None else room
+    out, wide = room[0], room[1, :height]
+    wide[:, ::2] = image
+    torch.add(image[:, :-1], image[:, 1:], out=wide[:, 1:-1:2]).mul_(0.5)
+    wide[:, -1] = image[:, -1]
+    out[::2] = wide
+    torch.add(wide[:-1], wide[1:], out=out[1:-1:2]).mul_(0.5)
+    out[-1] = wide[-1]
+    return out
+
+
+def blur(image: Tensor, sigma: float, out: Tensor | None = None) -> Tensor:
+    """Gaussian blur of (h, w), borders reflected, kernel cut off at four sigmas."""
+    kernel = cv2.getGaussianKernel(int(8.0 * sigma + 1.0) | 1, sigma, cv2.CV_32F)[:, 0]
+    return convolve(image, kernel.tolist(), kernel.tolist(), out)
+
+
+def convolve(image: Tensor, kernel_x: Any, kernel_y: Any, out: Tensor | None = None) -> Tensor:
+    """Separable correlation of (h, w) with odd kernels, borders reflected about the outer pixel centres."""
+    out = torch.empty_like(image) if out is None else out
+    if on_cpu(image):
+        kernels = np.float32(kernel_x), np.float32(kernel_y)
+        cv2.sepFilter2D(
+            image.numpy(), cv2.CV_32F, *kernels, dst=out.numpy(), borderType=cv2.BORDER_REFLECT_101
+        )
+        return out
+    across = _reflected(image, len(kernel_x) // 2, 1)[None, None]
+    cudnn = torch.backends.cudnn
+    # The 10 bits of TF32 would move the extrema. The other flags stay: left out, `enabled` would be False.
+    with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+        across = F.conv2d(across, image.new_tensor(kernel_x).view(1, 1, 1, -1))
+        down = _reflected(across[0, 0], len(kernel_y) // 2, 0)[None, None]
+        return out.copy_(F.conv2d(down, image.new_tensor(kernel_y).view(1, 1, -1, 1))[0, 0])
+
+
+def _reflected(image: Tensor, radius: int, dim: int) -> Tensor:
+    """Pad one axis by reflection; unlike F.pad also where the radius exceeds the side."""
+    size = image.shape[dim]
+    index = torch.arange(-radius, size + radius, device=image.device) % max(1, 2 * (size - 1))
+    return image.index_select(dim, torch.minimum(index, 2 * (size - 1) - index))
