@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..conventions import from_colmap, sigma_from_scale, to_colmap
@@ -178,14 +177,20 @@ def align_model(
     config: AlignConfig | None = None,
     *,
     fix_intrinsics: bool = False,
-    threads: int = 1,
 ) -> Aligned:
     """Align a `pycolmap.Reconstruction`'s observations and adjust it to them, in place.
 
-    `images` holds its photos, `features` its keypoints. With one thread the same model gives the same result.
+    `images` holds its photos, `features` its keypoints. The same model gives the same result.
     """
-    from ..support.native import pycolmap
+    aligned = align_observations(model, images, features, config)
+    adjust(model, config, fix_intrinsics=fix_intrinsics)
+    return aligned
 
+
+def align_observations(
+    model: Any, images: Path, features: FeatureFile, config: AlignConfig | None = None
+) -> Aligned:
+    """The first half of `align_model`: a core a photo."""
     config = config or AlignConfig()
     names = [image.name for image in model.images.values() if image.has_pose]
     sigmas = {name: sigma_from_scale(features.scales(name)) for name in names}
@@ -196,8 +201,18 @@ def align_model(
     of_photo = [points[name] for name in seen.names]
     for row in np.flatnonzero(aligned.moved).tolist():
         of_photo[seen.photo[row]][int(seen.keypoint[row])].xy = places[row]
+    others = max(1, int((seen.reference != np.arange(len(seen.photo))).sum()))
+    log.info("alignment moved %d %% of the observations", 100 * int(aligned.moved.sum()) // others)
+    return aligned
+
+
+def adjust(model: Any, config: AlignConfig | None = None, *, fix_intrinsics: bool = False) -> None:
+    """The second half of `align_model`, on one thread, whose sums have one order."""
+    from ..support.native import pycolmap
+
+    config = config or AlignConfig()
     options = pycolmap.BundleAdjustmentOptions()
-    options.ceres.solver_options.num_threads = threads
+    options.ceres.solver_options.num_threads = 1
     options.ceres.solver_options.function_tolerance = config.tolerance
     options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
     options.ceres.loss_function_scale = config.loss_scale
@@ -205,9 +220,6 @@ def align_model(
     options.refine_focal_length = options.refine_extra_params = not fix_intrinsics
     pycolmap.bundle_adjustment(model, options)
     model.update_point_3d_errors()
-    others = max(1, int((seen.reference != np.arange(len(seen.photo))).sum()))
-    log.info("alignment moved %d %% of the observations", 100 * int(aligned.moved.sum()) // others)
-    return aligned
 
 
 class _Photos:
@@ -304,6 +316,8 @@ def _normals(places: Float, towards: Float, neighbours: int = 12) -> Float:
     """(P, 3) normals of the point cloud, facing the cameras; the viewing direction where it is no surface."""
     if len(places) <= neighbours:
         return towards
+    from scipy.spatial import cKDTree  # a quarter of a second
+
     _, near = cKDTree(places).query(places, neighbours)
     spread = places[near] - places[near].mean(1, keepdims=True)
     values, vectors = np.linalg.eigh(np.swapaxes(spread, 1, 2) @ spread)

@@ -13,13 +13,11 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ..support.native import pycolmap
 from .database import copy_database, open_database, remove_database
 from .mappers import Job, incremental_options, map_incremental
-from .view_graph import VerifiedPair, inlier_pairs
+from .view_graph import VerifiedPair, connected, inlier_pairs
 
 Int = NDArray[np.int64]
 
@@ -83,9 +81,8 @@ def kept_matches(pairs: Sequence[VerifiedPair], seed: int) -> list[NDArray[np.bo
     )
     keypoints, ends = np.unique(ends, return_inverse=True)
     ends = ends.reshape(-1, 2)
-    graph = coo_array((np.ones(len(ends), np.bool_), ends.T), shape=(len(keypoints),) * 2)
-    num, track = connected_components(graph, directed=False)
-    track, photo = track.astype(np.int64), keypoints // size
+    track, photo = connected(ends, len(keypoints)), keypoints // size
+    num = int(track.max()) + 1
     length = np.bincount(track, minlength=num)
     length[length > np.bincount(np.unique(track * len(photos) + photo) // len(photos), minlength=num)] = 0
     rank = np.empty(num, np.int64)  # of each track among all, the best first

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ..support.native import pycolmap
 from .database import open_database
@@ -49,12 +47,22 @@ def inlier_pairs(database: pycolmap.Database, min_inliers: int) -> list[Verified
     return pairs
 
 
+def connected(ends: NDArray[np.integer], num: int) -> NDArray[np.int64]:
+    """(num,) the component, from 0 on, of each of `num` nodes; ends (E, 2): the nodes of each edge."""
+    # Loaded here, which takes a quarter of a second, as the first photo is not to wait for it.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(ends), np.bool_), ends.T), shape=(num, num))
+    labels: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
+    return labels
+
+
 def components(image_ids: Sequence[int], edges: Iterable[tuple[int, int]]) -> list[list[int]]:
     """Connected components with an edge in them, largest first."""
     row = {image_id: i for i, image_id in enumerate(image_ids)}
     ends = np.array([[row[a], row[b]] for a, b in edges], int).reshape(-1, 2)
-    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(row), len(row)))
-    _, labels = connected_components(graph, directed=False)
+    labels = connected(ends, len(row))
     members: dict[int, list[int]] = {}
     for image_id, label in zip(image_ids, labels, strict=True):
         members.setdefault(int(label), []).append(image_id)

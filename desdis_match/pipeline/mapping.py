@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..colmap.alignment import align_model
+from ..colmap.alignment import adjust, align_observations
 from ..colmap.colours import colouring
 from ..colmap.database import CHANGED, build_database, content_changed, database_config, notes
 from ..colmap.log import log_to
@@ -95,9 +95,13 @@ def map_models(
     placing.record.save(folder.placing)
     models = placing.models
     fixed = config.poses is not None and not config.refine_poses  # alignment would adjust them
-    with FeatureFile(features) as feature_file, colouring(models, images), log_to(folder.log):
-        for model in models if config.align and not fixed else ():
-            align_model(model, images, feature_file, fix_intrinsics=config.fix_intrinsics)
+    aligned = models if config.align and not fixed else []
+    with FeatureFile(features) as feature_file, log_to(folder.log):
+        for model in aligned:
+            align_observations(model, images, feature_file)
+        with colouring(models, images):  # beside adjustment, which leaves a core idle
+            for model in aligned:
+                adjust(model, fix_intrinsics=config.fix_intrinsics)
     models = best_first(models)
     # Known poses have coordinates of their own, which stay unless others are asked for.
     keep = config.poses is not None and not (config.georeference or config.control)
