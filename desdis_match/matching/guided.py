@@ -9,7 +9,8 @@ or that a homography explains as well (a plane, a panorama, where the epipolar l
 hardly any of the best match, and hardly any of twice as many (`apart`), the photos show nothing in common and
 the pair ends there.
 
-Products are made in float64, where those of `match.prepare`'s vectors are exact: block sizes do not matter.
+Products are made in float32, and what its rounding leaves in doubt in float64, where those of
+`match.prepare`'s vectors are exact: block sizes do not matter.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import Float32, Matches
-from .nearest import Prepared, hold
+from .nearest import Prepared, hold, rounding_error
 
 BEST_KEYPOINTS = 1500
 """Keypoints an image, best scores first, that are matched in the first step: 3.5 % of the product at 8000."""
@@ -155,27 +156,60 @@ def match_along_lines(
     fundamental: x1^T F x0 = 0 for the pixels x0, x1 of a match. ratio: of a search among all keypoints.
     """
     prepared0, prepared1 = located0.prepared, located1.prepared
+    limits = _Limits(None if ratio is None else RATIO_ALONG_LINES * ratio, max_distance)
     bands = _Bands(located0, located1, fundamental)
     best0, best1 = _Best.of(len(prepared0)), _Best.of(len(prepared1))
-    vectors0, vectors1 = prepared0.exact.astype(np.float64), prepared1.exact.astype(np.float64)
-    for rows, columns in bands:
+    vectors0, vectors1 = prepared0.exact, prepared1.exact
+    areas = list(bands)
+    for rows, columns in areas:
         similar = vectors0[rows] @ vectors1[columns].T
         np.copyto(similar, -np.inf, where=bands.off_line(rows, columns))
         best1.see(columns, rows, similar.T)
         best0.see(rows, columns, similar)
-    index0 = np.flatnonzero(best0.index >= 0)
+    # What float32 leaves in doubt, few rows, is seen once more in float64.
+    error = rounding_error(prepared0.dim)
+    doubts0, doubts1 = (best.forget_doubts(limits, error) for best in (best0, best1))
+    for rows, columns in areas:
+        some0, some1 = rows[doubts0[rows]], columns[doubts1[columns]]
+        if len(some0):
+            similar = vectors0[some0].astype(np.float64) @ vectors1[columns].astype(np.float64).T
+            np.copyto(similar, -np.inf, where=bands.off_line(some0, columns))
+            best0.see(some0, columns, similar)
+        if len(some1):
+            similar = vectors0[rows].astype(np.float64) @ vectors1[some1].astype(np.float64).T
+            np.copyto(similar, -np.inf, where=bands.off_line(rows, some1))
+            best1.see(some1, rows, similar.T)
+    index0 = np.flatnonzero((best0.index >= 0) & best0.pass_(limits))
     index1 = best0.index[index0]
-    keep = best1.index[index1] == index0
-    for best, index in ((best0, index0), (best1, index1)):
-        squared, others = best.squared(best.first[index]), best.squared(best.second[index])
-        if ratio is not None:
-            keep &= squared < (RATIO_ALONG_LINES * ratio) ** 2 * others
-        if max_distance is not None:
-            keep &= squared <= max_distance**2
+    keep = (best1.index[index1] == index0) & best1.pass_(limits)[index1]
     index0, index1 = index0[keep], index1[keep]
+    exact = np.einsum("nd,nd->n", vectors0[index0].astype(np.float64), vectors1[index1].astype(np.float64))
     indices = np.stack([prepared0.rows[index0], prepared1.rows[index1]], axis=1)
-    scores = 1 - best0.squared(best0.first[index0]) / 4
+    scores = 1 - _squared(exact) / 4
     return Matches(indices.astype(np.int32), scores.astype(np.float32))
+
+
+def _squared(similarity: Float) -> Float:
+    """Squared distances of unit vectors; of those that have no rival (-inf), infinitely far."""
+    return np.maximum(2 - 2 * similarity, 0)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """The tests of a nearest neighbour: `ratio` to the next one's distance, and its own distance."""
+
+    ratio: float | None
+    max_distance: float | None
+
+    def hold(self, first: Float, second: Float) -> NDArray[np.bool_]:
+        """For the greatest and second greatest similarities (N,)."""
+        squared = _squared(first)
+        keep = np.ones(len(squared), np.bool_)
+        if self.ratio is not None:
+            keep &= squared < self.ratio**2 * _squared(second)
+        if self.max_distance is not None:
+            keep &= squared <= self.max_distance**2
+        return keep
 
 
 @dataclass(frozen=True)
@@ -190,7 +224,7 @@ class _Best:
     def of(cls, num: int) -> _Best:
         return cls(np.full(num, -np.inf), np.full(num, -np.inf), np.full(num, -1, np.int64))
 
-    def see(self, rows: NDArray[np.int64], others: NDArray[np.int64], similar: Float) -> None:
+    def see(self, rows: NDArray[np.int64], others: NDArray[np.int64], similar: NDArray[np.floating]) -> None:
         """similar (R, C) of `rows` with `others` stays as it is; of equal ones the lowest index wins."""
         place = similar.argmax(1)
         each = np.arange(len(rows))
@@ -204,10 +238,20 @@ class _Best:
         self.index[rows] = np.where(wins, index, self.index[rows])
         self.first[rows] = np.where(wins, top, before)
 
-    @staticmethod
-    def squared(similarity: Float) -> Float:
-        """Squared distances; of vectors that have no rival, infinitely far."""
-        return np.maximum(2 - 2 * similarity, 0)
+    def pass_(self, limits: _Limits) -> NDArray[np.bool_]:
+        """(N,) whose nearest passes the tests."""
+        return limits.hold(self.first, self.second)
+
+    def forget_doubts(self, limits: _Limits, error: float) -> NDArray[np.bool_]:
+        """(N,) which of them may pass the tests, though similarities that err by `error` do not tell which
+        is the greatest, or whether it passes; these are as if nothing had been seen."""
+        may = limits.hold(self.first + error, self.second - error)
+        with np.errstate(invalid="ignore"):  # nothing seen: minus infinity twice
+            tie = self.first - self.second <= 2 * error
+        doubts = may & (tie | ~limits.hold(self.first - error, self.second + error))
+        self.first[doubts] = self.second[doubts] = -np.inf
+        self.index[doubts] = -1
+        return doubts
 
 
 class _Bands:

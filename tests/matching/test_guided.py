@@ -96,6 +96,29 @@ def test_bands_find_what_a_search_of_all_pairs_finds(monkeypatch, motion, ratio,
         assert right > 350 and right > 0.95 * len(found)
 
 
+@pytest.mark.parametrize("ratio", [None, 1.0 / guided.RATIO_ALONG_LINES])
+def test_neighbours_that_float32_cannot_tell_apart_are_told_apart(monkeypatch, ratio):
+    """Every match has a rival beside it whose similarity differs in the eighth digit, before or after it."""
+    features0, features1, fundamental = two_views("sideways", num=300, seed=3)
+    rng = np.random.default_rng(4)
+    xy, vectors = features1.keypoints.copy(), prepare(features1.descriptors, "cpu").exact.copy()
+    original = rng.permutation(200)[:100]
+    xy[200:] = xy[original] + np.float32(0.1)
+    vectors[200:] = vectors[original]
+    rows, column = np.arange(200, 300), rng.integers(0, 32, 100)
+    vectors[rows, column] += rng.choice([-3, -2, -1, 1, 2, 3], 100).astype(np.float32) * 2**-24
+    order = rng.permutation(300)
+    features1 = replace(features1, keypoints=xy[order], descriptors=vectors[order])
+    expected = plain_search(features0, features1, fundamental, ratio)
+    found = match_along_lines(located(features0), located(features1), fundamental, ratio, None)
+    assert {tuple(pair) for pair in found.indices.tolist()} == expected
+    assert len(expected) > 100
+    # In float32 alone some would be others.
+    monkeypatch.setattr(guided._Best, "forget_doubts", lambda best, *_: np.zeros(len(best.first), np.bool_))
+    rough = match_along_lines(located(features0), located(features1), fundamental, ratio, None)
+    assert {tuple(pair) for pair in rough.indices.tolist()} != expected
+
+
 def test_scores_are_those_of_the_full_search_and_rows_are_ordered():
     features0, features1, fundamental = two_views("sideways")
     along = match_along_lines(located(features0), located(features1), fundamental, 0.8, None)
