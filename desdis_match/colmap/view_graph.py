@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ..support.native import pycolmap
 from .database import open_database
@@ -49,10 +51,6 @@ def inlier_pairs(database: pycolmap.Database, min_inliers: int) -> list[Verified
 
 def connected(ends: NDArray[np.integer], num: int) -> NDArray[np.int64]:
     """(num,) the component, from 0 on, of each of `num` nodes; ends (E, 2): the nodes of each edge."""
-    # Loaded here, which takes a quarter of a second, as the first photo is not to wait for it.
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     graph = coo_array((np.ones(len(ends), np.bool_), ends.T), shape=(num, num))
     labels: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
     return labels
