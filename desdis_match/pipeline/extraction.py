@@ -36,6 +36,7 @@ from ..storage.matches_file import check_pair_names
 from ..support.checkpoint import Arrays, ShardFolder, features_from_arrays, features_to_arrays
 from ..support.devices import pick_device
 from ..support.parts import outside_code
+from ..support.workers import LocalPool
 from .resume import RunConfig, digest, is_current, num_workers, stamp, still_to_do, unfinished
 from .spread import Shard, Task, spread
 
@@ -100,6 +101,7 @@ def extract(
     with (
         unfinished(output, {k: v for k, v in made_by.items() if k != "images"}, shard) as shards,
         run.opened(executor) as executor,
+        LocalPool() as pool,
     ):
         keys = {name: f"{name}\n{stamp}" for name, stamp in stamps.items()}
         todo, num_done = still_to_do(
@@ -112,7 +114,7 @@ def extract(
             merge_into=output if merge else None,
         )
         keyed = [(name, keys[name]) for name in todo]
-        _spread_photos(task, keyed, shards, "extract", run, executor, num_done)
+        _spread_photos(task, keyed, shards, "extract", run, executor, pool, num_done)
         if shard is not None and not all(key in shards.done() for key in keys.values()):
             return output  # what is to be turned, all photos together decide
         usable, unusable, probes = _look(names, keys, shards)
@@ -127,7 +129,8 @@ def extract(
         again = [name for name in mine if name in turned and turned[name] not in finished]
         turn_task = _TurnTask(task, shards.own(keys[name] for name in again))
         items = [(name, turned[name], keys[name], turns[name]) for name in again]
-        _spread_photos(turn_task, items, shards, "turn", run, executor)
+        _spread_photos(turn_task, items, shards, "turn", run, executor, pool)
+        pool.end()
         if shard is None:
             keys |= turned
             whole = ((name, features_from_arrays(shards.load(keys[name]))) for name in usable)
@@ -197,9 +200,10 @@ def _spread_photos(
     label: str,
     run: RunConfig,
     executor: Executor | None,
+    pool: LocalPool,
     done: int = 0,
 ) -> None:
-    """On `executor`, else in processes or, where they do not pay, in this one."""
+    """On `executor`, else in processes, those of `pool`, or, where new ones do not pay, in this one."""
     spread(
         task,
         items,
@@ -209,6 +213,7 @@ def _spread_photos(
         piece_size=1 if executor is None else PHOTOS_A_PIECE,
         workers=num_workers(run, len(items), MIN_PARALLEL_IMAGES),
         executor=executor,
+        pool=pool,
         alone=pick_device(run.device).type == "cpu",
         name=lambda item: item[0],
         done=done,

@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import InputError
 from ..support.checkpoint import Arrays, ShardFolder
 from ..support.progress import track
-from ..support.workers import WorkerLost, run_shards, threads_of_a_worker
+from ..support.workers import LocalPool, WorkerLost, run_shards, threads_of_a_worker
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +63,14 @@ def spread(
     piece_size: int,
     workers: int = 1,
     executor: Executor | None = None,
+    pool: LocalPool | None = None,
     alone: bool = True,
     name: Callable[[Any], str] = str,
     done: int = 0,
 ) -> None:
     """Work on all items, in pieces of `piece_size`: on `executor`, else in `workers` processes, of which one
-    means this process. alone: this process takes one thread, as a worker does. name: of an item, for errors.
-    done: items that an earlier run did.
+    means this process, or in those of `pool` that are there. alone: this process takes one thread, as a
+    worker does. name: of an item, for errors. done: items that an earlier run did.
 
     A process of our own pool that dies is replaced, and what it had not finished is begun again.
     """
@@ -79,7 +80,7 @@ def spread(
             try:
                 num = sum(len(piece.items) for piece in pieces)
                 for _ in track(
-                    _run(pieces, workers, executor, name), label, num, unit, done + len(items) - num
+                    _run(pieces, workers, executor, pool, name), label, num, unit, done + len(items) - num
                 ):
                     pass
                 return
@@ -93,7 +94,11 @@ def spread(
 
 
 def _run(
-    pieces: list[_Piece], workers: int, executor: Executor | None, name: Callable[[Any], str]
+    pieces: list[_Piece],
+    workers: int,
+    executor: Executor | None,
+    pool: LocalPool | None,
+    name: Callable[[Any], str],
 ) -> Iterator[int]:
     """One number an item that is finished; takes the pieces that are finished from the list."""
 
@@ -101,7 +106,7 @@ def _run(
         rest = f" and {len(piece.items) - 1} more" if len(piece.items) > 1 else ""
         return f"{name(piece.items[0])}{rest}"
 
-    for piece, num in run_shards(_work, list(pieces), executor, workers, name=said):
+    for piece, num in run_shards(_work, list(pieces), executor, workers, name=said, pool=pool):
         pieces.remove(piece)
         yield from range(num)
 

@@ -19,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext, SpawnContext, SpawnProcess
@@ -63,12 +63,14 @@ def run_shards(
     setup: Callable[..., None] | None = None,
     setup_args: tuple[Any, ...] = (),
     name: Callable[[Item], str] = str,
+    pool: LocalPool | None = None,
 ) -> Iterator[tuple[Item, Result]]:
     """Yield (item, function(item)) in the order of `items`.
 
     Without `executor`, `num_workers` processes of one thread each do the work (default: one a core; one means
     this process and no other), each calling `setup(*setup_args)` first, for example to load a network.
-    An executor that is given is used as it is, without setup, and is left open.
+    An executor that is given is used as it is, without setup, and is left open. So are the processes of
+    `pool`, which are begun where several are wanted and none are there.
     `name(item)` stands in errors: a DesDisError becomes a ShardError, any other exception a RuntimeError with
     the original as its cause, a dead worker process a WorkerLost. Work not yet begun is then cancelled.
     """
@@ -77,7 +79,7 @@ def run_shards(
         yield from _run_on(executor, function, items, AHEAD * num_workers, name)
         return
     num_workers = num_workers or available_cores()
-    if num_workers == 1:
+    if num_workers == 1 and not (pool and pool.begun):
         if setup is not None:
             setup(*setup_args)
         for item in items:
@@ -87,12 +89,46 @@ def run_shards(
         return
     if getattr(getattr(function, "func", function), "__module__", "") == "__main__":
         raise ValueError("a worker process cannot import what the running script defines: put it in a module")
-    with local_executor(num_workers, setup, setup_args) as pool:
+    with nullcontext(pool) if pool else LocalPool() as processes:
+        executor = processes.executor(num_workers, setup, setup_args)
         try:
-            yield from _run_on(pool, function, items, AHEAD * num_workers, name)
+            yield from _run_on(executor, function, items, AHEAD * num_workers, name)
         except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
+            processes.end()
             raise
+
+
+class LocalPool:
+    """Worker processes of this machine, from the first call of `run_shards` that wants them to the end of the
+    block, so that what one call has loaded is there in the next."""
+
+    def __init__(self) -> None:
+        self._executor: ProcessPoolExecutor | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are processes."""
+        return self._executor is not None
+
+    def executor(
+        self, num_workers: int, setup: Callable[..., None] | None = None, setup_args: tuple[Any, ...] = ()
+    ) -> ProcessPoolExecutor:
+        """The processes, as many as the first call wanted."""
+        if self._executor is None:
+            self._executor = local_executor(num_workers, setup, setup_args)
+        return self._executor
+
+    def end(self) -> None:
+        """End the processes after what they are at; later calls begin others."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor = None
+
+    def __enter__(self) -> LocalPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
 
 def local_executor(

@@ -14,7 +14,13 @@ import torch
 from threadpoolctl import threadpool_info
 
 from desdis_match.errors import InputError
-from desdis_match.support.workers import ShardError, WorkerLost, each_on_one_thread, run_shards
+from desdis_match.support.workers import (
+    LocalPool,
+    ShardError,
+    WorkerLost,
+    each_on_one_thread,
+    run_shards,
+)
 
 started: list[str] = []
 
@@ -201,3 +207,31 @@ def test_each_on_one_thread_holds_numpy_and_torch_to_one():
     with each_on_one_thread(2) as pool:
         assert blas() == {1} and pool.submit(torch.get_num_threads).result() == 1
     assert (blas(), torch.get_num_threads()) == before
+
+
+def process_of(number: int) -> int:
+    if number < 0:
+        raise ValueError("negative")
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def test_a_pool_stays_from_call_to_call_and_ends_with_an_error():
+    with LocalPool() as pool:
+        assert {process for _, process in run_shards(process_of, range(4), num_workers=1, pool=pool)} == {
+            os.getpid()
+        }
+        assert not pool.begun
+        first = {process for _, process in run_shards(process_of, range(8), num_workers=2, pool=pool)}
+        # Where there are processes, a call that wants none for itself is given them too.
+        again = {process for _, process in run_shards(process_of, range(8), num_workers=1, pool=pool)}
+        assert first == again and len(first) == 2 and os.getpid() not in first
+        with pytest.raises(RuntimeError, match="negative"):
+            list(run_shards(process_of, [-1], num_workers=2, pool=pool))
+        assert not pool.begun
+        other = {process for _, process in run_shards(process_of, range(8), num_workers=2, pool=pool)}
+        assert other.isdisjoint(first)
+    assert not pool.begun
+    for process in other:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
