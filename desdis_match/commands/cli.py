@@ -5,14 +5,15 @@ A module is imported only when its command runs, so that `desdis-match --help` i
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import signal
 import sys
 import threading
 import unicodedata
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import DesDisError, InputError
@@ -239,7 +240,7 @@ def _one_line(error: Exception) -> str:
 def main(argv: Sequence[str], own_process: bool = False) -> int:
     """Dispatch `argv` (without the program's name) to its command; returns the exit code.
 
-    own_process: it is all that this process does, so that what its workers need may be loaded ahead.
+    own_process: it is all that this process does, so that its workers may be forked from it.
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
@@ -256,11 +257,14 @@ def main(argv: Sequence[str], own_process: bool = False) -> int:
 
     def command(rest: Sequence[str]) -> int:
         # Imported inside `run`: they take seconds, in which one may press Ctrl-C.
-        if own_process and argv[0] in OF_WORKERS and not {"-h", "--help"} & set(rest):
-            from ..support.workers import load_ahead
+        if not own_process or argv[0] not in WITH_WORKERS or {"-h", "--help"} & set(rest):
+            return int(getattr(importlib.import_module(module), function)(rest))
+        with _one_blas_thread():
+            call = getattr(importlib.import_module(module), function)
+        from ..support.workers import forked_ahead
 
-            load_ahead(OF_WORKERS[argv[0]])
-        return int(getattr(importlib.import_module(module), function)(rest))
+        with forked_ahead():
+            return int(call(rest))
 
     return run(command, argv[1:])
 
@@ -275,16 +279,35 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-OF_WORKERS = {
-    "reconstruct": ("desdis_match.pipeline.extraction",),
-    "extract": ("desdis_match.pipeline.extraction",),
-}
-"""What the worker processes of a command load."""
+WITH_WORKERS = ("reconstruct", "extract")
+"""Commands whose worker processes are forked before the work begins."""
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """NumPy and SciPy that are loaded in the block have no threads, so that the process can be forked."""
+    name = "OPENBLAS_NUM_THREADS"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
 
 
 def entry(*before: str) -> None:
-    """Console script; `before`: arguments that are put before those of the command line."""
-    sys.exit(main([*before, *sys.argv[1:]], own_process=True))
+    """Console script; `before`: arguments that are put before those of the command line.
+
+    The process ends here: to take apart what is loaded, as Python does at its end, takes half a second.
+    """
+    code = main([*before, *sys.argv[1:]], own_process=True)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or nobody reads on
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ items, each as soon as all before it are there; few are under way at a time, so 
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.forkserver
 import os
 import pickle
 import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -114,6 +113,8 @@ class LocalPool:
         self, num_workers: int, setup: Callable[..., None] | None = None, setup_args: tuple[Any, ...] = ()
     ) -> ProcessPoolExecutor:
         """The processes, as many as the first call wanted."""
+        if self._executor is None and setup is None and _ahead and num_workers == available_cores():
+            self._executor = _ahead.pop()
         if self._executor is None:
             self._executor = local_executor(num_workers, setup, setup_args)
         return self._executor
@@ -132,38 +133,50 @@ class LocalPool:
 
 
 def local_executor(
-    num_workers: int, setup: Callable[..., None] | None = None, setup_args: tuple[Any, ...] = ()
+    num_workers: int,
+    setup: Callable[..., None] | None = None,
+    setup_args: tuple[Any, ...] = (),
+    context: BaseContext | None = None,
 ) -> ProcessPoolExecutor:
     """Processes of one thread each that end with this one and do not run the caller's script again."""
     # Pickled here so that the worker limits its threads before it imports what `setup` needs.
     task = pickle.dumps((setup, setup_args))
-    return ProcessPoolExecutor(num_workers, _context(), initializer=_start_worker, initargs=(task,))
+    return ProcessPoolExecutor(
+        num_workers, context or _Context(), initializer=_start_worker, initargs=(task,)
+    )
 
 
-def load_ahead(modules: Sequence[str]) -> None:
-    """Begin to load `modules` in a process beside this one, from which every local worker is forked later.
+@contextmanager
+def forked_ahead() -> Iterator[None]:
+    """In the block the first LocalPool that wants a process a core has processes that are forked now.
 
-    A worker that begins anew takes two seconds to load torch; one that is forked takes none, and this process
-    loads what it needs itself meanwhile. The workers have the environment of this moment. Elsewhere than on
-    Linux (where libraries of the system do not bear a fork), on one core, and where the server cannot begin,
-    a worker begins anew.
+    A worker that begins anew takes two seconds to load torch; a fork has at once what is loaded here. For a
+    process that has loaded what its workers need and not yet done anything: what has threads, or open files,
+    is not to be forked. Elsewhere than on Linux (where libraries of the system do not bear a fork), on one
+    core, and where there are threads already, workers begin anew.
     """
-    if not sys.platform.startswith("linux") or available_cores() == 1:
+    if (
+        not sys.platform.startswith("linux")
+        or available_cores() == 1
+        or len(os.listdir("/proc/self/task")) > 1
+    ):
+        yield
         return
-    multiprocessing.forkserver.set_forkserver_preload(list(modules))
-    before = {variable: os.environ.get(variable) for variable in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # a process with threads is not to be forked
+    pool = local_executor(available_cores(), context=multiprocessing.get_context("fork"))
     try:
-        _of_main(multiprocessing.forkserver.ensure_running)
-        _forks.append(_ForkContext())
-    except OSError:  # no room for its socket in the folder for temporary files, or the path is too long
-        pass
+        pool.submit(os.getpid)  # begins them all
+        _ahead.append(pool)
+    except OSError:  # no more processes, or no memory for them
+        pool.shutdown(wait=False)
+    try:
+        yield
     finally:
-        for variable, value in before.items():
-            if value is None:
-                del os.environ[variable]
-            else:
-                os.environ[variable] = value
+        while _ahead:
+            _ahead.pop().shutdown(wait=True, cancel_futures=True)
+
+
+_ahead: list[ProcessPoolExecutor] = []
+"""What `forked_ahead` began and no LocalPool took."""
 
 
 def available_cores() -> int:
@@ -280,6 +293,7 @@ def _named(item: str) -> Iterator[None]:
 def _start_worker(task: bytes) -> None:
     """First call in a worker: one thread, deaf to Ctrl-C (the parent ends it), gone when the parent is."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork has the handler of its parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
     one_thread()
     setup, arguments = pickle.loads(task)
@@ -313,23 +327,3 @@ class _Process(SpawnProcess):
 
 class _Context(SpawnContext):
     Process = _Process
-
-
-if sys.platform != "win32":
-    from multiprocessing.context import ForkServerContext, ForkServerProcess
-
-    class _ForkProcess(ForkServerProcess):
-        @staticmethod
-        def _Popen(process_obj: Any) -> Any:
-            return _of_main(ForkServerProcess._Popen, process_obj)
-
-    class _ForkContext(ForkServerContext):
-        Process = _ForkProcess
-
-
-_forks: list[BaseContext] = []
-"""The context whose server `load_ahead` began, if any."""
-
-
-def _context() -> BaseContext:
-    return _forks[-1] if _forks else _Context()

@@ -1,9 +1,10 @@
-"""What the console script does before its command: load what worker processes need, beside this process."""
+"""What the console script does around its command: fork worker processes, end at once."""
 
-import importlib
+import atexit
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import cv2
@@ -14,18 +15,31 @@ from desdis_match.commands import cli
 
 
 @pytest.mark.parametrize(
-    ("before", "argv", "loaded", "code"),
+    ("before", "argv", "forks", "code"),
     [
-        ((), ["extract", "--images", "photos"], ["desdis_match.pipeline.extraction"], 5),
-        (("reconstruct",), ["--images", "photos"], ["desdis_match.pipeline.extraction"], 5),
-        (("reconstruct",), ["--help"], [], 5),
-        ((), ["view", "run"], [], 5),
+        ((), ["extract", "--images", "photos"], True, 5),
+        (("reconstruct",), ["--images", "photos"], True, 5),
+        (("reconstruct",), ["--help"], False, 5),
+        ((), ["view", "run"], False, 5),
         ((), [], None, 0),
     ],
 )
-def test_workers_are_made_ready_for_the_commands_that_have_some(monkeypatch, before, argv, loaded, code):
+def test_workers_are_made_ready_for_the_commands_that_have_some(monkeypatch, before, argv, forks, code):
     seen = []
-    monkeypatch.setattr("desdis_match.support.workers.load_ahead", seen.extend)
+
+    @contextmanager
+    def forked_ahead():
+        seen.append(os.environ.get("OPENBLAS_NUM_THREADS"))
+        yield
+        seen.append("ended")
+
+    def leave(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr("desdis_match.support.workers.forked_ahead", forked_ahead)
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(atexit, "_run_exitfuncs", lambda: seen.append("exit functions"))
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     command = SimpleNamespace(main=lambda argv: seen.append(list(argv)) or 5)
     monkeypatch.setitem(sys.modules, "a_command", command)
     for name in ("extract", "reconstruct", "view"):
@@ -34,21 +48,40 @@ def test_workers_are_made_ready_for_the_commands_that_have_some(monkeypatch, bef
     with pytest.raises(SystemExit) as stop:
         cli.entry(*before)
     assert stop.value.code == code
-    assert seen == ([] if loaded is None else [*loaded, [*before, *argv][1:]])
+    called = [[*before, *argv][1:]]
+    expected = {True: [None, *called, "ended"], False: called, None: []}[forks]
+    assert seen == [*expected, "exit functions"]
     seen.clear()
-    assert cli.main(["extract"]) == 5  # within a process that goes on nothing is begun beside it
+    assert cli.main(["extract"]) == 5  # of a process that goes on nothing is forked
     assert seen == [[]]
 
 
-def test_what_is_loaded_ahead_is_there():
-    assert cli.OF_WORKERS.keys() <= cli.COMMANDS.keys()
-    for modules in cli.OF_WORKERS.values():
-        assert [importlib.import_module(module).__name__ for module in modules] == list(modules)
+@pytest.mark.parametrize(("given", "within"), [(None, "1"), ("4", "4")])
+def test_numpy_is_loaded_without_threads_unless_some_were_asked_for(monkeypatch, given, within):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
+    with cli._one_blas_thread():
+        assert os.environ["OPENBLAS_NUM_THREADS"] == within
+    assert os.environ.get("OPENBLAS_NUM_THREADS") == given
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers begin anew elsewhere")
+@pytest.mark.parametrize("module", ["reconstruct", "stages"])
+def test_what_the_commands_load_has_one_thread_and_so_can_be_forked(module):
+    code = (
+        "import importlib, os\nfrom desdis_match.commands import cli\nwith cli._one_blas_thread():\n"
+        f"    importlib.import_module('desdis_match.commands.{module}')\n"
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "1", done.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
 def test_streams_may_be_closed_where_there_are_workers(tmp_path):
-    """What is begun beside the command would else have the numbers of its streams."""
+    """What is forked would else have the numbers of its streams."""
     (tmp_path / "photos").mkdir()
     for i in range(2):
         noise = np.random.default_rng(i).integers(0, 255, (60, 80), np.uint8)

@@ -106,41 +106,68 @@ def test_an_error_names_its_item(executor):
     assert isinstance(bug.value.__cause__, ZeroDivisionError)
 
 
-AHEAD = "from desdis_match.support.workers import load_ahead\nload_ahead(['wave'])\n"
-"""Lines of a script whose workers are forked from a process that has loaded a module."""
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers begin anew elsewhere")
 
 
-@pytest.mark.parametrize(
-    ("ahead", "temporary", "loaded"),
-    [
-        ("", "", False),
-        pytest.param(AHEAD, "", True, marks=linux),
-        pytest.param(AHEAD, "long" * 30, False, marks=linux),  # no name of a socket is that long
-    ],
-)
-def test_workers_are_set_up_with_one_thread_and_need_no_main_guard(tmp_path, ahead, temporary, loaded):
+def test_workers_are_set_up_with_one_thread_and_need_no_main_guard(tmp_path):
     """A straight-line script, its own module beside it, runs its body once."""
     (tmp_path / "work.py").write_text(
-        "import os, sys\nwords = []\n"
+        "import os\nwords = []\n"
         "def load(word): words.append(word)\n"
         "def look(i):\n"
-        "    import torch\n"
-        "    return i, words, torch.get_num_threads(), os.environ['OMP_NUM_THREADS'], 'wave' in sys.modules\n"
+        "    import torch\n    return i, words, torch.get_num_threads(), os.environ['OMP_NUM_THREADS']\n"
     )
     script = tmp_path / "script.py"
     script.write_text(
-        f"{ahead}import os, work\nfrom desdis_match.support.workers import run_shards\n"
+        "import os, work\nfrom desdis_match.support.workers import run_shards\n"
         "print('once', os.environ.get('OMP_NUM_THREADS'))\n"
         "shards = run_shards(work.look, [0, 1, 2], num_workers=2, setup=work.load, setup_args=('net',))\n"
         "for item, result in shards:\n    print(item, *result)\n"
     )
-    (tmp_path / temporary).mkdir(exist_ok=True)
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    environment["TMPDIR"] = str(tmp_path / temporary)
     command = [sys.executable, script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-    wanted = ["once None"] + [f"{i} {i} ['net'] 1 1 {loaded}" for i in range(3)]
+    wanted = ["once None"] + [f"{i} {i} ['net'] 1 1" for i in range(3)]
+    assert done.stdout.splitlines() == wanted, done.stderr
+
+
+FORKED = """
+import os, signal, threading
+import work
+from desdis_match.support import workers
+from desdis_match.support.workers import LocalPool, available_cores, forked_ahead, run_shards
+work.words.append("forked")
+signal.signal(signal.SIGTERM, lambda *_: print("the parent's handler"))
+BEFORE
+with forked_ahead():
+    work.words.append("later")
+    print(len(workers._ahead))
+    for num in available_cores() + 1, available_cores(), available_cores():
+        with LocalPool() as pool:
+            print({result for _, result in run_shards(work.look, range(6), num_workers=num, pool=pool)})
+print(len(workers._ahead))
+"""
+
+
+@linux
+@pytest.mark.parametrize(
+    ("before", "forked"),
+    [("", True), ("threading.Thread(target=threading.Event().wait, daemon=True).start()", False)],
+)
+def test_processes_are_forked_for_the_first_pool_that_wants_so_many(tmp_path, before, forked):
+    (tmp_path / "work.py").write_text(
+        "import signal\nwords = []\n"
+        "def look(i):\n"
+        "    import torch\n"
+        "    return ' '.join(words), torch.get_num_threads(), signal.getsignal(signal.SIGTERM).name\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(FORKED.replace("BEFORE", before))
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    words = ["", "forked" if forked else "", ""]
+    wanted = [str(int(forked)), *(str({(word, 1, "SIG_DFL")}) for word in words), "0"]
     assert done.stdout.splitlines() == wanted, done.stderr
 
 
@@ -160,7 +187,7 @@ def test_a_killed_worker_is_named_with_what_it_did():
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="finds processes through /proc")
-@pytest.mark.parametrize("ahead", ["", pytest.param(AHEAD, marks=linux)])
+@pytest.mark.parametrize("ahead", [False, pytest.param(True, marks=linux)])
 def test_workers_end_when_the_parent_is_killed(tmp_path, ahead):
     (tmp_path / "work.py").write_text(
         "import os, pathlib, time\n"
@@ -169,10 +196,13 @@ def test_workers_end_when_the_parent_is_killed(tmp_path, ahead):
     (tmp_path / "pids").mkdir()
     script = tmp_path / "script.py"
     script.write_text(
-        f"{ahead}import work\nfrom desdis_match.support.workers import run_shards\n"
-        f"list(run_shards(work.sit, [{str(tmp_path / 'pids')!r}] * 2, num_workers=2))\n"
+        "import work\nfrom contextlib import nullcontext\n"
+        "from desdis_match.support.workers import LocalPool, available_cores, forked_ahead, run_shards\n"
+        f"with {'forked_ahead' if ahead else 'nullcontext'}(), LocalPool() as pool:\n"
+        f"    items = [{str(tmp_path / 'pids')!r}] * 2\n"
+        "    list(run_shards(work.sit, items, num_workers=max(2, available_cores()), pool=pool))\n"
     )
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # where a killed server leaves its socket
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     parent = subprocess.Popen([sys.executable, script], env=environment)
     try:
         workers = _wait_for(lambda: sorted((tmp_path / "pids").iterdir()), lambda found: len(found) == 2)
