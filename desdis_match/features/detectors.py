@@ -14,7 +14,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..support.checks import check_options
 from ..support.parts import check_part, find_part
-from .frames import PatchPyramid, keypoints_to_lafs, scaled_lafs
+from .aslant import views
+from .frames import PatchPyramid, keypoints_to_lafs, laf_scales, scaled_lafs
 from .orientation import ORIENTATIONS
 from .ranking import ranked
 from .scalespace import Extrema, find_extrema
@@ -31,6 +32,9 @@ SAME_SCALE = 1.25
 
 ROBUSTNESS = 0.9
 """A neighbour suppresses only if this part of its contrast still exceeds (Brown et al. 2005)."""
+
+INSIDE = 5.0
+"""Keypoints of a view from aslant that are nearer to the photo's border than this, pixels, are left out."""
 
 NEAREST = 64
 """Neighbours looked at for one that suppresses; who has none among them counts as alone."""
@@ -55,6 +59,10 @@ class DetectorConfig:
     affine: bool = False
     """Shape each frame by the second moments of its gradients (Baumberg) rather than leave it square."""
 
+    views: int = 1
+    """1: keypoints are sought in the photo as it is. 5: also in copies as they would look from four sides
+    aslant, for photos that show the same surface at very different slants; three times the time."""
+
     contrast_threshold: float = 0.004
     """Least contrast of a keypoint, as a difference of Gaussians of an image in [0, 1]."""
 
@@ -75,7 +83,13 @@ class DetectorConfig:
         return self.orientation == "auto"
 
     def __post_init__(self) -> None:
-        check_options(self, max_keypoints=(1, 10_000_000), contrast_threshold=(0, 1), edge_threshold=(0, 1e6))
+        check_options(
+            self,
+            max_keypoints=(1, 10_000_000),
+            views=(1, 100),
+            contrast_threshold=(0, 1),
+            edge_threshold=(0, 1e6),
+        )
         check_part("detectors", DETECTORS, self.detector)
         known = (*ORIENTATIONS, "auto")
         if self.orientation not in known:
@@ -106,13 +120,33 @@ def detect(
     """
     with torch.inference_mode():
         image = torch.as_tensor(pixels, dtype=torch.float32, device=device).contiguous()
-        found = find_part("detectors", DETECTORS, config.detector)(image, config)
-        found = _take(found, _outside_mask(found.xy, mask))
-        found = strongest(found, config.max_keypoints, config.spread)
-        lafs = keypoints_to_lafs(found.xy, found.sigma)
-        pyramid = PatchPyramid(image)
-        lafs, rows = oriented(lafs, pyramid, config)
-        return Detections(lafs[: config.max_keypoints], found.contrast[rows][: config.max_keypoints], pyramid)
+        find = find_part("detectors", DETECTORS, config.detector)
+        if config.views > 1:
+            found, lafs = _seen_in_views(image, config, find)
+        else:
+            found = find(image, config)
+            lafs = keypoints_to_lafs(found.xy, found.sigma)
+        rows = _outside_mask(found.xy, mask).nonzero()[:, 0]
+        rows = rows[strongest_rows(_take(found, rows), config.max_keypoints, config.spread)]
+        scores, pyramid = found.contrast[rows], PatchPyramid(image)
+        lafs, rows = oriented(lafs[rows], pyramid, config)
+        return Detections(lafs[: config.max_keypoints], scores[rows][: config.max_keypoints], pyramid)
+
+
+def _seen_in_views(image: Tensor, config: DetectorConfig, find: Detector) -> tuple[Extrema, Tensor]:
+    """Extrema of all views of a photo, in its pixels, and their frames (N, 2, 3)."""
+    seen, frames = [], []
+    size = image.new_tensor([image.shape[1], image.shape[0]])
+    for picture, to_view in views(image.cpu().numpy(), config.views):
+        found = find(torch.from_numpy(picture).to(image.device), config)
+        back = torch.from_numpy(np.linalg.inv(to_view[:, :2])).to(found.xy)
+        xy = (found.xy - torch.from_numpy(to_view[:, 2]).to(found.xy)) @ back.T
+        lafs = torch.cat([back * found.sigma[:, None, None], xy[:, :, None]], 2)
+        inside = ((xy >= INSIDE) & (xy <= size - 1 - INSIDE)).all(1)
+        seen.append(Extrema(xy[inside], laf_scales(lafs[inside]), found.contrast[inside]))
+        frames.append(lafs[inside])
+    xy, sigma, contrast = (torch.cat(column) for column in zip(*(one[:3] for one in seen), strict=True))
+    return Extrema(xy, sigma, contrast), torch.cat(frames)
 
 
 def oriented(lafs: Tensor, pyramid: PatchPyramid, config: DetectorConfig) -> tuple[Tensor, Tensor]:
@@ -165,16 +199,21 @@ DETECTORS: dict[str, Detector] = {
 
 
 def strongest(found: Extrema, count: int, spread: bool) -> Extrema:
-    """At most `count` extrema, those that rank highest first; `spread` chooses them by adaptive suppression.
+    """At most `count` extrema, those that rank highest first; `spread`: chosen by adaptive suppression."""
+    return _take(found, strongest_rows(found, count, spread))
+
+
+def strongest_rows(found: Extrema, count: int, spread: bool) -> Tensor:
+    """Rows of `strongest`.
 
     Adaptive non-maximal suppression (Brown, Szeliski & Winder, CVPR 2005): those whose next clearly stronger
     neighbour is furthest away.
     """
-    found = _take(found, found.contrast.argsort(descending=True, stable=True))
-    if not spread or len(found.xy) <= count:
-        return _take(found, slice(count))
-    radius = torch.from_numpy(_suppression_radii(found)).to(found.xy.device)
-    return _take(found, radius.argsort(descending=True, stable=True)[:count].sort().values)
+    order = found.contrast.argsort(descending=True, stable=True)
+    if not spread or len(order) <= count:
+        return order[:count]
+    radius = torch.from_numpy(_suppression_radii(_take(found, order))).to(found.xy.device)
+    return order[radius.argsort(descending=True, stable=True)[:count].sort().values]
 
 
 def _suppression_radii(found: Extrema) -> NDArray[np.float64]:
@@ -219,7 +258,7 @@ def _near_pairs(xy: NDArray[np.float64], sigma: NDArray[np.float64]) -> Iterator
         yield rows[cKDTree(xy[rows]).query_pairs(radius, output_type="ndarray")]
 
 
-def _take(found: Extrema, rows: Tensor | slice) -> Extrema:
+def _take(found: Extrema, rows: Tensor) -> Extrema:
     around = None if found.around is None else found.around[rows]
     return Extrema(found.xy[rows], found.sigma[rows], found.contrast[rows], around)
 
