@@ -106,9 +106,8 @@ FILTERS: dict[str, Callable[[list[Features]], np.ndarray]] = {
     "ratio 0.95": lambda pair: nearest(pair, ratio=0.95),
     "ratio 0.95, `--filter consensus`": lambda pair: nearest(pair, filter="consensus"),
     "AdaLAM": adalam,
+    **({"GMS": gms} if hasattr(cv2, "xfeatures2d") else {}),
 }
-if hasattr(cv2, "xfeatures2d"):
-    FILTERS["GMS"] = gms
 
 
 def planes(photos: list[Path], slanted: bool) -> Iterator[Pair]:
