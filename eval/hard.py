@@ -173,8 +173,10 @@ def against_slant(data: Path, work: Path) -> dict[str, dict[str, dict[str, float
 
 def text(sets: dict[str, dict[str, dict[str, int]]], slant: dict[str, dict[str, dict[str, float]]]) -> str:
     """hard.md."""
-    lines = ["# Hard photos", "", "Verified pairs, registered photos, points of the best model:", ""]
-    lines += ["| | pairs | " + " | ".join(WAYS) + " |", "|---|---:|" + "---|" * len(WAYS)]
+    lines = ["# Hard photos"]
+    if sets:
+        lines += ["", "Verified pairs, registered photos, points of the best model:", ""]
+        lines += ["| | pairs | " + " | ".join(WAYS) + " |", "|---|---:|" + "---|" * len(WAYS)]
     for name, row in sets.items():
         cells = [f"{way['verified']}, {way['registered']}, {way['points']:,}" for way in row.values()]
         first = next(iter(row.values()))
