@@ -37,8 +37,32 @@ COLUMNS = {
     "ap_mixed_dominant": "AP, DoG turned",
     "ap_aslant_dominant": "AP aslant, DoG turned",
     "ap_overexposed_dog": "AP overexposed, DoG",
+    "frames_own": "the detector's",
+    "frames_place": "place true",
+    "frames_shape": "shape",
+    "frames_turn": "turn",
+    "frames_scale": "scale",
+    "frames_similar": "place, turn, scale",
+    "frames_affine": "all",
+    "ceiling": "faultless",
+    "apart_own": "the detector's, overlaps left out",
+    "apart_affine": "all, overlaps left out",
+    "other_scale": "partners of another scale, %",
+    "lost_own": "partners lost, %",
+    "lost_other_scale_own": "of another scale and lost, %",
+    "lost_affine": "lost with true frames, %",
+    "wrong_own": "wrong matches a pair",
+    "overlapping_own": "of these overlapping, %",
+    "alike_own": "alike, %",
+    "alone_own": "without partner, %",
+    "wrong_affine": "wrong with true frames",
+    "overlapping_affine": "of these overlapping, %",
+    "alike_affine": "alike, %",
+    "alone_affine": "without partner, %",
 }
-PERCENT = {"fpr95": 100.0}
+SHARES = ("other_scale", "lost", "overlapping", "alike", "alone")
+PERCENT = {key: 100.0 for key in COLUMNS if key == "fpr95" or key.startswith(SHARES)}
+DIGITS = {"fpr95": 3} | {key: 1 for key in COLUMNS if key.startswith((*SHARES, "wrong"))}
 PLOTTED = (
     "map_hard",
     "ap_oxford",
@@ -46,12 +70,14 @@ PLOTTED = (
     "ap_aslant_dog",
     "ap_mixed_dominant",
     "ap_overexposed_dog",
+    "frames_own",
+    "frames_affine",
 )
 
 
 def cell(row: RowSummary, key: str) -> str:
     """Mean, and the standard deviation over the seeds where there are several."""
-    scale, digits = PERCENT.get(key, 1.0), 4 if key != "fpr95" else 3
+    scale, digits = PERCENT.get(key, 1.0), DIGITS.get(key, 4)
     text = f"{scale * row.mean[key]:.{digits}f}"
     return text if row.seeds == 1 else f"{text} ± {scale * row.deviation[key]:.{digits}f}"
 
@@ -101,7 +127,7 @@ def main(argv: list[str]) -> int:
         lines = read_log(HERE / "logs" / f"{name}.jsonl")
         rows = summarize(lines, [key for key in COLUMNS if lines and key in lines[0]])
         made = table(rows) if rows else "(no run yet)"
-        if rows:
+        if rows and set(PLOTTED) & set(rows[0].mean):
             plot(rows, HERE / "plots" / f"{name}.png")
             made += f"\n\n![{name}](plots/{name}.png)"
         marked = rf"<!-- table {name} -->.*?<!-- end -->"

@@ -10,10 +10,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import InputError
 from ..features.detectors import DetectorConfig, detect
@@ -49,15 +51,7 @@ def read_planar(
     orientation: str = "upright",
 ) -> PlanarPairs:
     """Keypoints and patches of sequences, from `cache` if they are there. InputError for a wrong folder."""
-    # Thresholds are spelled out so that scores stay comparable when the detectors' defaults change.
-    config = DetectorConfig(
-        detector=detector,
-        max_keypoints=keypoints,
-        ranking="contrast",
-        contrast_threshold=0.0067,
-        edge_threshold=10.0,
-        orientation=orientation,  # type: ignore[arg-type]
-    )
+    config = planar_detector(detector, keypoints, orientation)
     named = "|".join(str(folder.resolve()) for folder in folders) + str(config)
     path = cache / f"planar-{hashlib.sha256(named.encode()).hexdigest()[:16]}.npz"
     if path.is_file():
@@ -87,6 +81,18 @@ def read_planar(
     return made
 
 
+def planar_detector(detector: str, keypoints: int, orientation: str = "upright") -> DetectorConfig:
+    """Of what the AP is measured on, whatever the detectors' defaults are."""
+    return DetectorConfig(
+        detector=detector,
+        max_keypoints=keypoints,
+        ranking="contrast",
+        contrast_threshold=0.0067,
+        edge_threshold=10.0,
+        orientation=orientation,  # type: ignore[arg-type]
+    )
+
+
 def _sequence(folder: Path) -> tuple[list[Path], list[NDArray[np.float64]]]:
     """Images in order, and second-from-first homographies of the second one on."""
     found, notes = read_sequence(folder)
@@ -109,16 +115,28 @@ def planar_ap(describe: Describe, data: PlanarPairs, block: int = 4096) -> float
     precisions = []
     for (one, two), matrix in zip(data.pairs, data.homographies, strict=True):
         rows0, rows1 = (slice(data.starts[image], data.starts[image + 1]) for image in (one, two))
-        moved = data.places[rows0] @ matrix[:2, :2].T + matrix[:2, 2]
-        moved = moved / (data.places[rows0] @ matrix[2, :2] + matrix[2, 2])[:, None]
+        moved = moved_places(data.places[rows0], matrix)
         error = torch.cdist(torch.from_numpy(moved), torch.from_numpy(data.places[rows1]).double())
-        cosines = described[rows0] @ described[rows1].T
-        nearest = cosines.argmax(dim=1)
-        mutual = torch.from_numpy(mutual_rows(nearest.numpy(), cosines.argmax(dim=0).numpy()))
-        right = error[mutual, nearest[mutual]] <= CORRECT
-        partners = int((error.min(dim=1).values <= CORRECT).sum())
-        partners = max(partners, int(right.sum()), 1)
-        precisions.append(
-            precision_recall(-cosines[mutual, nearest[mutual]].numpy(), right.numpy(), partners).area
-        )
+        precisions.append(matching_ap(described[rows0] @ described[rows1].T, error))
     return float(np.mean(precisions))
+
+
+def moved_places(places: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where a homography (3, 3) takes places (N, 2)."""
+    moved = places @ matrix[:2, :2].T + matrix[:2, 2]
+    result: NDArray[np.float64] = moved / (places @ matrix[2, :2] + matrix[2, 2])[:, None]
+    return result
+
+
+def matching_ap(cosines: Tensor, error: Tensor, listed: NDArray[np.int64] | None = None) -> float:
+    """AP of the mutual nearest neighbours among (N0, N1) cosines, or of the rows `listed` of them.
+
+    error: (N0, N1) how far each pair of keypoints lies apart, pixels of the second image.
+    """
+    nearest = cosines.argmax(dim=1)
+    rows = mutual_rows(nearest.numpy(), cosines.argmax(dim=0).numpy()) if listed is None else listed
+    mutual = torch.from_numpy(rows)
+    right = error[mutual, nearest[mutual]] <= CORRECT
+    partners = int((error.min(dim=1).values <= CORRECT).sum())
+    partners = max(partners, int(right.sum()), 1)
+    return precision_recall(-cosines[mutual, nearest[mutual]].numpy(), right.numpy(), partners).area
