@@ -85,14 +85,15 @@ def test_other_scale_is_by_the_homographys_zoom():
 
 
 def test_wrong_matches_by_hand():
-    """The first is right, the second and third are taken for each other, the last has no partner."""
-    photo = upright((10, 10, 2), (50, 10, 2), (61, 10, 2), (90, 10, 2))
-    pair = seen_twice(photo, upright((15, 10, 2), (55, 10, 2), (66, 10, 2), (195, 10, 2)), MOVE)
-    described0 = torch.eye(4)
-    described1 = torch.tensor([[0.7, 0, 0, 0], [0, 0, 0.9, 0], [0, 0.8, 0, 0], [0, 0, 0, 0.6]])
+    """The first is right, the second and third are taken for each other, the last two have no partner, and
+    of the last the nearest is another's."""
+    photo = upright((10, 10, 2), (50, 10, 2), (61, 10, 2), (90, 10, 2), (130, 10, 2))
+    pair = seen_twice(photo, upright((195, 10, 2), (15, 10, 2), (66, 10, 2), (55, 10, 2)), MOVE)
+    described0 = torch.eye(5)
+    described1 = torch.tensor([[0.7, 0, 0, 0, 0.65], [0, 0, 0.9, 0, 0], [0, 0.8, 0, 0, 0], [0, 0, 0, 0.6, 0]])
     result = matched(pair, described0, described1)
     assert result.found.tolist() == [True, False, False]
-    assert result.wrong.tolist() == [[1, 2], [2, 1], [3, 3]]
+    assert result.wrong.tolist() == [[1, 2], [2, 3], [3, 0]]
     # 11 pixels are below half of the half side, 12; 100 are beyond.
     assert FRAME_SCALE * 2 == 24 and result.overlap.tolist() == [True, True, False]
     # Ranked third behind two wrong ones, of three partners: trapezoid from (0, 0) to (1/3, 1/3).
