@@ -90,7 +90,7 @@ def test_wrong_matches_by_hand():
     photo = upright((10, 10, 2), (50, 10, 2), (61, 10, 2), (90, 10, 2), (130, 10, 2))
     pair = seen_twice(photo, upright((195, 10, 2), (15, 10, 2), (66, 10, 2), (55, 10, 2)), MOVE)
     described0 = torch.eye(5)
-    described1 = torch.tensor([[0.7, 0, 0, 0, 0.65], [0, 0, 0.9, 0, 0], [0, 0.8, 0, 0, 0], [0, 0, 0, 0.6, 0]])
+    described1 = torch.tensor([[0, 0, 0, 0.6, 0], [0.7, 0, 0, 0, 0.65], [0, 0.8, 0, 0, 0], [0, 0, 0.9, 0, 0]])
     result = matched(pair, described0, described1)
     assert result.found.tolist() == [True, False, False]
     assert result.wrong.tolist() == [[1, 2], [2, 3], [3, 0]]
