@@ -70,8 +70,6 @@ PLOTTED = (
     "ap_aslant_dog",
     "ap_mixed_dominant",
     "ap_overexposed_dog",
-    "frames_own",
-    "frames_affine",
 )
 
 
