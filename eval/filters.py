@@ -5,7 +5,8 @@
 Pairs: photos that no head was trained on, warped (as training/matchability.py does) and squeezed to a third
 as a surface seen aslant is; a third of the pairs of fountain-P11 and entry-P10. Each filter gets the same
 2048 keypoints. Right: within 3 px of the true place, or 5e-4 (normalised) of the true epipolar line. Recall:
-of the right ones among all mutual nearest neighbours. Milliseconds are CPU time with the search for these.
+of the right ones among all mutual nearest neighbours; AdaLAM takes others too, so that it can exceed 1.
+Milliseconds are CPU time with the search for neighbours.
 GMS needs opencv-contrib-python in place of opencv-python. Writes eval/results/filters.json and filters.md.
 """
 
