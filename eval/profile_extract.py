@@ -44,7 +44,7 @@ STEPS: dict[str, list[tuple[Any, str]]] = {
     "decode": [(images, "read_stored_grey")],
     "to floats, shrink": [(images, "gray_image"), (images, "to_unit_range")],
     "pyramid": [(octaves, "blur"), (octaves, "double"), (scalespace, "_difference_in_place")],
-    "extrema in the plane": [(scalespace, "_spatial_extrema")],
+    "extrema in the plane": [(scalespace, "spatial_extrema")],
     "extrema in scale": [(scalespace, "_local_extrema")],
     "fit": [(scalespace, "_refine")],
     "edges, surroundings": [(scalespace, "_is_no_edge"), (scalespace, "_around")],

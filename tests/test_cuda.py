@@ -72,7 +72,7 @@ def test_descriptors_are_those_of_the_cpu(name: str) -> None:
     assert len(load_descriptor(name, device="cuda")(patches[:0].cuda())) == 0
 
 
-@pytest.mark.parametrize("detector", ["dog", "hessian", "dog+hessian"])
+@pytest.mark.parametrize("detector", ["dog", "hessian", "dog+hessian", "hessian-multiscale"])
 @pytest.mark.parametrize("orientation", ["upright", "dominant", "multi", "learned"])
 def test_features_are_those_of_the_cpu(photos: list[Path], detector: str, orientation: str) -> None:
     config = ExtractConfig(detector=detector, orientation=orientation, max_keypoints=600)  # type: ignore[arg-type]

@@ -58,7 +58,7 @@ def test_a_whole_local_feature_by_the_command_line(scene_folder: Path, tmp_path:
 
 def test_an_unknown_part_is_a_sentence_with_what_is_there(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     for option, kind, names in (
-        ("--detector", "detectors", "dog, hessian, dog+hessian, example-hessian"),
+        ("--detector", "detectors", "dog, hessian, dog+hessian, hessian-multiscale, example-hessian"),
         ("--local-feature", "features", "sift, aliked, example-sift"),
         ("--matcher", "matchers", "mnn, ratio, mnn+ratio, example-nearby"),
         ("--mapper", "mappers", "auto, incremental, global, hierarchical, example-best"),

@@ -16,6 +16,7 @@ from ..support.checks import check_options
 from ..support.parts import check_part, find_part
 from .aslant import views
 from .frames import PatchPyramid, keypoints_to_lafs, laf_scales, scaled_lafs
+from .multiscale import find_maxima
 from .orientation import ORIENTATIONS
 from .ranking import ranked
 from .scalespace import Extrema, find_extrema
@@ -45,8 +46,9 @@ class DetectorConfig:
     """Where keypoints are sought and how their frames are laid."""
 
     detector: str = "dog"
-    """dog (difference of Gaussians), hessian (its determinant), dog+hessian (both in one budget), another
-    package's, or module:Class of your own."""
+    """dog (difference of Gaussians), hessian (its determinant), dog+hessian (both in one budget),
+    hessian-multiscale (its maxima at every scale, none chosen), another package's, or module:Class of your
+    own."""
 
     max_keypoints: int = 8000
     """Frames kept per photo, those that rank highest."""
@@ -68,14 +70,14 @@ class DetectorConfig:
 
     edge_threshold: float = 4.0
     """Largest ratio of principal curvatures of a keypoint; what exceeds it lies on an edge. 0 keeps edges.
-    Lowe's is 10; 4 gave more points of smaller reprojection error."""
+    Lowe's is 10; 4 gave more points of smaller reprojection error. hessian-multiscale does without."""
 
     spread: bool = False
     """When there are more keypoints than the budget, keep those far from stronger ones, not the strongest."""
 
     ranking: Literal["matchability", "contrast"] = "matchability"
     """What the best keypoints are: those likely to be found again and matched right, as a small network says
-    that was trained for it, or those of highest contrast."""
+    that was trained for it, or those of highest contrast. hessian-multiscale is ranked by contrast."""
 
     @property
     def compares_photos(self) -> bool:
@@ -187,6 +189,10 @@ def _both(image: Tensor, config: DetectorConfig) -> Extrema:
     return without_duplicates(Extrema(xy, sigma, contrast))
 
 
+def _multiscale(image: Tensor, config: DetectorConfig) -> Extrema:
+    return find_maxima(image, config.contrast_threshold)
+
+
 Detector = Callable[[Tensor, DetectorConfig], Extrema]
 """(h, w) float32 in [0, 1] on its device -> all extrema found, in any order; those of largest `contrast` are
 kept, which is what the detector ranks them by."""
@@ -195,6 +201,7 @@ DETECTORS: dict[str, Detector] = {
     "dog": _dog,
     "hessian": _hessian,
     "dog+hessian": _both,
+    "hessian-multiscale": _multiscale,
 }
 
 

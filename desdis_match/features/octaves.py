@@ -1,6 +1,7 @@
 """Gaussian images by octaves (Lowe, IJCV 2004): what detectors search for extrema.
 
-An octave is a stack of Gaussian images whose sigma grows by 2^(1/3), in octave pixels from SIGMA0 on.
+An octave is a stack of Gaussian images whose sigma grows by 2^(1/3), or as asked for, in octave pixels
+from SIGMA0 on.
 Octave pixel u lies at image pixel `u * pixel`, exactly: doubling and decimation both keep pixel (0, 0) in
 place. On a CPU the passes run in OpenCV, on a GPU in torch.
 """
@@ -40,16 +41,18 @@ KEPT_BYTES = 256 * 2**20
 _kept = threading.local()
 
 
-def octaves(image: Tensor, first_octave: int, num_levels: int) -> Iterator[tuple[float, Tensor]]:
+def octaves(
+    image: Tensor, first_octave: int, num_levels: int, levels: int = LEVELS
+) -> Iterator[tuple[float, Tensor]]:
     """Yield (pixel, gaussians (num_levels, h, w)) from the finest octave on; a caller may overwrite the
     stack, and the next octave does.
 
-    `pixel` is the octave pixel's size in image pixels. Level i has sigma SIGMA0 * 2^(i / LEVELS) octave
+    `pixel` is the octave pixel's size in image pixels. Level i has sigma SIGMA0 * 2^(i / levels) octave
     pixels. Ends before an octave's shorter side would have no room for an extremum.
     """
     pixel = 2.0**first_octave
     height, width = (math.ceil(side / pixel) for side in image.shape)
-    factor = 2.0 ** (1.0 / LEVELS)
+    factor = 2.0 ** (1.0 / levels)
     with _room(num_levels * height * width, image) as stack:  # one for all octaves
         gaussians = stack.view(num_levels, height, width)
         _fill_first_level(gaussians, image, first_octave)
@@ -57,7 +60,7 @@ def octaves(image: Tensor, first_octave: int, num_levels: int) -> Iterator[tuple
             for level in range(1, num_levels):
                 sigma = SIGMA0 * factor ** (level - 1) * math.sqrt(factor**2 - 1.0)
                 blur(gaussians[level - 1], sigma, out=gaussians[level])
-            base = gaussians[LEVELS][::2, ::2].clone()
+            base = gaussians[levels][::2, ::2].clone()
             yield pixel, gaussians
             pixel *= 2.0
             gaussians = stack[: num_levels * base.numel()].view(num_levels, *base.shape)

@@ -85,7 +85,9 @@ def _octave_extrema(
     if response == "dog":
         volume = _difference_in_place(gaussians)
     else:
-        volume = torch.stack([_hessian_contrast(level, i) for i, level in enumerate(gaussians)])
+        volume = torch.stack(
+            [hessian_contrast(level, SIGMA0 * 2.0 ** (i / LEVELS)) for i, level in enumerate(gaussians)]
+        )
     at, near = _local_extrema(volume, PRE_THRESHOLD * contrast_threshold, minima=response == "dog")
     at, near, shift, value = _refine(volume, at, near)
     contrast = value.abs()
@@ -106,7 +108,7 @@ def _local_extrema(volume: Tensor, threshold: float, minima: bool) -> tuple[Tens
     height, width = volume.shape[1:]
     found, around = [], []
     for level in range(1, len(volume) - 1):
-        index = _spatial_extrema(volume[level], threshold, minima)
+        index = spatial_extrema(volume[level], threshold, minima)
         row, column = index // width, index % width
         inside = (row >= BORDER) & (row < height - BORDER) & (column >= BORDER) & (column < width - BORDER)
         at = torch.stack([torch.full_like(index, level), row, column], 1)[inside]
@@ -131,7 +133,7 @@ def _exceeds_next_levels(volume: Tensor, at: Tensor) -> Tensor:
     return (values[centre - step] * sign < peak) & (values[centre + step] * sign <= peak)
 
 
-def _spatial_extrema(level: Tensor, threshold: float, minima: bool) -> Tensor:
+def spatial_extrema(level: Tensor, threshold: float, minima: bool) -> Tensor:
     """Flat indices of samples of (h, w) that no 8-neighbour exceeds, of size above `threshold`."""
     if not on_cpu(level):
         signed = torch.stack([level, -level]) if minima else level[None]
@@ -219,14 +221,21 @@ def _at_scale(values: Tensor, shift: Tensor) -> Tensor:
     s = shift[:, 0, None]
     before, centre, after = values.view(-1, 3, 9).unbind(1)
     plane = 0.5 * s * (s - 1.0) * before + (1.0 - s * s) * centre + 0.5 * s * (s + 1.0) * after
+    fitted = torch.cat([s, plane_shift(plane)], 1)
+    good = (fitted[:, 1:].abs() < 1.0).all(1, keepdim=True)  # false for a non-finite one
+    return torch.where(good, fitted, shift)
+
+
+def plane_shift(plane: Tensor) -> Tensor:
+    """Where a quadratic fitted to 3x3 samples (N, 9), row-major, has its extremum: (N, 2: row, column) from
+    the middle one, not finite where there is none.
+    """
     up, left, middle, right, down = (plane[:, i] for i in (1, 3, 4, 5, 7))
     gr, gc = 0.5 * (down - up), 0.5 * (right - left)
     rr, cc = up + down - 2.0 * middle, left + right - 2.0 * middle
     rc = 0.25 * (plane[:, 8] - plane[:, 6] - plane[:, 2] + plane[:, 0])
     determinant = rr * cc - rc * rc
-    fitted = torch.stack([s[:, 0], (rc * gc - cc * gr) / determinant, (rc * gr - rr * gc) / determinant], 1)
-    good = (fitted[:, 1:].abs() < 1.0).all(1, keepdim=True)  # false for a non-finite one
-    return torch.where(good, fitted, shift)
+    return torch.stack([(rc * gc - cc * gr) / determinant, (rc * gr - rr * gc) / determinant], 1)
 
 
 def _first_of_each(at: Tensor, volume: Tensor) -> Tensor:
@@ -281,14 +290,13 @@ def _difference_in_place(gaussians: Tensor) -> Tensor:
     return gaussians[:-1]
 
 
-def _hessian_contrast(gaussian: Tensor, level: int) -> Tensor:
-    """sigma^2 sqrt(det H) of a level (h, w) in units of DoG contrast, negative at saddles; central
-    differences.
+def hessian_contrast(gaussian: Tensor, sigma: float) -> Tensor:
+    """sigma^2 sqrt(det H) of a level (h, w) of that sigma in units of DoG contrast, negative at saddles;
+    central differences.
 
     The square root keeps the response linear in the image, and a quadratic fits its peak better than the
     square's.
     """
-    sigma = SIGMA0 * 2.0 ** (level / LEVELS)
     second, first = (1.0, -2.0, 1.0), (-0.5, 0.0, 0.5)
     dxx = convolve(gaussian, second, (1.0,))
     dyy = convolve(gaussian, (1.0,), second)
