@@ -3,8 +3,8 @@
     python eval/keypoints.py        # from the project's root, with the development data in ../shared/data
 
 Writes eval/results/keypoints.json and keypoints.md: 2048 keypoints, orientation auto, mutual neighbours. CPU
-seconds a photo - detection, orientation, patches, description - are measured on the first two
-of each sequence, one contender after the other, on one thread.
+seconds a photo - detection, orientation, patches, description - are measured on the first two of each
+sequence, one contender after the other, on one thread.
 """
 
 import json

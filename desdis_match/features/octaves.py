@@ -1,9 +1,8 @@
 """Gaussian images by octaves (Lowe, IJCV 2004): what detectors search for extrema.
 
-An octave is a stack of Gaussian images whose sigma grows by 2^(1/3), or as asked for, in octave pixels
-from SIGMA0 on.
-Octave pixel u lies at image pixel `u * pixel`, exactly: doubling and decimation both keep pixel (0, 0) in
-place. On a CPU the passes run in OpenCV, on a GPU in torch.
+An octave is a stack of Gaussian images whose sigma grows by 2^(1/3), or as asked for, in octave pixels from
+SIGMA0 on. Octave pixel u lies at image pixel `u * pixel`, exactly: doubling and decimation both keep pixel
+(0, 0) in place. On a CPU the passes run in OpenCV, on a GPU in torch.
 """
 
 from __future__ import annotations

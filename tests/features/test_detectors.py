@@ -75,7 +75,7 @@ def test_a_photo_without_structure_gives_no_keypoints(detector, orientation):
         assert found.lafs.shape == (0, 2, 3) and found.scores.shape == (0,)
 
 
-@pytest.mark.parametrize("detector", ["dog", "hessian"])
+@pytest.mark.parametrize("detector", ["dog", "hessian", "hessian-multiscale"])
 def test_a_photo_turned_by_a_quarter_gives_turned_frames(photo, detector):
     config = DetectorConfig(detector, 10_000, "dominant")
     before, after = detect(photo, config), detect(np.rot90(photo).copy(), config)
