@@ -3,7 +3,9 @@
     python eval/benchmark_match.py    # from the project's root, with the development data in ../shared/data
 
 pycolmap's SIFT gives the keypoints; of each photo exactly --keypoints of them are kept, drawn at random, and
-both sides match these, in one run and in turns, with as many threads. pycolmap's default on a CPU is an
+all sides match these, in one run and in turns, with as many threads. Ours matches them as it does by default
+(guided; the largest keypoints, as SIFT has no scores here, stand for the best) and in full. pycolmap's
+default on a CPU is an
 approximate index; --brute-force adds its exact matcher, which takes minutes. Verification is pycolmap's on
 both sides. Printed as a table and written to eval/results/benchmark_match.json.
 """
@@ -13,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +23,14 @@ import torch
 
 from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
-from desdis_match.matching.match import MatchConfig, match_pairs
+from desdis_match.conventions import from_colmap
+from desdis_match.evaluate.output import processor
+from desdis_match.matching.match import MatchConfig, match_image_pairs
 from desdis_match.matching.nearest import coarse_type
 from desdis_match.matching.pairs import exhaustive_pairs
 from desdis_match.support.native import pycolmap
 from desdis_match.support.workers import available_cores
+from desdis_match.types import Features
 
 
 @dataclass(frozen=True)
@@ -59,13 +64,14 @@ class Row:
     verified: int
 
 
-def keep_some(full: Path, database_path: Path, num_keypoints: int) -> dict[str, np.ndarray]:
-    """A copy of the database with num_keypoints features of each photo; returns their unit descriptors."""
+def keep_some(full: Path, database_path: Path, num_keypoints: int) -> dict[str, Features]:
+    """A copy of the database with num_keypoints features of each photo; returns them by name."""
     shutil.copyfile(full, database_path)
     rng = np.random.default_rng(0)
-    descriptors = {}
+    features = {}
     with pycolmap.Database.open(database_path) as database:
         images = database.read_all_images()
+        sizes = {camera.camera_id: (camera.width, camera.height) for camera in database.read_all_cameras()}
         points = {image.image_id: database.read_keypoints(image.image_id) for image in images}
         sifts = {image.image_id: database.read_descriptors(image.image_id) for image in images}
         database.clear_keypoints()
@@ -79,8 +85,17 @@ def keep_some(full: Path, database_path: Path, num_keypoints: int) -> dict[str, 
             database.write_keypoints(image.image_id, points[image.image_id][kept])
             database.write_descriptors(image.image_id, sift)
             values = sift.data.astype(np.float32)
-            descriptors[image.name] = values / np.linalg.norm(values, axis=1, keepdims=True)
-    return descriptors
+            some = points[image.image_id][kept]
+            scale = np.sqrt(np.abs(np.linalg.det(some[:, 2:6].reshape(-1, 2, 2)))).astype(np.float32)
+            features[image.name] = Features(
+                keypoints=from_colmap(some[:, :2]).astype(np.float32),
+                descriptors=values / np.linalg.norm(values, axis=1, keepdims=True),
+                scores=scale,
+                scales=scale,
+                angles=np.zeros(num_keypoints, np.float32),
+                image_size=sizes[image.camera_id],
+            )
+    return features
 
 
 def verify(path: Path) -> None:
@@ -104,13 +119,13 @@ def run_pycolmap(path: Path, brute_force: bool) -> tuple[float, float]:
     return matched - start, time.perf_counter() - matched
 
 
-def run_ours(path: Path, descriptors: dict[str, np.ndarray], config: MatchConfig) -> tuple[float, float]:
+def run_ours(path: Path, features: dict[str, Features], config: MatchConfig) -> tuple[float, float]:
     """Seconds to match all pairs with this package (preparation and writing included), and to verify them."""
     start = time.perf_counter()
     with pycolmap.Database.open(path) as database:
         ids = {image.name: image.image_id for image in database.read_all_images()}
-        pairs = exhaustive_pairs(list(descriptors))
-        for (name0, name1), matches in match_pairs(descriptors.__getitem__, pairs, config, "cpu"):
+        pairs = exhaustive_pairs(list(features))
+        for (name0, name1), matches in match_image_pairs(features.__getitem__, pairs, config, "cpu"):
             database.write_matches(ids[name0], ids[name1], matches.indices.astype(np.uint32))
     matched = time.perf_counter()
     verify(path)
@@ -127,7 +142,8 @@ def main(argv: list[str]) -> int:
     options = parse(Arguments, argv, "python eval/benchmark_match.py")
     pycolmap.logging.minloglevel = 2  # errors
     results = []
-    sides = ["pycolmap", *["pycolmap brute force"] * options.brute_force, "desdis_match"]
+    ours = {f"desdis_match, {search}": replace(options.match, search=search) for search in ("guided", "full")}
+    sides = ["pycolmap", *["pycolmap brute force"] * options.brute_force, *ours]
     with tempfile.TemporaryDirectory() as folder:
         full, path = Path(folder) / "full.db", Path(folder) / "some.db"
         extraction = pycolmap.FeatureExtractionOptions(max_image_size=options.max_size)
@@ -138,9 +154,9 @@ def main(argv: list[str]) -> int:
             times: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
             for repeat in range(options.repeats):
                 for side in sides:
-                    descriptors = keep_some(full, path, num_keypoints)
-                    if side == "desdis_match":
-                        times[side].append(run_ours(path, descriptors, options.match))
+                    features = keep_some(full, path, num_keypoints)
+                    if side in ours:
+                        times[side].append(run_ours(path, features, ours[side]))
                     else:
                         times[side].append(run_pycolmap(path, brute_force="brute" in side))
                     if repeat == options.repeats - 1:
@@ -154,6 +170,7 @@ def main(argv: list[str]) -> int:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     about = {
         "images": options.images.parent.name,
+        "processor": processor(),
         "cores": available_cores(),
         "first_product": str(coarse_type(torch.device("cpu"))).removeprefix("torch."),
         "match": asdict(options.match),
