@@ -260,11 +260,11 @@ def main(argv: Sequence[str], own_process: bool = False) -> int:
         if not own_process or argv[0] not in WITH_WORKERS or {"-h", "--help"} & set(rest):
             return int(getattr(importlib.import_module(module), function)(rest))
         with _one_blas_thread():
-            call = getattr(importlib.import_module(module), function)
+            importlib.import_module(WORK)
         from ..support.workers import forked_ahead
 
-        with forked_ahead():
-            return int(call(rest))
+        with forked_ahead(ENGINE):
+            return int(getattr(importlib.import_module(module), function)(rest))
 
     return run(command, argv[1:])
 
@@ -280,7 +280,10 @@ def overview() -> str:
 
 
 WITH_WORKERS = ("reconstruct", "extract")
-"""Commands whose worker processes are forked before the work begins."""
+"""Commands whose worker processes are forked before the work begins..."""
+
+WORK, ENGINE = "desdis_match.pipeline.extraction", ("onnxruntime", "onnx")
+"""...as soon as their work is loaded; they load what describes while the command loads the rest."""
 
 
 @contextmanager

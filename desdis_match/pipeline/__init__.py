@@ -5,14 +5,22 @@ and ends with the same files. Its output carries the configuration that made it 
 same configuration again does nothing, another one redoes the stage (`overwrite`) or is refused with the
 fields that differ (`pairs`, which takes no time, always writes its list anew). Workers and device are no part
 of it: they change how long a result takes, not what it is.
+
+Names are loaded when first asked for: a worker that extracts has no use for what maps.
 """
 
-from ..matching.pairs import PairsConfig
-from .extraction import MIN_PARALLEL_IMAGES, extract, unusable_images
-from .mapping import map_models
-from .matching import match
-from .pairing import choose_pairs, pairs
-from .resume import RunConfig, alone_in, check_no_run, fingerprint, make_folder, num_workers, run_in
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..matching.pairs import PairsConfig
+    from .extraction import MIN_PARALLEL_IMAGES, extract, unusable_images
+    from .mapping import map_models
+    from .matching import match
+    from .pairing import choose_pairs, pairs
+    from .resume import RunConfig, alone_in, check_no_run, fingerprint, make_folder, num_workers, run_in
 
 __all__ = [
     "MIN_PARALLEL_IMAGES",
@@ -31,3 +39,23 @@ __all__ = [
     "run_in",
     "unusable_images",
 ]
+
+_WHERE = {
+    "MIN_PARALLEL_IMAGES": "extraction",
+    "PairsConfig": "pairing",
+    "choose_pairs": "pairing",
+    "extract": "extraction",
+    "map_models": "mapping",
+    "match": "matching",
+    "pairs": "pairing",
+    "unusable_images": "extraction",
+}
+"""Names that are not resume.py's -> the module that has them."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f".{_WHERE.get(name, 'resume')}", __name__), name)
+    globals()[name] = value
+    return value

@@ -139,7 +139,7 @@ from desdis_match.support.workers import LocalPool, available_cores, forked_ahea
 work.words.append("forked")
 signal.signal(signal.SIGTERM, lambda *_: print("the parent's handler"))
 BEFORE
-with forked_ahead():
+with forked_ahead(["wave"]):
     work.words.append("later")
     print(len(workers._ahead))
     for num in available_cores() + 1, available_cores(), available_cores():
@@ -156,17 +156,18 @@ print(len(workers._ahead))
 )
 def test_processes_are_forked_for_the_first_pool_that_wants_so_many(tmp_path, before, forked):
     (tmp_path / "work.py").write_text(
-        "import signal\nwords = []\n"
+        "import signal, sys\nwords = []\n"
         "def look(i):\n"
         "    import torch\n"
-        "    return ' '.join(words), torch.get_num_threads(), signal.getsignal(signal.SIGTERM).name\n"
+        "    said = ' '.join(words + ['wave'] * ('wave' in sys.modules))\n"
+        "    return said, torch.get_num_threads(), signal.getsignal(signal.SIGTERM).name\n"
     )
     script = tmp_path / "script.py"
     script.write_text(FORKED.replace("BEFORE", before))
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-    words = ["", "forked" if forked else "", ""]
+    words = ["", "forked wave" if forked else "", ""]
     wanted = [str(int(forked)), *(str({(word, 1, "SIG_DFL")}) for word in words), "0"]
     assert done.stdout.splitlines() == wanted, done.stderr
 
