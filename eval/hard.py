@@ -43,7 +43,7 @@ from desdis_match.storage.run_folder import RunFolder
 from desdis_match.types import Features
 
 RESULTS = Path(__file__).parent / "results"
-SETS = ("statue", "nadar", "cyprus", "et")
+SETS = ("statue", "nadar", "cyprus")
 CONSENSUS = MatchConfig(filter="consensus")
 WAYS = {
     "contrast": (ExtractConfig(ranking="contrast"), MatchConfig()),

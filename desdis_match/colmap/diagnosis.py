@@ -174,8 +174,8 @@ def _explain(
         if best_matches < min_inliers:
             return "matches", (
                 f"{d.num_pairs} pairs were matched and the best has {best_matches} matches: try more pairs "
-                "(--pairs exhaustive), a looser --ratio, --views 5 where surfaces are seen at a slant, or "
-                "photos that overlap more"
+                "(--pairs exhaustive), --filter consensus, --views 5 where surfaces are seen at a slant, "
+                "or photos that overlap more"
             )
         return "verified pairs", (
             f"{d.num_matched_pairs} of {d.num_pairs} pairs have matches, the best {best_matches}, but at "
@@ -205,8 +205,8 @@ def _explain(
     if len(d.components) > 1 or largest < total:
         return "connected components", (
             f"the verified pairs connect {largest} of {total} images, {left_out} are in no model: try more "
-            "pairs (--pairs exhaustive), --views 5 where surfaces are seen at a slant, or photos between "
-            "those that you have"
+            "pairs (--pairs exhaustive), --filter consensus, --views 5 where surfaces are seen at a slant, "
+            "or photos between those that you have"
         )
     return "mapping", (
         f"all {total} images are connected by verified pairs, {models[0].num_reg_images()} of them are in "

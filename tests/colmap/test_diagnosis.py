@@ -53,6 +53,7 @@ def test_no_matches(tmp_path: Path) -> None:
     result = diagnose(tmp_path, lambda i, j: 9 if i == 0 else None)
     assert result.starved == "matches"
     assert "3 pairs were matched and the best has 9 matches" in result.explanation
+    assert "--filter consensus, --views 5 where surfaces are seen at a slant" in result.explanation
     assert result.images[0].reason == "its best pair has 9 matches, 15 are needed"
 
 
@@ -86,6 +87,7 @@ def test_an_image_left_out_says_why(tmp_path: Path) -> None:
     assert result.images[3].reason == "no match with any other image, or in no pair"
     assert result.starved == "connected components"
     assert "connect 3 of 4 images, 1 are in no model" in result.explanation
+    assert "--filter consensus, --views 5 where surfaces are seen at a slant" in result.explanation
 
 
 def test_a_camera_that_only_turns_is_recognised(tmp_path: Path) -> None:
