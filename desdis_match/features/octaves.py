@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -85,13 +84,15 @@ def _room(size: int, like: Tensor) -> Iterator[Tensor]:
     if not on_cpu(like):
         yield like.new_empty(size)
         return
-    # An array, as a tensor of torch's inference mode may not be written to outside of it.
-    room: NDArray[Any] | None = getattr(_kept, "room", None)
+    room: Tensor | None = getattr(_kept, "room", None)
     _kept.room = None
-    if room is None or len(room) < size or room.dtype != like.numpy().dtype:
-        room = np.empty(size, like.numpy().dtype)
+    if room is None or len(room) < size or room.dtype != like.dtype:
+        # A tensor of torch's inference mode could not be written to outside of it. NumPy would ask for huge
+        # pages, which take twice as long the first time.
+        with torch.inference_mode(False):
+            room = like.new_empty(size)
     try:
-        yield torch.from_numpy(room[:size])
+        yield room[:size]
     finally:
         if room.nbytes <= KEPT_BYTES:
             _kept.room = room
