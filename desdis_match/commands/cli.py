@@ -243,16 +243,13 @@ def main(argv: Sequence[str], own_process: bool = False) -> int:
     own_process: it is all that this process does, so that its workers may be forked from it.
     """
     if not argv or argv[0] in ("-h", "--help"):
-        print(overview())
-        return 0
+        return run(_say, [overview()])
     if argv[0] == "--version":
         from .. import __version__
 
-        print(f"desdis-match {__version__}")
-        return 0
+        return run(_say, [f"desdis-match {__version__}"])
     if argv[0] not in COMMANDS:
-        print(f"error: there is no command '{argv[0]}'; `desdis-match --help` lists them", file=sys.stderr)
-        return 2
+        return run(_unknown, argv)
     module, function = COMMANDS[argv[0]][1].split(":")
 
     def command(rest: Sequence[str]) -> int:
@@ -267,6 +264,15 @@ def main(argv: Sequence[str], own_process: bool = False) -> int:
             return int(getattr(importlib.import_module(module), function)(rest))
 
     return run(command, argv[1:])
+
+
+def _say(lines: Sequence[str]) -> int:
+    print(*lines, sep="\n")
+    return 0
+
+
+def _unknown(argv: Sequence[str]) -> int:
+    raise InputError(f"there is no command '{argv[0]}'; `desdis-match --help` lists them")
 
 
 def overview() -> str:

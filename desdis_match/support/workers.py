@@ -168,8 +168,10 @@ def forked_ahead(modules: Sequence[str] = ()) -> Iterator[None]:
     try:
         pool.submit(os.getpid)  # begins them all
         _ahead.append(pool)
-    except OSError:  # no more processes, or no memory for them
+    except (OSError, RuntimeError):  # no more processes or threads, or no memory for them
         pool.shutdown(wait=False)
+        for process in multiprocessing.active_children():  # that did begin: the end would wait for them
+            process.kill()
     try:
         yield
     finally:
@@ -270,8 +272,9 @@ def _run_on(
             yield item, result
     except BrokenExecutor as error:
         lost = ", ".join(name(item) for item, future in under_way if not _has_result(future))
+        when = f"during one of: {lost}" if lost else "before its work began"
         raise WorkerLost(
-            f"a worker process was killed, most often for want of memory, during one of: {lost}; "
+            f"a worker process was killed, most often for want of memory, {when}; "
             "run the same command again with fewer workers or smaller images"
         ) from error
     finally:

@@ -93,3 +93,29 @@ def test_streams_may_be_closed_where_there_are_workers(tmp_path):
     done = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, timeout=120)
     assert done.returncode == 0
     assert (tmp_path / "features.h5").stat().st_size > 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a disk that is full, of Linux")
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("--help >&-", 0),
+        ("--version 2>&-", 0),
+        ("--help >/dev/full", 2),
+        ("--version >/dev/full", 2),
+        ("nosuch 2>&-", 2),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_needs_no_command_bears_closed_and_full_streams(command, code, unbuffered):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PYTHONUNBUFFERED": unbuffered,
+    }
+    command = f"{sys.executable} -m desdis_match {command}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=environment)
+    assert done.returncode == code
+    assert "Traceback" not in done.stdout + done.stderr
+    assert ("disk is full" in done.stderr) == ("/dev/full" in command)
+    assert "nosuch" not in done.stdout  # what is wrong is said on stderr or not at all

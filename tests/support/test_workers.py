@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -213,6 +213,52 @@ def test_workers_end_when_the_parent_is_killed(tmp_path, ahead):
     assert workers
     alive = _wait_for(lambda: [w for w in workers if _runs(w.name)], lambda left: not left)
     assert alive == []
+
+
+def test_workers_that_died_before_they_had_work_are_a_sentence_too():
+    class Broken(ThreadPoolExecutor):
+        def submit(self, *_):
+            raise BrokenExecutor
+
+    with (
+        Broken() as executor,
+        pytest.raises(WorkerLost, match=r"memory, before its work began; run the same"),
+    ):
+        list(run_shards(square, [1], executor))
+
+
+FEW = """
+import os, threading
+from desdis_match.support import workers
+workers.available_cores = lambda: 3
+begun, fork, start = [], os.fork, threading.Thread.start
+def few():
+    if len(begun) == 2:
+        raise BlockingIOError("no more processes")
+    begun.append(fork())
+    return begun[-1]
+def none(thread):
+    raise RuntimeError("can't start new thread")
+if "WANT" == "processes":
+    os.fork = few
+else:
+    threading.Thread.start = none
+with workers.forked_ahead():
+    threading.Thread.start = start
+    print(len(workers._ahead))
+"""
+
+
+@linux
+@pytest.mark.parametrize("want", ["processes", "threads"])
+def test_a_fork_that_fails_leaves_nothing_that_the_end_waits_for(tmp_path, want):
+    script = tmp_path / "script.py"
+    script.write_text(FEW.replace("WANT", want))
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 
 def _runs(pid: str) -> bool:
