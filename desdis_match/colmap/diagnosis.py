@@ -179,8 +179,8 @@ def _explain(
             )
         return "verified pairs", (
             f"{d.num_matched_pairs} of {d.num_pairs} pairs have matches, the best {best_matches}, but at "
-            f"most {best_inliers} of a pair agree with one geometry: try a stricter --ratio, --upright where "
-            "no camera was turned, or photos that overlap more"
+            f"most {best_inliers} of a pair agree with one geometry: try a stricter --ratio, "
+            "--orientation upright where no camera was turned, or photos that overlap more"
         )
     largest = len(d.components[0])
     flat = sum(d.kinds.get(kind, 0) for kind in FLAT_KINDS)
