@@ -4,9 +4,7 @@ After Hartmann, Havlena and Schindler (Predicting Matchability, CVPR 2014), but 
 already rather than from descriptors: the response around the extremum, its contrast, its size, how crowded
 its surroundings are. A network of two small hidden layers a detector's response makes a score of it in
 (0, 1), which means the same for each of them, so that keypoints of several can be pooled. Training is in
-distill/matchability.py; the weights are in the package. It knows warps of single photos, in which leaves hold
-still and the camera stays where it was: strong extrema are found again more often than it says, so that
-contrast counts once more (`prior`).
+distill/matchability.py; the weights are in the package.
 """
 
 from __future__ import annotations
@@ -29,14 +27,6 @@ LIMIT = 3.0
 
 CELL = 16.0
 """Side of the cells, in pixels, in which an extremum's neighbours are counted (nine of them)."""
-
-CONTRAST_COUNTS = 0.75
-"""Power of the contrast in the odds. Over five sets of photos there are 16 % more tracks than by contrast
-alone, and 13 % fewer at the worst; without it 14 % more, and 30 % fewer (training/contrast.py)."""
-
-TYPICAL_CONTRAST: dict[str, float] = {"dog": 0.0144, "hessian": 0.0173}
-"""By response, at which contrast leaves the odds as they are: such that the mean score of training photos is
-the share of matched ones."""
 
 CHUNK = 8192
 """Extrema judged at a time."""
@@ -120,17 +110,11 @@ class Head(torch.nn.Module):
 
 
 def matchability(found: Extrema, response: Response) -> Tensor:
-    """(N,) in (0, 1), larger where each is more likely to be found again and matched right."""
+    """(N,) probability that each is found again and matched right, as in the training set."""
     if len(found.xy) == 0:
         return found.contrast
     head = packaged_head(response, str(found.xy.device))
-    odds = torch.cat([head(part) for part in evidence(found).split(CHUNK)])
-    return (odds + prior(found.contrast, response)).sigmoid()
-
-
-def prior(contrast: Tensor, response: Response) -> Tensor:
-    """What contrast (N,) adds to the logarithm of the odds, beside what the head makes of it."""
-    return CONTRAST_COUNTS * (contrast / TYPICAL_CONTRAST[response]).log()
+    return torch.cat([head(part).sigmoid() for part in evidence(found).split(CHUNK)])
 
 
 @lru_cache(maxsize=8)

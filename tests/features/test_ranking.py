@@ -9,17 +9,7 @@ from desdis_match.distill.matchability import MatchabilityConfig, compare_rankin
 from desdis_match.distill.warps import texture
 from desdis_match.errors import InputError
 from desdis_match.features.detectors import DetectorConfig, detect
-from desdis_match.features.ranking import (
-    EVIDENCE,
-    TYPICAL_CONTRAST,
-    WEIGHTS,
-    Head,
-    evidence,
-    matchability,
-    prior,
-    read_heads,
-    save_heads,
-)
+from desdis_match.features.ranking import EVIDENCE, WEIGHTS, Head, evidence, read_heads, save_heads
 from desdis_match.features.scalespace import Extrema, find_extrema
 
 
@@ -78,16 +68,6 @@ def test_the_packaged_heads_know_better_than_contrast(tmp_path, response):
     )
     scores = compare_rankings(read_heads(WEIGHTS)[response], made)
     assert scores["AP"] > scores["AP_contrast"] + 0.01
-
-
-@pytest.mark.parametrize("response", ["dog", "hessian"])
-def test_contrast_counts_in_the_odds_beside_what_the_head_says(picture, response):
-    typical = TYPICAL_CONTRAST[response]
-    added = prior(torch.tensor([typical, 16 * typical]), response)
-    assert added.tolist() == pytest.approx([0.0, np.log(8)], abs=1e-5)
-    extrema = find_extrema(torch.from_numpy(picture), response, 0, 0.004, 4.0)
-    odds = read_heads(WEIGHTS)[response](evidence(extrema)) + prior(extrema.contrast, response)
-    torch.testing.assert_close(matchability(extrema, response), odds.sigmoid())
 
 
 @pytest.mark.parametrize("detector", ["dog", "hessian", "dog+hessian"])
