@@ -49,7 +49,7 @@ FIT_PIXELS = 3.0
 """Distance from the epipolar line of a match that agrees, pixels of the photo at MEASURED_SIDE."""
 BAND_PIXELS = 3.0
 """Largest distance of a candidate from the epipolar line. With 6, entry-P10's poses are half as exact."""
-RATIO_ALONG_LINES = 1.06
+RATIO_ALONG_LINES = 0.94
 """Factor on the ratio test's limit: among fifty times fewer rivals the runner-up lies further off."""
 MEASURED_SIDE = 1600
 """Long side of a photo for which these distances are meant; they grow with larger ones."""
