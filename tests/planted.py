@@ -205,8 +205,8 @@ FAULTS = (
     Fault(
         "budget not kept after `multi`",
         "features/detectors.py",
-        "Detections(lafs[: config.max_keypoints], found.contrast[rows][: config.max_keypoints], pyramid)",
-        "Detections(lafs, found.contrast[rows], pyramid)",
+        "Detections(lafs[: config.max_keypoints], scores[rows][: config.max_keypoints], pyramid)",
+        "Detections(lafs, scores[rows], pyramid)",
         ("features/test_extract.py",),
     ),
     Fault(
