@@ -10,8 +10,9 @@ docs/api.md shows more. Names are loaded when first asked for, so that importing
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from .support.lazy import names_on_demand
 
 __version__ = "0.2.0"
 
@@ -72,14 +73,7 @@ _ELSEWHERE = {
 }
 """Public names that are not public.py's -> the module that has them."""
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'desdis_match' has no attribute '{name}'")
-    module = importlib.import_module(f".{_ELSEWHERE.get(name, 'public')}", __name__)
-    value = getattr(module, name)
-    globals()[name] = value
-    return value
+__getattr__ = names_on_demand(__name__, __all__, _ELSEWHERE, "public")
 
 
 def __dir__() -> list[str]:

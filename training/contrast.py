@@ -18,9 +18,8 @@ import cv2
 import numpy as np
 import torch
 import tyro
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from desdis_match.colmap.view_graph import connected
 from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
 from desdis_match.descriptors import load_descriptor
@@ -68,10 +67,7 @@ class Scene:
             kept.append(best)
         photo = np.repeat(np.arange(len(kept)), [len(best) for best in kept])
         ends = self.ends[np.concatenate(kept)[self.ends].all(1)]
-        graph = coo_array((np.ones(len(ends), bool), ends.T), shape=(len(photo),) * 2)
-        num, track = connected_components(graph, directed=False)
-        in_photos = np.unique(track.astype(np.int64) * len(kept) + photo)
-        length = np.bincount(in_photos // len(kept), minlength=num)
+        length = np.bincount(np.unique(connected(ends, len(photo)) * len(kept) + photo) // len(kept))
         long = length[length >= 3]
         return len(long), float(long.mean()) if len(long) else 0.0
 

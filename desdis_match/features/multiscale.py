@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..conventions import FRAME_SCALE
-from .octaves import BORDER, SIGMA0, octaves
+from .octaves import SIGMA0, inside_border, octaves
 from .scalespace import Extrema, hessian_contrast, plane_shift, spatial_extrema
 
 LEVELS = 2
@@ -46,7 +46,7 @@ def _maxima(response: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     height, width = response.shape
     index = spatial_extrema(response, threshold, minima=False)
     row, column = index // width, index % width
-    inside = (row >= BORDER) & (row < height - BORDER) & (column >= BORDER) & (column < width - BORDER)
+    inside = inside_border(row, column, (height, width))
     index = index[inside]
     near = torch.arange(-1, 2, device=index.device)
     plane = response.view(-1)[index[:, None] + (near.view(3, 1) * width + near).view(-1)]  # (N, 9)

@@ -65,6 +65,12 @@ def octaves(
             gaussians[0] = base
 
 
+def inside_border(row: Tensor, column: Tensor, shape: tuple[int, int]) -> Tensor:
+    """(N,) which samples of a level of `shape` (h, w) are no nearer to its border than BORDER."""
+    height, width = shape
+    return (row >= BORDER) & (row < height - BORDER) & (column >= BORDER) & (column < width - BORDER)
+
+
 def _fill_first_level(gaussians: Tensor, image: Tensor, first_octave: int) -> None:
     """Level 0 of the finest octave; the others are room to work in."""
     if first_octave > 0:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..support.devices import on_cpu
-from .octaves import BORDER, LEVELS, SIGMA0, convolve, octaves
+from .octaves import LEVELS, SIGMA0, convolve, inside_border, octaves
 
 Response = Literal["dog", "hessian"]
 
@@ -110,7 +110,7 @@ def _local_extrema(volume: Tensor, threshold: float, minima: bool) -> tuple[Tens
     for level in range(1, len(volume) - 1):
         index = spatial_extrema(volume[level], threshold, minima)
         row, column = index // width, index % width
-        inside = (row >= BORDER) & (row < height - BORDER) & (column >= BORDER) & (column < width - BORDER)
+        inside = inside_border(row, column, (height, width))
         at = torch.stack([torch.full_like(index, level), row, column], 1)[inside]
         at = at[_exceeds_next_levels(volume, at)]
         values = _neighbourhood(volume, at)
@@ -199,7 +199,7 @@ def _refine(volume: Tensor, at: Tensor, values: Tensor) -> tuple[Tensor, Tensor,
         done_shift.append(_at_scale(values[settled], shift[settled]))
         step = shift[:, 1:].nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1).round().long()
         row, column = (at[:, 1:] + step).unbind(1)
-        inside = (row >= BORDER) & (row < height - BORDER) & (column >= BORDER) & (column < width - BORDER)
+        inside = inside_border(row, column, (height, width))
         moves = ~settled & inside & (step != 0).any(1)
         at = torch.stack([at[:, 0], row, column], 1)[moves]
         if len(at) == 0:

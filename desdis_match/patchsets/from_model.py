@@ -296,9 +296,9 @@ def same_places(seen: PatchObservations, model: Any) -> NDArray[np.int64]:
     Detectors give one place several keypoints (other angles, neighbouring scales), and a track may be torn in
     two: such points show the same thing and must not be negatives of each other.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
+
+    from ..colmap.view_graph import connected
 
     points, rows, inverse = np.unique(seen.points, return_index=True, return_inverse=True)
     places = np.array([model.points3D[int(point)].xyz for point in points])
@@ -306,6 +306,4 @@ def same_places(seen: PatchObservations, model: Any) -> NDArray[np.int64]:
     near = cKDTree(places).query_ball_point(places, radius)
     one = np.repeat(np.arange(len(points)), [len(found) for found in near])
     two = np.concatenate([np.asarray(found, np.int64) for found in near])
-    links = coo_matrix((np.ones(len(one), bool), (one, two)), shape=(len(points), len(points)))
-    result: NDArray[np.int64] = connected_components(links, directed=False)[1][inverse].astype(np.int64)
-    return result
+    return connected(np.column_stack([one, two]), len(points))[inverse]

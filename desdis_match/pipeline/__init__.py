@@ -11,8 +11,9 @@ Names are loaded when first asked for: a worker that extracts has no use for wha
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from ..support.lazy import names_on_demand
 
 if TYPE_CHECKING:
     from ..matching.pairs import PairsConfig
@@ -52,10 +53,4 @@ _WHERE = {
 }
 """Names that are not resume.py's -> the module that has them."""
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f".{_WHERE.get(name, 'resume')}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__ = names_on_demand(__name__, __all__, _WHERE, "resume")
