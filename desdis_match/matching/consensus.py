@@ -12,16 +12,24 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..types import Float32, Matches
+from ..types import Matches
 from .guided import Located
 
 Float = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 NEIGHBOURS = 24
 """Matches around a match, nearest in image 0 and nearest in image 1, that may support it."""
 
 MIN_SUPPORT = 3
 """Supporters that a match needs among either of the two."""
+
+SURE_NEIGHBOURS = 9
+"""Sure matches around a doubtful one along epipolar lines, and..."""
+
+MIN_SURE = 2
+"""...how many of them must support it: along a line alone, few doubtful ones are wrong. Of 24 sure ones 3
+bring 4 % more points on fountain-P11, of two photos each; poses are the same."""
 
 TOLERANCE = 0.35
 """Largest miss of a supporter, as a share of its distance: what perspective and a detector's error of scale
@@ -39,37 +47,70 @@ ANGLE = np.radians(35)
 
 def agreeing(image0: Located, image1: Located, matches: Matches) -> Matches:
     """The matches that their neighbours support, in the same order; all where no frames are known."""
-    if image0.scales is None or image1.scales is None or image0.angles is None or image1.angles is None:
-        return matches
-    rows0, rows1 = matches.indices.T
-    grow = np.log(image1.scales[rows1].astype(np.float64) / image0.scales[rows0])
-    turn = image1.angles[rows1].astype(np.float64) - image0.angles[rows0]
-    keep = support(image0.xy[rows0], image1.xy[rows1], grow, turn) >= MIN_SUPPORT
+    moves = _moves(image0, image1, matches)
+    return matches if moves is None else _kept(matches, support(*moves) >= MIN_SUPPORT)
+
+
+def backed(image0: Located, image1: Located, matches: Matches, sure: NDArray[np.bool_]) -> Matches:
+    """The matches that are sure (M,) and the doubtful ones that sure ones around them support, in the same
+    order; the sure ones alone where no frames are known."""
+    moves = _moves(image0, image1, matches)
+    keep = sure.copy()
+    if moves is not None:
+        doubtful, witnesses = np.flatnonzero(~sure), np.flatnonzero(sure)
+        keep[doubtful] = support(*moves, SURE_NEIGHBOURS, doubtful, witnesses) >= MIN_SURE
+    return _kept(matches, keep)
+
+
+def _kept(matches: Matches, keep: NDArray[np.bool_]) -> Matches:
     return Matches(matches.indices[keep], matches.scores[keep])
 
 
-def support(xy0: Float32, xy1: Float32, grow: Float, turn: Float) -> NDArray[np.int64]:
-    """(M,) supporters of each match: the larger of those among its neighbours in either image.
+def _moves(image0: Located, image1: Located, matches: Matches) -> tuple[Float, Float, Float, Float] | None:
+    """xy0, xy1, grow and turn of `support`; None where no frames are known."""
+    if image0.scales is None or image1.scales is None or image0.angles is None or image1.angles is None:
+        return None
+    rows0, rows1 = matches.indices.T
+    grow = np.log(image1.scales[rows1].astype(np.float64) / image0.scales[rows0])
+    turn = image1.angles[rows1].astype(np.float64) - image0.angles[rows0]
+    return image0.xy[rows0].astype(np.float64), image1.xy[rows1].astype(np.float64), grow, turn
+
+
+def support(
+    xy0: Float,
+    xy1: Float,
+    grow: Float,
+    turn: Float,
+    neighbours: int = NEIGHBOURS + 1,
+    rows: Rows | None = None,
+    witnesses: Rows | None = None,
+) -> Rows:
+    """(R,) supporters of each match of `rows`: the larger of those among its neighbours in either image.
 
     xy0, xy1 (M, 2) pixels; grow (M,) log of scale 1 over scale 0; turn (M,) angle 1 minus angle 0.
+    neighbours: how many are asked, a match itself among them where it may support. rows (R,) and witnesses
+    (W,), the matches that may support them: of the M, all by default.
     """
-    if len(xy0) < 2:
-        return np.zeros(len(xy0), np.int64)
-    places0, places1 = xy0.astype(np.float64), xy1.astype(np.float64)
-    forward = _supporters(places0, places1, grow, turn)
-    return np.maximum(forward, _supporters(places1, places0, -grow, -turn))
+    every = np.arange(len(xy0))
+    rows, witnesses = every if rows is None else rows, every if witnesses is None else witnesses
+    if not len(witnesses):
+        return np.zeros(len(rows), np.int64)
+    count = min(neighbours, len(witnesses))
+    forward = _supporters(xy0, xy1, grow, turn, count, rows, witnesses)
+    return np.maximum(forward, _supporters(xy1, xy0, -grow, -turn, count, rows, witnesses))
 
 
-def _supporters(xy0: Float, xy1: Float, grow: Float, turn: Float) -> NDArray[np.int64]:
-    """(M,) of the nearest matches in image 0 those that lie in image 1 where each match's similarity says."""
+def _supporters(
+    xy0: Float, xy1: Float, grow: Float, turn: Float, count: int, rows: Rows, witnesses: Rows
+) -> Rows:
+    """(R,) of the `count` nearest witnesses in image 0 those that lie in image 1 where each row's similarity
+    says."""
     from scipy.spatial import cKDTree
 
-    count = min(NEIGHBOURS + 1, len(xy0))
-    near = cKDTree(xy0).query(xy0, count)[1]
-    near = np.where(near == np.arange(len(xy0))[:, None], near[:, :1], near)[:, 1:]  # itself is no supporter
-    step0, step1 = xy0[near] - xy0[:, None], xy1[near] - xy1[:, None]  # (M, K, 2)
+    near = witnesses[cKDTree(xy0[witnesses]).query(xy0[rows], count)[1].reshape(len(rows), count)]
+    step0, step1 = xy0[near] - xy0[rows, None], xy1[near] - xy1[rows, None]  # (R, K, 2)
     # A frame's angle turns x towards -y (see frames.py), so that of the image's plane is its negative.
-    across, along = np.exp(grow) * np.cos(turn), np.exp(grow) * np.sin(turn)
+    across, along = np.exp(grow[rows]) * np.cos(turn[rows]), np.exp(grow[rows]) * np.sin(turn[rows])
     expected = np.stack(
         [
             across[:, None] * step0[..., 0] + along[:, None] * step0[..., 1],
@@ -79,8 +120,8 @@ def _supporters(xy0: Float, xy1: Float, grow: Float, turn: Float) -> NDArray[np.
     )
     miss = np.linalg.norm(step1 - expected, axis=2)
     allowed = TOLERANCE * np.linalg.norm(expected, axis=2) + SLACK
-    angle = np.abs((turn[near] - turn[:, None] + np.pi) % (2 * np.pi) - np.pi)
-    alike = (np.abs(grow[near] - grow[:, None]) <= SCALE) & (angle <= ANGLE)
+    angle = np.abs((turn[near] - turn[rows, None] + np.pi) % (2 * np.pi) - np.pi)
+    alike = (np.abs(grow[near] - grow[rows, None]) <= SCALE) & (angle <= ANGLE)
     # Two frames at one place (of several orientations or detectors) are one witness, not two.
     apart = (step0**2).sum(2) > 1.0
     return np.asarray(((miss <= allowed) & alike & apart).sum(1))

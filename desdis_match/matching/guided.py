@@ -3,11 +3,13 @@
 The full product of two images' descriptors is what matching costs. Where the best keypoints alone already
 tell the epipolar geometry, the partner of any other keypoint must lie on its line: keypoints sorted by the
 angle of their line about the epipole form bands of neighbours, and only products within a band are made, some
-two per cent of all. Among so few rivals the ratio test also keeps matches that it must drop among all. A pair
-is matched in full whose geometry the best keypoints do not tell, nor twice as many where the best nearly do,
-or that a homography explains as well (a plane, a panorama, where the epipolar lines mean nothing). But where
-hardly any of the best match, and hardly any of twice as many (`apart`), the photos show nothing in common and
-the pair ends there.
+two per cent of all. Among so few rivals the ratio test also keeps matches that it must drop among all, and
+where the photos were taken from places apart (`Epipolar.parallax`), a mutual nearest neighbour that fails it
+is still believed if those that pass it around it support it (consensus.py). A pair is matched in full whose
+geometry the best keypoints do not tell, nor twice as many where the best nearly do, or that a homography
+explains as well (a plane, a panorama, where the epipolar lines mean nothing). But where hardly any of the
+best match, and hardly any of twice as many (`apart`), the photos show nothing in common and the pair ends
+there.
 
 Products are made in float32, and what its rounding leaves in doubt in float64, where those of
 `match.prepare`'s vectors are exact: block sizes do not matter.
@@ -15,8 +17,9 @@ Products are made in float32, and what its rounding leaves in doubt in float64, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -51,6 +54,11 @@ BAND_PIXELS = 3.0
 """Largest distance of a candidate from the epipolar line. With 6, entry-P10's poses are half as exact."""
 RATIO_ALONG_LINES = 0.94
 """Factor on the ratio test's limit: among fifty times fewer rivals the runner-up lies further off."""
+PARALLAX_PIXELS = 15.0
+"""Distance from the homography of most of them from which a match is shifted by depth..."""
+MIN_SHIFTED = 10
+"""...and how many of the best keypoints' matches must be, for doubtful ones along the lines to be believed.
+Photos that turn about one place have up to 3; with doubtful matches four or five of seven were placed."""
 MEASURED_SIDE = 1600
 """Long side of a photo for which these distances are meant; they grow with larger ones."""
 ROWS = 128
@@ -59,6 +67,14 @@ ANGLE_ERROR = 1e-10
 """Of an angle about the epipole, radians; where the epipole is so far that this is wide, bands are too."""
 
 Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Epipolar:
+    """What the best keypoints' matches tell of two images."""
+
+    fundamental: Float  # (3, 3): x1^T F x0 = 0 for the pixels x0, x1 of a match
+    parallax: bool  # matches are shifted against each other, as depth shifts them
 
 
 @dataclass(frozen=True)
@@ -111,7 +127,7 @@ def apart(
 
 def lines_of_more(
     located0: Located, located1: Located, best: Matches, search: Callable[[Prepared, Prepared], Matches]
-) -> Float | None:
+) -> Epipolar | None:
     """As `epipolar_lines` of a second look, where the best keypoints' matches are nearly enough.
 
     best: their matches, which do not tell the lines. search: matches images in full.
@@ -121,8 +137,8 @@ def lines_of_more(
     return epipolar_lines(located0, located1, search(located0.more, located1.more))
 
 
-def epipolar_lines(located0: Located, located1: Located, matches: Matches) -> Float | None:
-    """The fundamental matrix (3, 3) that the best keypoints' matches agree on; None when they do not."""
+def epipolar_lines(located0: Located, located1: Located, matches: Matches) -> Epipolar | None:
+    """The epipolar geometry that the best keypoints' matches agree on; None when they do not."""
     if len(matches) < MIN_INLIERS:
         return None
     xy0 = located0.xy[matches.indices[:, 0]].astype(np.float64)
@@ -137,7 +153,7 @@ def epipolar_lines(located0: Located, located1: Located, matches: Matches) -> Fl
         if num < max(MIN_INLIERS, MIN_INLIER_SHARE * len(matches)):
             return None
         inliers = np.flatnonzero(agree)
-        _, flat = cv2.findHomography(
+        homography, flat = cv2.findHomography(
             xy0[inliers], xy1[inliers], cv2.USAC_MAGSAC, distance, None, 2000, 0.9999
         )
     except cv2.error:  # raised now and then where the matches lie in one plane
@@ -145,7 +161,15 @@ def epipolar_lines(located0: Located, located1: Located, matches: Matches) -> Fl
     on_plane = 0 if flat is None else int(np.count_nonzero(flat))
     if on_plane > MAX_PLANE_SHARE * num and num - on_plane < MIN_OFF_PLANE:
         return None
-    return np.asarray(fundamental, np.float64)
+    shifted = 0 if flat is None else _num_shifted(homography, xy0[inliers], xy1[inliers], distance)
+    return Epipolar(np.asarray(fundamental, np.float64), shifted >= MIN_SHIFTED)
+
+
+def _num_shifted(homography: NDArray[Any], xy0: Float, xy1: Float, fit: float) -> int:
+    """Of places (M, 2), those far from where a homography takes them; `fit`: FIT_PIXELS of these photos."""
+    to = np.column_stack([xy0, np.ones(len(xy0))]) @ homography.T
+    off = np.linalg.norm(to[:, :2] - to[:, 2:] * xy1, axis=1)
+    return int(np.count_nonzero(off > PARALLAX_PIXELS / FIT_PIXELS * fit * np.abs(to[:, 2])))
 
 
 def match_along_lines(
@@ -155,8 +179,24 @@ def match_along_lines(
 
     fundamental: x1^T F x0 = 0 for the pixels x0, x1 of a match. ratio: of a search among all keypoints.
     """
-    prepared0, prepared1 = located0.prepared, located1.prepared
     limits = _Limits(None if ratio is None else RATIO_ALONG_LINES * ratio, max_distance)
+    return _search(located0, located1, fundamental, limits, limits)[0]
+
+
+def neighbours_along_lines(
+    located0: Located, located1: Located, fundamental: Float, ratio: float, max_distance: float | None
+) -> tuple[Matches, NDArray[np.bool_]]:
+    """Mutual nearest neighbours near each other's epipolar lines, and (M,) which of them stand out both ways,
+    the matches of `match_along_lines`."""
+    limits = _Limits(RATIO_ALONG_LINES * ratio, max_distance)
+    return _search(located0, located1, fundamental, _Limits(None, max_distance), limits)
+
+
+def _search(
+    located0: Located, located1: Located, fundamental: Float, wide: _Limits, limits: _Limits
+) -> tuple[Matches, NDArray[np.bool_]]:
+    """Mutual nearest neighbours that pass the `wide` limits, and (M,) which of them pass the others too."""
+    prepared0, prepared1 = located0.prepared, located1.prepared
     bands = _Bands(located0, located1, fundamental)
     best0, best1 = _Best.of(len(prepared0)), _Best.of(len(prepared1))
     vectors0, vectors1 = prepared0.exact, prepared1.exact
@@ -168,7 +208,7 @@ def match_along_lines(
         best0.see(rows, columns, similar)
     # What float32 leaves in doubt, few rows, is seen once more in float64.
     error = rounding_error(prepared0.dim)
-    doubts0, doubts1 = (best.forget_doubts(limits, error) for best in (best0, best1))
+    doubts0, doubts1 = (best.forget_doubts((wide, limits), error) for best in (best0, best1))
     for rows, columns in areas:
         some0, some1 = rows[doubts0[rows]], columns[doubts1[columns]]
         if len(some0):
@@ -179,14 +219,15 @@ def match_along_lines(
             similar = vectors0[rows].astype(np.float64) @ vectors1[some1].astype(np.float64).T
             np.copyto(similar, -np.inf, where=bands.off_line(rows, some1))
             best1.see(some1, rows, similar.T)
-    index0 = np.flatnonzero((best0.index >= 0) & best0.pass_(limits))
+    index0 = np.flatnonzero((best0.index >= 0) & best0.pass_(wide))
     index1 = best0.index[index0]
-    keep = (best1.index[index1] == index0) & best1.pass_(limits)[index1]
+    keep = (best1.index[index1] == index0) & best1.pass_(wide)[index1]
     index0, index1 = index0[keep], index1[keep]
+    passed = best0.pass_(limits)[index0] & best1.pass_(limits)[index1]
     exact = np.einsum("nd,nd->n", vectors0[index0].astype(np.float64), vectors1[index1].astype(np.float64))
     indices = np.stack([prepared0.rows[index0], prepared1.rows[index1]], axis=1)
     scores = 1 - _squared(exact) / 4
-    return Matches(indices.astype(np.int32), scores.astype(np.float32))
+    return Matches(indices.astype(np.int32), scores.astype(np.float32)), passed
 
 
 def _squared(similarity: Float) -> Float:
@@ -242,13 +283,15 @@ class _Best:
         """(N,) whose nearest passes the tests."""
         return limits.hold(self.first, self.second)
 
-    def forget_doubts(self, limits: _Limits, error: float) -> NDArray[np.bool_]:
-        """(N,) which of them may pass the tests, though similarities that err by `error` do not tell which
-        is the greatest, or whether it passes; these are as if nothing had been seen."""
-        may = limits.hold(self.first + error, self.second - error)
+    def forget_doubts(self, tests: Sequence[_Limits], error: float) -> NDArray[np.bool_]:
+        """(N,) which of them may pass one of the tests, though similarities that err by `error` do not tell
+        which is the greatest, or whether it passes; these are as if nothing had been seen."""
         with np.errstate(invalid="ignore"):  # nothing seen: minus infinity twice
             tie = self.first - self.second <= 2 * error
-        doubts = may & (tie | ~limits.hold(self.first - error, self.second + error))
+        doubts = np.zeros(len(self.first), np.bool_)
+        for limits in tests:
+            may = limits.hold(self.first + error, self.second - error)
+            doubts |= may & (tie | ~limits.hold(self.first - error, self.second + error))
         self.first[doubts] = self.second[doubts] = -np.inf
         self.index[doubts] = -1
         return doubts

@@ -21,8 +21,17 @@ from ..support.devices import pick_device
 from ..support.parts import check_part, find_part
 from ..support.workers import each_on_one_thread, run_shards
 from ..types import Features, Float32, Matches
-from .consensus import agreeing
-from .guided import Located, apart, epipolar_lines, lines_of_more, locate, match_along_lines, worthwhile
+from .consensus import agreeing, backed
+from .guided import (
+    Located,
+    apart,
+    epipolar_lines,
+    lines_of_more,
+    locate,
+    match_along_lines,
+    neighbours_along_lines,
+    worthwhile,
+)
 from .nearest import Prepared, candidates, find_nearest, hold, maxima
 from .pairs import REUSE, Pair
 
@@ -51,8 +60,9 @@ class MatchConfig:
     """Largest L2 distance of a match (unit vectors: 0 to 2); none by default."""
     search: Literal["guided", "full"] = "guided"
     """guided: pairs whose best keypoints tell their epipolar geometry are matched along its lines alone,
-    which is much quicker and finds more; pairs of which hardly any of the best match end there; all others
-    are matched in full. full: every keypoint with every other."""
+    which is much quicker and finds more, and where the photos show depth, mutual neighbours that fail the
+    ratio test stay if matches that pass it around them move alike; pairs of which hardly any of the best
+    match end there; all others are matched in full. full: every keypoint with every other."""
     filter: Literal["none", "consensus"] = "none"
     """consensus: in pairs matched in full the ratio test is looser (0.95 where ratio is 0.85), and a match
     stays where others around it move alike: more matches of hard pairs, but more wrong ones in tracks too.
@@ -164,19 +174,22 @@ def prepare_image(features: Features, device: str = "auto") -> Located:
 def match_images(image0: Located, image1: Located, config: MatchConfig) -> Matches:
     """Match two images: along epipolar lines where `config` wants it and they can be had, else in full.
 
-    Consensus follows a search in full, where the frames are known: epipolar lines leave it nothing to do.
+    `config.filter` follows a search in full; along epipolar lines the doubtful matches alone need consensus.
     """
     rule = MATCHERS[config.matcher]
     mutual = isinstance(rule, Neighbours) and rule.mutual  # bands know no other search
     if config.search == "guided" and mutual and worthwhile(image0, image1):
         best = match_prepared(image0.best, image1.best, config)
         search = partial(match_prepared, config=config)
-        fundamental = epipolar_lines(image0, image1, best)
-        if fundamental is None:
-            fundamental = lines_of_more(image0, image1, best, search)
-        if fundamental is not None:
-            ratio = config.ratio if isinstance(rule, Neighbours) and rule.ratio else None
-            return match_along_lines(image0, image1, fundamental, ratio, config.max_distance)
+        told = epipolar_lines(image0, image1, best) or lines_of_more(image0, image1, best, search)
+        if told is not None:
+            lines = image0, image1, told.fundamental
+            if not (isinstance(rule, Neighbours) and rule.ratio):
+                return match_along_lines(*lines, None, config.max_distance)
+            if not told.parallax:
+                return match_along_lines(*lines, config.ratio, config.max_distance)
+            nearest, distinct = neighbours_along_lines(*lines, config.ratio, config.max_distance)
+            return backed(image0, image1, nearest, distinct)
         given_up = apart(image0, image1, best, search)
         if given_up is not None:
             return given_up

@@ -1,13 +1,15 @@
 """Consensus: matches that move with those around them stay, those that fall anywhere go."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from desdis_match.errors import InputError
 from desdis_match.features.frames import keypoints_to_lafs
-from desdis_match.matching.consensus import MIN_SUPPORT, support
-from desdis_match.matching.match import MatchConfig, match_features
-from desdis_match.types import Features
+from desdis_match.matching.consensus import MIN_SUPPORT, backed, support
+from desdis_match.matching.match import MatchConfig, match_features, prepare_image
+from desdis_match.types import Features, Matches
 
 ANGLE, ZOOM = 0.7, 1.5
 
@@ -52,6 +54,41 @@ def test_one_place_is_one_witness():
 def test_few_matches_are_no_fault(count):
     rng = np.random.default_rng(2)
     assert support(*matches(count, 0, rng)).shape == (count,)
+
+
+def test_the_sure_ones_alone_support_the_doubtful():
+    """Right and wrong ones of each kind: the sure stay, of the doubtful those that sure ones support."""
+    rng = np.random.default_rng(5)
+    xy0, xy1, _, _ = matches(200, 100, rng)
+    image0, image1 = located(xy0, 1.0, 0.0), located(xy1, ZOOM, ANGLE)
+    every = np.repeat(np.arange(300, dtype=np.int32)[:, None], 2, axis=1)
+    scores = rng.random(300).astype(np.float32)
+    sure = np.arange(300) % 2 == 0
+    found = backed(image0, image1, Matches(every, scores), sure)
+    kept = np.isin(np.arange(300), found.indices[:, 0])
+    assert kept[sure].all() and kept[:200].mean() > 0.98 and kept[200:][~sure[200:]].mean() < 0.1
+    assert (found.scores == scores[kept]).all() and (np.diff(found.indices[:, 0]) > 0).all()
+    # Doubtful ones that agree with each other, but with no sure one, do not stay.
+    xy1[1:200:2] += [400.0, 300.0]
+    image1 = located(xy1, ZOOM, ANGLE)
+    found = backed(image0, image1, Matches(every, scores), sure)
+    assert np.isin(np.arange(1, 200, 2), found.indices[:, 0]).mean() < 0.05
+
+
+@pytest.mark.parametrize("num_sure", [0, 1, 2, 300])
+def test_few_sure_ones_are_no_fault(num_sure):
+    xy0, xy1, _, _ = matches(300, 0, np.random.default_rng(6))
+    image0, image1 = located(xy0, 1.0, 0.0), located(xy1, ZOOM, ANGLE)
+    every = Matches(np.repeat(np.arange(300)[:, None], 2, axis=1), np.ones(300, np.float32))
+    found = backed(image0, image1, every, np.arange(300) < num_sure)
+    assert len(found) == (num_sure if num_sure < 2 else 300)
+    unframed = replace(image1, scales=None)
+    assert len(backed(image0, unframed, every, np.arange(300) < num_sure)) == num_sure
+
+
+def located(xy, zoom, angle):
+    descriptors = np.ones((len(xy), 4))
+    return prepare_image(features(xy, descriptors, zoom, angle), "cpu")
 
 
 def features(xy, descriptors, zoom=1.0, angle=0.0):

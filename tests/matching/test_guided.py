@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from desdis_match.matching import guided, match
-from desdis_match.matching.guided import epipolar_lines, locate, match_along_lines
+from desdis_match.matching.consensus import backed
+from desdis_match.matching.guided import epipolar_lines, locate, match_along_lines, neighbours_along_lines
 from desdis_match.matching.match import MatchConfig, match_features, match_prepared, prepare
 from desdis_match.types import Features, Matches
 
@@ -20,13 +21,15 @@ MOTIONS = {
 }
 
 
-def two_views(motion: str, num: int = 600, seed: int = 0, flat: bool = False):
+def two_views(
+    motion: str, num: int = 600, seed: int = 0, flat: bool = False, far: float = 1.0, noise: float = 0.35
+):
     """Two photos of points in space, their descriptors alike but for noise, a third without a partner.
 
     Returns features of both, keypoint i of one being that of the other for i < 2/3 num, and the true F.
     """
     rng = np.random.default_rng(seed)
-    turn, move = MOTIONS[motion]
+    turn, move = MOTIONS[motion][0], far * np.array(MOTIONS[motion][1])
     rotation = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
     points = np.column_stack([rng.uniform(-2, 2, (num, 2)), rng.uniform(5, 9, num)])
     if flat:
@@ -37,7 +40,7 @@ def two_views(motion: str, num: int = 600, seed: int = 0, flat: bool = False):
     lone = np.arange(num) >= 2 * num // 3
     xy1[lone] = rng.uniform((0, 0), SIZE, (lone.sum(), 2))
     vectors = rng.normal(size=(num, 32))
-    noisy = vectors + rng.normal(scale=0.35, size=vectors.shape)
+    noisy = vectors + rng.normal(scale=noise, size=vectors.shape)
     noisy[lone] = rng.normal(size=(lone.sum(), 32))
     scores = rng.random(num).astype(np.float32)
     cross = np.array([[0, -move[2], move[1]], [move[2], 0, -move[0]], [-move[1], move[0], 0]])
@@ -96,6 +99,22 @@ def test_bands_find_what_a_search_of_all_pairs_finds(monkeypatch, motion, ratio,
         assert right > 350 and right > 0.95 * len(found)
 
 
+def pairs_of(matches, rows=...):
+    return {tuple(pair) for pair in matches.indices[rows].tolist()}
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+@pytest.mark.parametrize("max_distance", [None, 0.8])
+def test_all_neighbours_along_the_lines_and_which_of_them_stand_out(motion, max_distance):
+    features0, features1, fundamental = two_views(motion, noise=0.8)
+    sides = located(features0), located(features1)
+    nearest, distinct = neighbours_along_lines(*sides, fundamental, 0.7, max_distance)
+    assert pairs_of(nearest) == plain_search(features0, features1, fundamental, None, max_distance)
+    assert pairs_of(nearest, distinct) == plain_search(features0, features1, fundamental, 0.7, max_distance)
+    assert 50 < distinct.sum() < len(distinct) - 10
+    assert (np.diff(nearest.indices[:, 0]) > 0).all()
+
+
 @pytest.mark.parametrize("ratio", [None, 1.0 / guided.RATIO_ALONG_LINES])
 def test_neighbours_that_float32_cannot_tell_apart_are_told_apart(monkeypatch, ratio):
     """Every match has a rival beside it whose similarity differs in the eighth digit, before or after it."""
@@ -111,12 +130,39 @@ def test_neighbours_that_float32_cannot_tell_apart_are_told_apart(monkeypatch, r
     features1 = replace(features1, keypoints=xy[order], descriptors=vectors[order])
     expected = plain_search(features0, features1, fundamental, ratio)
     found = match_along_lines(located(features0), located(features1), fundamental, ratio, None)
-    assert {tuple(pair) for pair in found.indices.tolist()} == expected
+    assert pairs_of(found) == expected
     assert len(expected) > 100
+    sides = located(features0), located(features1)
+    nearest, distinct = neighbours_along_lines(*sides, fundamental, 0.5, None)  # which the tied fail anyhow
+    assert pairs_of(nearest) == plain_search(features0, features1, fundamental, None)
+    assert pairs_of(nearest, distinct) == plain_search(features0, features1, fundamental, 0.5)
     # In float32 alone some would be others.
     monkeypatch.setattr(guided._Best, "forget_doubts", lambda best, *_: np.zeros(len(best.first), np.bool_))
     rough = match_along_lines(located(features0), located(features1), fundamental, ratio, None)
     assert {tuple(pair) for pair in rough.indices.tolist()} != expected
+
+
+@pytest.mark.parametrize("change", [-1e-9, 1e-9])
+def test_a_ratio_that_float32_cannot_tell_from_the_limit_is_told(change):
+    """The limit is put beside the ratio of one match after the other."""
+    features0, features1, fundamental = two_views("sideways", num=300, seed=3)
+    sides = located(features0), located(features1)
+    similar = sides[0].prepared.exact.astype(float) @ sides[1].prepared.exact.astype(float).T
+    squared = 2 - 2 * similar
+    lines = np.column_stack([features0.keypoints.astype(float), np.ones(300)]) @ fundamental.T
+    lines /= np.linalg.norm(lines[:, :2], axis=1, keepdims=True)
+    far = np.abs(lines[:, :2] @ features1.keypoints.astype(float).T + lines[:, 2:]) > guided.BAND_PIXELS
+    squared[far] = np.inf
+    checked = 0
+    for row in range(100):
+        second = min(np.delete(squared[row], row).min(), np.delete(squared[:, row], row).min())
+        if not (squared[row, row] < second < np.inf):
+            continue
+        checked += 1
+        ratio = np.sqrt(squared[row, row] / second) / guided.RATIO_ALONG_LINES * (1 + change)
+        nearest, distinct = neighbours_along_lines(*sides, fundamental, ratio, None)
+        assert ((row, row) in pairs_of(nearest, distinct)) == (change > 0)
+    assert checked > 20
 
 
 def test_scores_are_those_of_the_full_search_and_rows_are_ordered():
@@ -138,7 +184,7 @@ def test_the_lines_are_found_from_the_best_keypoints_matches():
     indices = np.repeat(np.arange(400)[:, None], 2, axis=1).astype(np.int32)
     matches = Matches(indices, np.ones(400, np.float32))
     found = epipolar_lines(located(features0), located(features1), matches)
-    lines = np.column_stack([features0.keypoints[:400], np.ones(400)]) @ found.T
+    lines = np.column_stack([features0.keypoints[:400], np.ones(400)]) @ found.fundamental.T
     lines /= np.linalg.norm(lines[:, :2], axis=1, keepdims=True)
     off = np.abs((lines[:, :2] * features1.keypoints[:400]).sum(1) + lines[:, 2])
     assert off.max() < 0.5
@@ -163,7 +209,7 @@ def test_points_off_a_plane_tell_the_lines_where_there_are_enough():
     indices = np.repeat(np.arange(400)[:, None], 2, axis=1).astype(np.int32)
     found = epipolar_lines(located(flat0), located(flat1), Matches(indices, np.ones(400, np.float32)))
     assert found is not None
-    lines = np.column_stack([deep0.keypoints[:400], np.ones(400)]) @ found.T
+    lines = np.column_stack([deep0.keypoints[:400], np.ones(400)]) @ found.fundamental.T
     lines /= np.linalg.norm(lines[:, :2], axis=1, keepdims=True)
     off = np.abs((lines[:, :2] * deep1.keypoints[:400]).sum(1) + lines[:, 2])
     assert off.max() < 1  # also of points that were not seen
@@ -176,6 +222,56 @@ def test_few_points_off_a_plane_do_not_tell_the_lines():
     indices = np.repeat(np.arange(400)[:, None], 2, axis=1).astype(np.int32)
     matches = Matches(indices, np.ones(400, np.float32))
     assert epipolar_lines(located(flat0), located(flat1), matches) is None
+
+
+@pytest.mark.parametrize("double", [1, 2])
+@pytest.mark.parametrize("num", [guided.MIN_SHIFTED - 1, guided.MIN_SHIFTED])
+def test_parallax_is_where_enough_matches_are_shifted_by_depth(num, double):
+    """A small step shifts places by less than PARALLAX_PIXELS, a step ten times as far by more; of photos of
+    double the size, the double."""
+    near, far = two_views("sideways", far=0.1), two_views("sideways")
+    sides = []
+    for side in (0, 1):
+        keypoints = near[side].keypoints.copy()
+        keypoints[:num] = far[side].keypoints[:num]
+        size = (double * SIZE[0], double * SIZE[1])
+        sides.append(located(replace(near[side], keypoints=double * keypoints, image_size=size)))
+    indices = np.repeat(np.arange(400)[:, None], 2, axis=1).astype(np.int32)
+    told = epipolar_lines(*sides, Matches(indices, np.ones(400, np.float32)))
+    assert told.parallax == (num >= guided.MIN_SHIFTED)
+
+
+@pytest.mark.parametrize("limit", [14.0, 16.0])
+def test_parallax_is_measured_from_where_the_homography_leads(monkeypatch, limit):
+    """Ten of a plane's hundred places lie 15 pixels from their place."""
+    monkeypatch.setattr(guided, "PARALLAX_PIXELS", limit)
+    homography = np.array([[1.1, 0.1, 5], [0, 0.9, 7], [1e-4, 2e-4, 1.2]])
+    xy0 = np.random.default_rng(0).uniform(0, 1000, (100, 2))
+    to = np.column_stack([xy0, np.ones(100)]) @ homography.T
+    xy1 = to[:, :2] / to[:, 2:]
+    xy1[:10] += [9, -12]
+    for sign in (1, -1):
+        num = guided._num_shifted(sign * homography, xy0, xy1, guided.FIT_PIXELS)
+        assert num == (10 if limit < 15 else 0)
+
+
+@pytest.mark.parametrize("parallax", [True, False])
+def test_doubtful_matches_are_believed_where_there_is_parallax(monkeypatch, parallax):
+    features0, features1, _ = two_views("sideways", far=0.1, noise=0.8)
+    monkeypatch.setattr(guided, "BEST_KEYPOINTS", 150)
+    monkeypatch.setattr(guided, "MIN_SHIFTED", 0 if parallax else 1000)
+    config = MatchConfig(ratio=0.75)
+    found = match_features(features0, features1, config)
+    image0, image1 = (match.prepare_image(features, "cpu") for features in (features0, features1))
+    best = match_prepared(image0.best, image1.best, config)
+    lines = image0, image1, epipolar_lines(image0, image1, best).fundamental
+    nearest, distinct = neighbours_along_lines(*lines, 0.75, None)
+    believed = backed(image0, image1, nearest, distinct)
+    sure = match_along_lines(*lines, 0.75, None)
+    assert pairs_of(found) == pairs_of(believed if parallax else sure)
+    assert len(sure) + 10 < len(believed)
+    right = believed.indices[:, 0] == believed.indices[:, 1]
+    assert right.mean() > 0.97
 
 
 @pytest.fixture
