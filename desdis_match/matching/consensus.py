@@ -28,8 +28,8 @@ SURE_NEIGHBOURS = 9
 """Sure matches around a doubtful one along epipolar lines, and..."""
 
 MIN_SURE = 2
-"""...how many of them must support it: along a line alone, few doubtful ones are wrong. Of 24 sure ones 3
-bring 4 % more points on fountain-P11, of two photos each; poses are the same."""
+"""...how many of them must support it: along a line alone, few doubtful ones are wrong. Three of 24
+bring 2 % more points on fountain-P11, in shorter tracks; poses are as exact."""
 
 TOLERANCE = 0.35
 """Largest miss of a supporter, as a share of its distance: what perspective and a detector's error of scale

@@ -65,14 +65,19 @@ def located(features: Features):
     return locate(prepared, features.keypoints, features.scores, features.image_size)
 
 
-def plain_search(features0, features1, fundamental, ratio, max_distance=None):
-    """Every pair of keypoints, one at a time in spirit: the set of matches."""
+def squared_near_lines(features0, features1, fundamental):
+    """Squared distances of all pairs of descriptors; infinite off the epipolar lines."""
     prepared = [prepare(f.descriptors, "cpu").exact.astype(np.float64) for f in (features0, features1)]
     similar = prepared[0] @ prepared[1].T
     lines = np.column_stack([features0.keypoints.astype(float), np.ones(len(features0))]) @ fundamental.T
     lines /= np.linalg.norm(lines[:, :2], axis=1, keepdims=True)
     distance = np.abs(lines[:, :2] @ features1.keypoints.astype(float).T + lines[:, 2:])
-    squared = np.where(distance <= guided.BAND_PIXELS, 2 - 2 * similar, np.inf)
+    return np.where(distance <= guided.BAND_PIXELS, 2 - 2 * similar, np.inf)
+
+
+def plain_search(features0, features1, fundamental, ratio, max_distance=None):
+    """Every pair of keypoints, one at a time in spirit: the set of matches."""
+    squared = squared_near_lines(features0, features1, fundamental)
     found = set()
     for i in range(len(squared)):
         j = int(squared[i].argmin())
@@ -85,6 +90,10 @@ def plain_search(features0, features1, fundamental, ratio, max_distance=None):
     return found
 
 
+def pairs_of(matches, rows=...):
+    return {tuple(pair) for pair in matches.indices[rows].tolist()}
+
+
 @pytest.mark.parametrize("motion", MOTIONS)
 @pytest.mark.parametrize(("ratio", "max_distance"), [(0.8, None), (None, None), (None, 0.6)])
 @pytest.mark.parametrize("rows", [1, 40, 1000])
@@ -92,15 +101,11 @@ def test_bands_find_what_a_search_of_all_pairs_finds(monkeypatch, motion, ratio,
     features0, features1, fundamental = two_views(motion)
     monkeypatch.setattr(guided, "ROWS", rows)
     matches = match_along_lines(located(features0), located(features1), fundamental, ratio, max_distance)
-    found = {tuple(pair) for pair in matches.indices.tolist()}
+    found = pairs_of(matches)
     assert found == plain_search(features0, features1, fundamental, ratio, max_distance)
     if ratio:
         right = sum(a == b for a, b in found)
         assert right > 350 and right > 0.95 * len(found)
-
-
-def pairs_of(matches, rows=...):
-    return {tuple(pair) for pair in matches.indices[rows].tolist()}
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
@@ -139,7 +144,7 @@ def test_neighbours_that_float32_cannot_tell_apart_are_told_apart(monkeypatch, r
     # In float32 alone some would be others.
     monkeypatch.setattr(guided._Best, "forget_doubts", lambda best, *_: np.zeros(len(best.first), np.bool_))
     rough = match_along_lines(located(features0), located(features1), fundamental, ratio, None)
-    assert {tuple(pair) for pair in rough.indices.tolist()} != expected
+    assert pairs_of(rough) != expected
 
 
 @pytest.mark.parametrize("change", [-1e-9, 1e-9])
@@ -147,12 +152,7 @@ def test_a_ratio_that_float32_cannot_tell_from_the_limit_is_told(change):
     """The limit is put beside the ratio of one match after the other."""
     features0, features1, fundamental = two_views("sideways", num=300, seed=3)
     sides = located(features0), located(features1)
-    similar = sides[0].prepared.exact.astype(float) @ sides[1].prepared.exact.astype(float).T
-    squared = 2 - 2 * similar
-    lines = np.column_stack([features0.keypoints.astype(float), np.ones(300)]) @ fundamental.T
-    lines /= np.linalg.norm(lines[:, :2], axis=1, keepdims=True)
-    far = np.abs(lines[:, :2] @ features1.keypoints.astype(float).T + lines[:, 2:]) > guided.BAND_PIXELS
-    squared[far] = np.inf
+    squared = squared_near_lines(features0, features1, fundamental)
     checked = 0
     for row in range(100):
         second = min(np.delete(squared[row], row).min(), np.delete(squared[:, row], row).min())
