@@ -22,16 +22,8 @@ from ..support.parts import check_part, find_part
 from ..support.workers import each_on_one_thread, run_shards
 from ..types import Features, Float32, Matches
 from .consensus import agreeing, backed
-from .guided import (
-    Located,
-    apart,
-    epipolar_lines,
-    lines_of_more,
-    locate,
-    match_along_lines,
-    neighbours_along_lines,
-    worthwhile,
-)
+from .epipolar import match_along_lines, neighbours_along_lines
+from .guided import Located, apart, epipolar_lines, lines_of_more, locate, worthwhile
 from .nearest import Prepared, candidates, find_nearest, hold, maxima
 from .pairs import REUSE, Pair
 
