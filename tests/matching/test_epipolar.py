@@ -93,12 +93,6 @@ def test_neighbours_that_float32_cannot_tell_apart_are_told_apart(monkeypatch, r
     vectors[200:] = vectors[original]
     rows, column = np.arange(200, 300), rng.integers(0, 32, 100)
     vectors[rows, column] += rng.choice([-3, -2, -1, 0, 1, 2, 3], 100).astype(np.float32) * 2**-24
-    # Fifty of the rivals have a partner of their own, which is nearer: their row's other one is left.
-    places, own = features0.keypoints.copy(), features0.descriptors.copy()
-    places[250:] = places[original[50:]] + np.float32(0.1)
-    own[250:] = vectors[250:] + rng.normal(scale=0.02, size=(50, 32))
-    own /= np.linalg.norm(own, axis=1, keepdims=True)
-    features0 = replace(features0, keypoints=places, descriptors=own)
     order = rng.permutation(300)
     features1 = replace(features1, keypoints=xy[order], descriptors=vectors[order])
     if swapped:
@@ -115,6 +109,28 @@ def test_neighbours_that_float32_cannot_tell_apart_are_told_apart(monkeypatch, r
     monkeypatch.setattr(epipolar._Best, "doubts", lambda best, *_: np.zeros(len(best.first), np.bool_))
     rough = match_along_lines(located(features0), located(features1), fundamental, ratio, None)
     assert pairs_of(rough) != expected
+
+
+def test_of_two_that_float32_cannot_tell_apart_the_one_that_is_free_may_be_the_partner():
+    """Each keypoint is as near to two, but for the eighth digit, and one of these has a nearer partner."""
+    views0, views1, fundamental = two_views("sideways", num=120, seed=5)
+    rng = np.random.default_rng(6)
+    mine, first, second = np.linalg.qr(rng.normal(size=(60, 32, 3)))[0].transpose(2, 0, 1)
+    near = 0.8 * np.stack([mine, mine]) + 0.6 * np.stack([first, second])  # (2, 60, 32)
+    taken = near[1] + rng.normal(scale=0.02, size=(60, 32))
+    vectors0, vectors1 = np.concatenate([mine, taken]), near.reshape(120, 32)
+    vectors0, vectors1 = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (vectors0, vectors1))
+    places = [
+        np.concatenate([v.keypoints[:60], v.keypoints[:60] + np.float32(0.2)]) for v in (views0, views1)
+    ]
+    features0, features1 = (
+        replace(view, keypoints=xy, descriptors=vectors.astype(np.float32))
+        for view, xy, vectors in zip((views0, views1), places, (vectors0, vectors1), strict=True)
+    )
+    for sides in ((features0, features1, fundamental), (features1, features0, fundamental.T)):
+        expected = plain_search(*sides, None)
+        assert pairs_of(match_along_lines(*map(located, sides[:2]), sides[2], None, None)) == expected
+        assert 60 + 20 < len(expected) < 120 - 20
 
 
 @pytest.mark.parametrize("change", [-1e-9, 1e-9])
