@@ -256,7 +256,10 @@ def main(argv: Sequence[str], own_process: bool = False) -> int:
         # Imported inside `run`: they take seconds, in which one may press Ctrl-C.
         if not own_process or argv[0] not in WITH_WORKERS or {"-h", "--help"} & set(rest):
             return int(getattr(importlib.import_module(module), function)(rest))
+        from ..support import lean_torch
+
         with _one_blas_thread():
+            lean_torch.load()
             importlib.import_module(WORK)
         from ..support.workers import forked_ahead
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InputError
+from . import lean_torch
 
 Part = TypeVar("Part")
 
@@ -77,6 +78,7 @@ def outside_code(chosen: Iterable[tuple[str, Mapping[str, Any], str]]) -> dict[s
 @lru_cache(maxsize=64)
 def _built(kind: str, name: str) -> Any:
     known = _entry_points(kind)
+    lean_torch.complete()
     try:
         found = known[name].load() if name in known else _imported(name)
     except (ImportError, AttributeError) as error:
