@@ -108,20 +108,16 @@ def _supporters(
     from scipy.spatial import cKDTree
 
     near = witnesses[cKDTree(xy0[witnesses]).query(xy0[rows], count)[1].reshape(len(rows), count)]
-    step0, step1 = xy0[near] - xy0[rows, None], xy1[near] - xy1[rows, None]  # (R, K, 2)
-    # A frame's angle turns x towards -y (see frames.py), so that of the image's plane is its negative.
-    across, along = np.exp(grow[rows]) * np.cos(turn[rows]), np.exp(grow[rows]) * np.sin(turn[rows])
-    expected = np.stack(
-        [
-            across[:, None] * step0[..., 0] + along[:, None] * step0[..., 1],
-            across[:, None] * step0[..., 1] - along[:, None] * step0[..., 0],
-        ],
-        -1,
-    )
-    miss = np.linalg.norm(step1 - expected, axis=2)
-    allowed = TOLERANCE * np.linalg.norm(expected, axis=2) + SLACK
-    angle = np.abs((turn[near] - turn[rows, None] + np.pi) % (2 * np.pi) - np.pi)
-    alike = (np.abs(grow[near] - grow[rows, None]) <= SCALE) & (angle <= ANGLE)
+    # The plane as complex numbers. A frame's angle turns x towards -y (see frames.py), so that of the image's
+    # plane is its negative.
+    places0, places1, change = (a + 1j * b for a, b in (xy0.T, xy1.T, (grow, turn)))
+    step0, step1, differ = (
+        of.take(near) - of[rows, None] for of in (places0, places1, change)
+    )  # each (R, K)
+    expected = np.exp(change[rows].conj())[:, None] * step0
+    length = np.abs(step0)
+    allowed = (TOLERANCE * np.exp(grow[rows]))[:, None] * length + SLACK
+    angle = np.abs((differ.imag + np.pi) % (2 * np.pi) - np.pi)
+    alike = (np.abs(differ.real) <= SCALE) & (angle <= ANGLE)
     # Two frames at one place (of several orientations or detectors) are one witness, not two.
-    apart = (step0**2).sum(2) > 1.0
-    return np.asarray(((miss <= allowed) & alike & apart).sum(1))
+    return np.asarray(((np.abs(step1 - expected) <= allowed) & alike & (length > 1.0)).sum(1))

@@ -37,6 +37,8 @@ PAIRS_A_PIECE = 256
 """Pairs that a worker of a cluster takes at a time: some seconds."""
 HELD = 64
 """Images whose keypoints are kept in memory: 64 KB each at 8000 keypoints."""
+HELD_PAIRS = 2000
+"""Pairs whose matches are kept from the search for still keypoints on: 16 KB each at 2000 matches."""
 
 
 def verify_pairs(
@@ -123,15 +125,15 @@ def verify_pairs(
 
 
 class _Source:
-    """Keypoints in COLMAP's pixels and matches; keypoints are kept for the pairs that follow."""
+    """Keypoints in COLMAP's pixels by image, and matches (M, 2) by pair; both are kept for a while."""
 
     def __init__(self, features: FeatureFile, matches: MatchFile) -> None:
         self.keypoints = lru_cache(maxsize=HELD)(lambda name: to_colmap(features.keypoints(name)))
-        self.matches = matches
+        self.matches = lru_cache(maxsize=HELD_PAIRS)(lambda pair: matches.get(*pair).indices)
 
     def of(self, pair: Pair) -> tuple[tuple[NDArray[Any], NDArray[Any]], NDArray[np.int32]]:
         """Keypoints, in COLMAP's pixels, and matches of a pair."""
-        return (self.keypoints(pair[0]), self.keypoints(pair[1])), self.matches.get(*pair).indices
+        return (self.keypoints(pair[0]), self.keypoints(pair[1])), self.matches(pair)
 
 
 @dataclass(frozen=True)
@@ -161,12 +163,12 @@ def _still_keypoints(
 ) -> StillKeypoints:
     """Keypoints that stay at the same pixels, by the photos' places among the sorted names."""
     place = {name: i for i, name in enumerate(names)}
-    matched = [pair for pair in reuse_order(pairs) if len(source.matches.get(*pair))]
+    matched = [pair for pair in reuse_order(pairs) if len(source.matches(pair))]
     return find_still_keypoints(
         [(place[a], place[b]) for a, b in matched],
         {place[name]: size for name, size in sizes.items()},
         lambda photo: source.keypoints(names[photo]),
-        lambda photo0, photo1: source.matches.get(names[photo0], names[photo1]).indices,
+        lambda photo0, photo1: source.matches((names[photo0], names[photo1])),
     )
 
 

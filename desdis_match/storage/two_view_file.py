@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..support.files import Config
-from .hdf5 import TWO_VIEW_FORMAT, H5Reader, groups_with, new_h5
+from .hdf5 import TWO_VIEW_FORMAT, H5Reader, groups_with, new_h5, write_array
 from .matches_file import pair_group
 
 MODELS = ("F", "E", "H", "pose", "camera0", "camera1")
@@ -49,8 +49,7 @@ def write_two_view(
             group = file.create_group(pair_group(name0, name1))
             group.attrs["config"] = geometry.kind
             group.attrs["tri_angle"] = geometry.tri_angle
-            packed = {"compression": "gzip", "shuffle": True} if len(geometry.inliers) else {}
-            group.create_dataset("inliers", data=geometry.inliers, dtype=np.int32, **packed)
+            write_array(group, "inliers", geometry.inliers.astype(np.int32, copy=False), pack=True)
             for name in MODELS:
                 if name in geometry.models:
                     group.create_dataset(name, data=geometry.models[name], dtype=np.float64)
