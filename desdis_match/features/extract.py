@@ -29,8 +29,8 @@ from .frames import PatchPyramid, extract_patches, keypoints_to_lafs, laf_angles
 from .orientation_policy import OrientationPolicy
 from .whole import LOCAL_FEATURES, colour_on_grid, local_features
 
-DESCRIBE_CHUNK = 2048
-"""Patches cut and described at a time; bounds the memory of the patches to 8 MB."""
+DESCRIBE_CHUNK = 8192
+"""Patches cut and described at a time; bounds the memory of the patches to 32 MB."""
 
 Descriptor = Callable[[Tensor], Tensor]  # patches (N, 1, 32, 32) in [0, 1] -> (N, D) unit vectors
 

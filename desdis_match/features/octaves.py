@@ -111,14 +111,27 @@ def double(image: Tensor, room: Tensor | None = None) -> Tensor:
     """
     height, width = image.shape
     room = image.new_empty(2, 2 * height, 2 * width) if room is None else room
-    out, wide = room[0], room[1, :height]
-    wide[:, ::2] = image
-    torch.add(image[:, :-1], image[:, 1:], out=wide[:, 1:-1:2]).mul_(0.5)
-    wide[:, -1] = image[:, -1]
-    out[::2] = wide
-    torch.add(wide[:-1], wide[1:], out=out[1:-1:2]).mul_(0.5)
-    out[-1] = wide[-1]
-    return out
+    between = room[1].view(-1)[: height * width].view(height, width)  # pixels (u + 1/2, v)
+    rows = room[0].view(height, 2, 2 * width)
+    even, odd = rows.unbind(1)
+    _halfway(image[:, :-1], image[:, 1:], between[:, :-1])
+    between[:, -1] = image[:, -1]
+    pairs = even.view(height, width, 2)
+    if on_cpu(image):
+        cv2.merge([image.numpy(), between.numpy()], pairs.numpy())
+    else:
+        torch.stack([image, between], 2, out=pairs)
+    _halfway(even[:-1], even[1:], odd[:-1])
+    odd[-1] = even[-1]
+    return room[0]
+
+
+def _halfway(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """out = (a + b) / 2."""
+    if on_cpu(a):
+        cv2.addWeighted(a.numpy(), 0.5, b.numpy(), 0.5, 0.0, out.numpy())
+    else:
+        torch.add(a, b, out=out).mul_(0.5)
 
 
 def blur(image: Tensor, sigma: float, out: Tensor | None = None) -> Tensor:

@@ -96,6 +96,13 @@ def test_frames_that_are_not_finite_give_zeros(photo):
     assert (patches[1] == 0).all() and (patches[[0, 2]] > 0).any()
 
 
+@pytest.mark.parametrize("size", [16, 32, 200])
+def test_patches_are_the_same_one_by_one(photo, size):
+    lafs, pyramid = scaled_lafs(random_frames(300), 3.0), PatchPyramid(photo)
+    alone = torch.cat([pyramid.sample(laf[None], size) for laf in lafs])
+    assert torch.equal(pyramid.sample(lafs, size), alone)
+
+
 def test_no_frames_give_no_patches(photo):
     assert extract_patches(photo, torch.zeros(0, 2, 3)).shape == (0, 1, 32, 32)
 
