@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..conventions import FRAME_SCALE
-from .octaves import SIGMA0, inside_border, octaves
-from .scalespace import Extrema, hessian_contrast, plane_shift, spatial_extrema
+from .octaves import SIGMA0, octaves
+from .scalespace import Extrema, bands, hessian_contrast, plane_shift, spatial_extrema
 
 LEVELS = 2
 """Levels per octave; of three more places are taken twice, of one fewer match between two levels."""
@@ -43,20 +43,17 @@ def find_maxima(image: Tensor, contrast_threshold: float) -> Extrema:
 
 def _maxima(response: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Fitted places (N, 2: x, y) and values (N,) of the maxima of (h, w) above `threshold`."""
-    height, width = response.shape
-    index = spatial_extrema(response, threshold, minima=False)
-    row, column = index // width, index % width
-    inside = inside_border(row, column, (height, width))
-    index = index[inside]
+    width = response.shape[1]
+    index = torch.cat([spatial_extrema(response, rows, threshold, minima=False) for rows in bands(response)])
     near = torch.arange(-1, 2, device=index.device)
-    plane = response.view(-1)[index[:, None] + (near.view(3, 1) * width + near).view(-1)]  # (N, 9)
+    plane = response.view(-1)[index + (near.view(3, 1) * width + near).view(9, 1)]  # (9, N)
     # Of two equal neighbours, as a blob between them gives, the first is the maximum.
-    keep = (plane[:, :4] < plane[:, 4:5]).all(1) & (plane[:, 5:] <= plane[:, 4:5]).all(1)
-    index, plane = index[keep], plane[keep]
-    shift, middle = plane_shift(plane), plane[:, 4]
-    gradient = 0.5 * (plane[:, [7, 5]] - plane[:, [1, 3]])  # row, column
-    value = middle + 0.5 * (gradient * shift).sum(1)
-    good = (shift.abs() < 1.0).all(1) & (value >= middle)  # false for a saddle and for what is not finite
-    shift = torch.where(good[:, None], shift, torch.zeros_like(shift))
-    place = torch.stack([index % width, index // width], 1).to(shift.dtype) + shift[:, [1, 0]]
+    keep = (plane[:4] < plane[4]).all(0) & (plane[5:] <= plane[4]).all(0)
+    index, plane = index[keep], plane[:, keep]
+    shift, middle = plane_shift(plane), plane[4]
+    gradient = 0.5 * (plane[[7, 5]] - plane[[1, 3]])  # row, column
+    value = middle + 0.5 * (gradient * shift).sum(0)
+    good = (shift.abs() < 1.0).all(0) & (value >= middle)  # false for a saddle and for what is not finite
+    shift = torch.where(good, shift, torch.zeros_like(shift))
+    place = torch.stack([index % width, index // width], 1).to(shift.dtype) + shift[[1, 0]].T
     return place, torch.where(good, value, middle)

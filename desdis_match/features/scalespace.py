@@ -7,16 +7,20 @@ sparse ones are the same torch code for both.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..support.devices import on_cpu
-from .octaves import LEVELS, SIGMA0, convolve, inside_border, octaves
+from .octaves import BORDER, LEVELS, SIGMA0, convolve, inside_border, octaves
 
 Response = Literal["dog", "hessian"]
 
@@ -82,212 +86,240 @@ def find_extrema(
 def _octave_extrema(
     gaussians: Tensor, response: Response, pixel: float, contrast_threshold: float, edge_threshold: float
 ) -> Extrema:
+    threshold = PRE_THRESHOLD * contrast_threshold
     if response == "dog":
-        volume = _difference_in_place(gaussians)
+        volume = gaussians[:-1]
+        at, near = _local_extrema(volume, threshold, True, partial(_difference_in_place, gaussians))
     else:
         volume = torch.stack(
             [hessian_contrast(level, SIGMA0 * 2.0 ** (i / LEVELS)) for i, level in enumerate(gaussians)]
         )
-    at, near = _local_extrema(volume, PRE_THRESHOLD * contrast_threshold, minima=response == "dog")
+        at, near = _local_extrema(volume, threshold, False)
     at, near, shift, value = _refine(volume, at, near)
     contrast = value.abs()
     # Edges: the curvatures of the DoG itself, or of the image where the response is made of them.
     keep = contrast >= contrast_threshold
     if edge_threshold > 0:
         keep &= _is_no_edge(near if response == "dog" else _neighbourhood(gaussians, at), edge_threshold)
-    at, near, shift, contrast = at[keep], near[keep], shift[keep], contrast[keep]
-    place = at.to(shift.dtype) + shift  # (N, 3) level, row, column
-    sigma = SIGMA0 * torch.exp2(place[:, 0] / LEVELS) * pixel
-    return Extrema(place[:, [2, 1]] * pixel, sigma, contrast, _around(volume, at, near))
+    at, near, shift, contrast = at[keep], near[:, keep], shift[:, keep], contrast[keep]
+    level, row, column = torch.stack(_unravelled(at, volume)).to(shift.dtype) + shift
+    sigma = SIGMA0 * torch.exp2(level / LEVELS) * pixel
+    return Extrema(torch.stack([column, row], 1) * pixel, sigma, contrast, _around(volume, at, near))
 
 
-def _local_extrema(volume: Tensor, threshold: float, minima: bool) -> tuple[Tensor, Tensor]:
-    """Samples (N, 3: level, row, column) int64 above all 26 neighbours, or below them too where `minima`,
-    and the 27 values around each (N, 27).
+def _local_extrema(
+    volume: Tensor, threshold: float, minima: bool, prepare: Callable[[slice], None] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Samples (N,) of `volume` (L, h, w) above all 26 neighbours, or below them too where `minima`, and the
+    27 values around each (27, N).
+
+    A sample is its flat index. prepare: fills rows of the volume, each once, before they are looked at, when
+    what it reads and writes is still in the cache for the search.
     """
     height, width = volume.shape[1:]
-    found, around = [], []
-    for level in range(1, len(volume) - 1):
-        index = spatial_extrema(volume[level], threshold, minima)
-        row, column = index // width, index % width
-        inside = inside_border(row, column, (height, width))
-        at = torch.stack([torch.full_like(index, level), row, column], 1)[inside]
+    found, around, ready = [], [], 0
+    for rows in bands(volume[0]):
+        if prepare is not None:
+            prepare(slice(ready, rows.stop + 1))
+            ready = rows.stop + 1
+        inner = enumerate(volume[1:-1], 1)
+        planes = [spatial_extrema(level, rows, threshold, minima) + i * height * width for i, level in inner]
+        at = torch.cat(planes)
         at = at[_exceeds_next_levels(volume, at)]
         values = _neighbourhood(volume, at)
-        sign, peak = values[:, 13:14].sign(), values[:, 13:14].abs()
+        raised = values * values[13].sign()
         # Of two equal neighbours, as a blob between them gives, the first is the extremum.
-        keep = (values[:, :13] * sign < peak).all(1) & (values[:, 14:] * sign <= peak).all(1)
+        keep = (raised[:13] < raised[13]).all(0) & (raised[14:] <= raised[13]).all(0)
         found.append(at[keep])
-        around.append(values[keep])
-    return torch.cat(found), torch.cat(around)
+        around.append(values[:, keep])
+    if prepare is not None:
+        prepare(slice(ready, height))
+    return torch.cat(found), torch.cat(around, 1)
 
 
 def _exceeds_next_levels(volume: Tensor, at: Tensor) -> Tensor:
-    """Which samples (N, 3) exceed those before and after them in scale: two look-ups, where most fail."""
-    _, height, width = volume.shape
-    centre = (at[:, 0] * height + at[:, 1]) * width + at[:, 2]
-    values, step = volume.view(-1), height * width
-    peak = values[centre]
+    """Which samples (N,) exceed those before and after them in scale: two look-ups, where most fail."""
+    values, step = volume.view(-1), volume[0].numel()
+    peak = values[at]
     sign = peak.sign()
     peak = peak.abs()
-    return (values[centre - step] * sign < peak) & (values[centre + step] * sign <= peak)
+    return (values[at - step] * sign < peak) & (values[at + step] * sign <= peak)
 
 
-def spatial_extrema(level: Tensor, threshold: float, minima: bool) -> Tensor:
-    """Flat indices of samples of (h, w) that no 8-neighbour exceeds, of size above `threshold`."""
-    if not on_cpu(level):
-        signed = torch.stack([level, -level]) if minima else level[None]
-        peak = (F.max_pool2d(signed, 3, 1, 1) == signed) & (signed > threshold)
-        return peak.any(0).flatten().nonzero()[:, 0]
-    values = level.numpy()
-    found = []
-    for start in range(0, len(values), BAND):
-        # A band of rows, and one more on either side, stays in the cache through the passes over it.
-        above = min(start, 1)
-        rows = values[start - above : start + BAND + 1]
-        inner = slice(above, above + min(BAND, len(values) - start))
-        middle = rows[inner]
-        peak = (middle == cv2.dilate(rows, SQUARE)[inner]) & (middle > threshold)
-        if minima:
-            peak |= (middle == cv2.erode(rows, SQUARE)[inner]) & (middle < -threshold)
-        found.append(np.flatnonzero(peak) + start * values.shape[1])
-    return torch.from_numpy(np.concatenate(found))
+def bands(level: Tensor) -> Iterator[slice]:
+    """Rows of (h, w) no nearer to the border than BORDER, some at a time where the cache is a CPU's."""
+    end = len(level) - BORDER
+    step = BAND if on_cpu(level) else max(end, 1)
+    return (slice(start, min(start + step, end)) for start in range(BORDER, end, step))
+
+
+def spatial_extrema(level: Tensor, rows: slice, threshold: float, minima: bool) -> Tensor:
+    """Flat indices of samples of (h, w) that no 8-neighbour exceeds, of size above `threshold`.
+
+    In some of its rows, and no nearer to the left and right border than BORDER.
+    """
+    seen = level[rows.start - 1 : rows.stop + 1]
+    if on_cpu(level):
+        values = seen.numpy()
+        peak = torch.from_numpy(_peaks(values, threshold, minima))
+    else:
+        signed = torch.stack([seen, -seen]) if minima else seen[None]
+        peak = ((F.max_pool2d(signed, 3, 1, 1) == signed) & (signed > threshold)).any(0)
+    peak[:, :BORDER] = peak[:, -BORDER:] = False
+    return _nonzero(peak[1:-1]).add_(rows.start * level.shape[1])
+
+
+def _peaks(values: NDArray[np.float32], threshold: float, minima: bool) -> NDArray[np.bool_]:
+    extreme = cv2.dilate(values, SQUARE)
+    peak = (values == extreme) & (values > threshold)
+    if minima:
+        cv2.erode(values, SQUARE, extreme)
+        peak |= (values == extreme) & (values < -threshold)
+    return np.asarray(peak)
+
+
+def _nonzero(flags: Tensor) -> Tensor:
+    """Flat indices of those that are set."""
+    if on_cpu(flags):  # a fifth of torch's time
+        return torch.from_numpy(np.flatnonzero(flags.numpy()))
+    return flags.flatten().nonzero()[:, 0]
+
+
+def _unravelled(at: Tensor, volume: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Level, row and column (N,) of samples."""
+    _, height, width = volume.shape
+    return at // (height * width), at // width % height, at % width
 
 
 def _neighbourhood(volume: Tensor, at: Tensor) -> Tensor:
-    """The 27 values around each sample: (N, 27), level-major; number 13 is the sample itself."""
+    """The 27 values around each sample: (27, N), level-major; number 13 is the sample itself."""
     height, width = volume.shape[1:]
     near = torch.arange(-1, 2, device=at.device)
     offsets = (near.view(3, 1, 1) * height + near.view(3, 1)) * width + near
-    centre = (at[:, 0] * height + at[:, 1]) * width + at[:, 2]
-    return volume.view(-1)[centre[:, None] + offsets.view(-1)]
+    return volume.view(-1)[at + offsets.view(27, 1)]
 
 
 def _around(volume: Tensor, at: Tensor, near: Tensor) -> Tensor:
-    """The response around samples (N, 3) over that of the sample: (N, 43). near: their neighbourhoods.
+    """The response around samples (N,) over that of the sample: (N, 43). near: their neighbourhoods.
 
     First the 27 neighbours, level-major, then the 16 samples two and four octave pixels away along rows,
     columns and diagonals, which BORDER leaves inside.
     """
-    _, height, width = volume.shape
     far = torch.tensor([[r, c] for step in (2, 4) for r in (-step, 0, step) for c in (-step, 0, step)])
     far = far[far.any(1)].to(at.device)
-    centre = (at[:, 0] * height + at[:, 1]) * width + at[:, 2]
-    beyond = volume.view(-1)[centre[:, None] + far[:, 0] * width + far[:, 1]]
-    return torch.cat([near, beyond], 1) / near[:, 13:14]
+    beyond = volume.view(-1)[at + (far[:, :1] * volume.shape[2] + far[:, 1:])]
+    return (torch.cat([near, beyond]) / near[13]).T
 
 
 def _refine(volume: Tensor, at: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Fit a quadratic to each sample's 3x3x3 neighbours and move to its extremum (Brown & Lowe, BMVC 2002).
 
     values: the neighbourhoods of the samples `at`.
-    Returns the sample it ended at (N, 3) int64, its neighbourhood (N, 27), the shift from there (N, 3: level,
-    row, column) and the fitted value (N,). As in VLFeat a candidate moves in the plane only: a blob whose
+    Returns the sample it ended at (N,), its neighbourhood (27, N), the shift from there (3: level, row,
+    column; N) and the fitted value (N,). As in VLFeat a candidate moves in the plane only: a blob whose
     scale lies between the last level of one octave and the first of the next is an extremum of just one of
     them, and walking on would lose it. Candidates that leave the image or do not settle are left out.
     """
     _, height, width = volume.shape
-    limits = torch.tensor([MAX_SCALE_SHIFT, MAX_SHIFT, MAX_SHIFT], device=volume.device)
+    limits = torch.tensor([[MAX_SCALE_SHIFT], [MAX_SHIFT], [MAX_SHIFT]], device=volume.device)
     done_at, done_near, done_shift, done_value = [], [], [], []
     for _ in range(MAX_STEPS):
         gradient, hessian = _derivatives(values)
         shift = _solve3(hessian, -gradient)
-        settled = (shift.abs() < limits).all(1)
+        settled = (shift.abs() < limits).all(0)
         done_at.append(at[settled])
-        done_near.append(values[settled])
-        done_value.append((values[:, 13] + 0.5 * (gradient * shift).sum(1))[settled])
-        done_shift.append(_at_scale(values[settled], shift[settled]))
-        step = shift[:, 1:].nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1).round().long()
-        row, column = (at[:, 1:] + step).unbind(1)
-        inside = inside_border(row, column, (height, width))
-        moves = ~settled & inside & (step != 0).any(1)
-        at = torch.stack([at[:, 0], row, column], 1)[moves]
+        done_near.append(values[:, settled])
+        done_value.append((values[13] + 0.5 * (gradient * shift).sum(0))[settled])
+        done_shift.append(_at_scale(values[:, settled], shift[:, settled]))
+        step = shift[1:].nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1).round().long()
+        _, row, column = _unravelled(at, volume)
+        inside = inside_border(row + step[0], column + step[1], (height, width))
+        moves = ~settled & inside & (step != 0).any(0)
+        at = (at + step[0] * width + step[1])[moves]
         if len(at) == 0:
             break
         values = _neighbourhood(volume, at)
     at = torch.cat(done_at)
-    order = _first_of_each(at, volume)
-    near, shift, value = (torch.cat(column)[order] for column in (done_near, done_shift, done_value))
+    order = _first_of_each(at)
+    near, shift, value = (torch.cat(column, -1)[..., order] for column in (done_near, done_shift, done_value))
     return at[order], near, shift, value
 
 
 def _at_scale(values: Tensor, shift: Tensor) -> Tensor:
-    """The shift (N, 3: level, row, column) with its place fitted anew on the plane at the fitted scale.
+    """The shift (3: level, row, column; N) with its place fitted anew on the plane at the fitted scale.
 
     The quadratic in three variables knows no change of curvature with scale, so that a fit between two levels
     would be off by up to 0.05 octave pixels. Here the three levels are interpolated first, then one plane
     fitted.
     """
-    s = shift[:, 0, None]
-    before, centre, after = values.view(-1, 3, 9).unbind(1)
+    s = shift[0]
+    before, centre, after = values.view(3, 9, -1)
     plane = 0.5 * s * (s - 1.0) * before + (1.0 - s * s) * centre + 0.5 * s * (s + 1.0) * after
-    fitted = torch.cat([s, plane_shift(plane)], 1)
-    good = (fitted[:, 1:].abs() < 1.0).all(1, keepdim=True)  # false for a non-finite one
+    fitted = torch.cat([shift[:1], plane_shift(plane)])
+    good = (fitted[1:].abs() < 1.0).all(0)  # false for a non-finite one
     return torch.where(good, fitted, shift)
 
 
 def plane_shift(plane: Tensor) -> Tensor:
-    """Where a quadratic fitted to 3x3 samples (N, 9), row-major, has its extremum: (N, 2: row, column) from
+    """Where a quadratic fitted to 3x3 samples (9, N), row-major, has its extremum: (2: row, column; N) from
     the middle one, not finite where there is none.
     """
-    up, left, middle, right, down = (plane[:, i] for i in (1, 3, 4, 5, 7))
+    up, left, middle, right, down = (plane[i] for i in (1, 3, 4, 5, 7))
     gr, gc = 0.5 * (down - up), 0.5 * (right - left)
     rr, cc = up + down - 2.0 * middle, left + right - 2.0 * middle
-    rc = 0.25 * (plane[:, 8] - plane[:, 6] - plane[:, 2] + plane[:, 0])
+    rc = 0.25 * (plane[8] - plane[6] - plane[2] + plane[0])
     determinant = rr * cc - rc * rc
-    return torch.stack([(rc * gc - cc * gr) / determinant, (rc * gr - rr * gc) / determinant], 1)
+    return torch.stack([(rc * gc - cc * gr) / determinant, (rc * gr - rr * gc) / determinant])
 
 
-def _first_of_each(at: Tensor, volume: Tensor) -> Tensor:
+def _first_of_each(at: Tensor) -> Tensor:
     """Rows without candidates that moved on to an earlier one's sample; ordered by sample, on any device."""
-    key = (at[:, 0] * volume.shape[1] + at[:, 1]) * volume.shape[2] + at[:, 2]
-    order = key.argsort(stable=True)
+    order = at.argsort(stable=True)
     first = torch.ones_like(order, dtype=torch.bool)
-    first[1:] = key[order][1:] != key[order][:-1]
+    first[1:] = at[order][1:] != at[order][:-1]
     return order[first]
 
 
 def _derivatives(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient (N, 3) and Hessian (N, 3, 3) of neighbourhoods (N, 27), axes level, row, column."""
-    cube = values.view(-1, 3, 3, 3)
-    centre = cube[:, 1, 1, 1]
-    before = torch.stack([cube[:, 0, 1, 1], cube[:, 1, 0, 1], cube[:, 1, 1, 0]], 1)
-    after = torch.stack([cube[:, 2, 1, 1], cube[:, 1, 2, 1], cube[:, 1, 1, 2]], 1)
-    second = before + after - 2.0 * centre[:, None]
-    sr = cube[:, 2, 2, 1] - cube[:, 2, 0, 1] - cube[:, 0, 2, 1] + cube[:, 0, 0, 1]
-    sc = cube[:, 2, 1, 2] - cube[:, 2, 1, 0] - cube[:, 0, 1, 2] + cube[:, 0, 1, 0]
-    rc = cube[:, 1, 2, 2] - cube[:, 1, 2, 0] - cube[:, 1, 0, 2] + cube[:, 1, 0, 0]
-    hessian = torch.diag_embed(second)
-    for (i, j), mixed in zip(((0, 1), (0, 2), (1, 2)), (sr, sc, rc), strict=True):
-        hessian[:, i, j] = hessian[:, j, i] = 0.25 * mixed
+    """Gradient (3, N) and Hessian (3, 3, N) of neighbourhoods (27, N), axes level, row, column."""
+    cube = values.view(3, 3, 3, -1)
+    centre = cube[1, 1, 1]
+    before = torch.stack([cube[0, 1, 1], cube[1, 0, 1], cube[1, 1, 0]])
+    after = torch.stack([cube[2, 1, 1], cube[1, 2, 1], cube[1, 1, 2]])
+    ss, rr, cc = before + after - 2.0 * centre
+    sr = 0.25 * (cube[2, 2, 1] - cube[2, 0, 1] - cube[0, 2, 1] + cube[0, 0, 1])
+    sc = 0.25 * (cube[2, 1, 2] - cube[2, 1, 0] - cube[0, 1, 2] + cube[0, 1, 0])
+    rc = 0.25 * (cube[1, 2, 2] - cube[1, 2, 0] - cube[1, 0, 2] + cube[1, 0, 0])
+    hessian = torch.stack([ss, sr, sc, sr, rr, rc, sc, rc, cc]).view(3, 3, -1)
     return 0.5 * (after - before), hessian
 
 
 def _solve3(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Solve N symmetric 3x3 systems by cofactors; a singular one gives a non-finite answer."""
-    scale = matrix.abs().amax((1, 2)).clamp_min(torch.finfo(matrix.dtype).tiny)[:, None]
-    a, b, c = (matrix / scale[:, None]).unbind(1)
-    cofactors = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], 2)
-    determinant = (a * cofactors[:, :, 0]).sum(1, keepdim=True)
-    return (cofactors @ (vector / scale)[:, :, None])[:, :, 0] / determinant
+    """Solve N symmetric 3x3 systems (3, 3, N), (3, N) by cofactors; a singular one gives a non-finite
+    answer."""
+    scale = matrix.abs().amax((0, 1)).clamp_min(torch.finfo(matrix.dtype).tiny)
+    a, b, c = matrix / scale
+    cross = partial(torch.linalg.cross, dim=0)
+    cofactors = torch.stack([cross(b, c), cross(c, a), cross(a, b)], 1)
+    determinant = (a * cofactors[:, 0]).sum(0)
+    return (cofactors * (vector / scale)).sum(1).div_(determinant)
 
 
 def _is_no_edge(near: Tensor, ratio: float) -> Tensor:
-    """Whether the curvatures in neighbourhoods (N, 27) have one sign and a ratio below `ratio` (Lowe)."""
-    cube = near.view(-1, 3, 3, 3)[:, 1]
-    centre = cube[:, 1, 1]
-    dxx = cube[:, 1, 0] + cube[:, 1, 2] - 2.0 * centre
-    dyy = cube[:, 0, 1] + cube[:, 2, 1] - 2.0 * centre
-    dxy = 0.25 * (cube[:, 2, 2] - cube[:, 2, 0] - cube[:, 0, 2] + cube[:, 0, 0])
+    """Whether the curvatures in neighbourhoods (27, N) have one sign and a ratio below `ratio` (Lowe)."""
+    cube = near.view(3, 3, 3, -1)[1]
+    centre = cube[1, 1]
+    dxx = cube[1, 0] + cube[1, 2] - 2.0 * centre
+    dyy = cube[0, 1] + cube[2, 1] - 2.0 * centre
+    dxy = 0.25 * (cube[2, 2] - cube[2, 0] - cube[0, 2] + cube[0, 0])
     determinant = dxx * dyy - dxy * dxy
     return (determinant > 0) & ((dxx + dyy) ** 2 * ratio < (ratio + 1.0) ** 2 * determinant)
 
 
-def _difference_in_place(gaussians: Tensor) -> Tensor:
-    """(L, h, w) -> its first L - 1 entries overwritten by level i + 1 minus level i."""
-    for level in range(len(gaussians) - 1):
-        torch.sub(gaussians[level + 1], gaussians[level], out=gaussians[level])
-    return gaussians[:-1]
+def _difference_in_place(gaussians: Tensor, rows: slice) -> None:
+    """Some rows of all but the last of (L, h, w) overwritten by those of level i + 1 minus level i."""
+    for level, following in pairwise(gaussians[:, rows]):
+        torch.sub(following, level, out=level)
 
 
 def hessian_contrast(gaussian: Tensor, sigma: float) -> Tensor:

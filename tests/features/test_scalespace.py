@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from desdis_match.features import octaves as gaussian
 from desdis_match.features.octaves import double, octaves
-from desdis_match.features.scalespace import Extrema, find_extrema
+from desdis_match.features.scalespace import BAND, Extrema, _local_extrema, find_extrema
 
 FIRST_OCTAVE = {"dog": -1, "hessian": 0}
 
@@ -92,6 +92,29 @@ def test_elongated_blobs_fall_to_the_edge_threshold(response):
     )
     assert len(find_extrema(image, response, 0, 0.002, 0.0).xy) > 0
     assert len(find_extrema(image, response, 0, 0.002, 5.0).xy) == 0
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+@pytest.mark.parametrize("minima", [True, False])
+def test_the_search_by_bands_finds_what_a_plain_one_does(minima, on_cpu, monkeypatch):
+    monkeypatch.setattr("desdis_match.features.scalespace.on_cpu", lambda tensor: on_cpu)
+    # Few values, so that many neighbours are equal: of those the first counts.
+    volume = np.random.default_rng(2).integers(-20, 21, (5, 2 * BAND + 30, 40)).astype(np.float32)
+    plain = {}
+    for level, row, column in np.ndindex(3, volume.shape[1] - 10, 30):
+        at = level + 1, row + 5, column + 5
+        cube = volume[tuple(slice(i - 1, i + 2) for i in at)].flatten()
+        values = cube if cube[13] > 0 else -cube
+        counts = values[13] > 3 and (cube[13] > 0 or minima)
+        if counts and (values[:13] < values[13]).all() and (values[14:] <= values[13]).all():
+            plain[int(np.ravel_multi_index(at, volume.shape))] = cube
+    prepared = []
+    at, near = _local_extrema(torch.from_numpy(volume), 3.0, minima, prepared.append)
+    assert len(plain) > 100 and sorted(at.tolist()) == sorted(plain)
+    assert all((near[:, i].numpy() == plain[int(index)]).all() for i, index in enumerate(at))
+    # Every row is prepared once.
+    rows = [row for part in prepared for row in range(*part.indices(volume.shape[1]))]
+    assert rows == list(range(volume.shape[1]))
 
 
 @pytest.mark.parametrize("response", ["dog", "hessian"])
