@@ -6,6 +6,7 @@ A module is imported only when its command runs, so that `desdis-match --help` i
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import os
 import signal
@@ -258,13 +259,15 @@ def main(argv: Sequence[str], own_process: bool = False) -> int:
             return int(getattr(importlib.import_module(module), function)(rest))
         from ..support import lean_torch
 
-        with _one_blas_thread():
+        with _one_blas_thread(), _without_collection():
             lean_torch.load()
-            importlib.import_module(WORK)
+            work = importlib.import_module(WORK)
         from ..support.workers import forked_ahead
 
-        with forked_ahead(ENGINE):
-            return int(getattr(importlib.import_module(module), function)(rest))
+        with forked_ahead(work.get_ready):
+            with _without_collection():
+                rest_of_it = importlib.import_module(module)
+            return int(getattr(rest_of_it, function)(rest))
 
     return run(command, argv[1:])
 
@@ -291,8 +294,19 @@ def overview() -> str:
 WITH_WORKERS = ("reconstruct", "extract")
 """Commands whose worker processes are forked before the work begins..."""
 
-WORK, ENGINE = "desdis_match.pipeline.extraction", ("onnxruntime", "onnx")
-"""...as soon as their work is loaded; they load what describes while the command loads the rest."""
+WORK = "desdis_match.pipeline.extraction"
+"""...as soon as their work is loaded; they get ready for it while the command loads the rest."""
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Modules that are loaded in the block are not searched for garbage meanwhile, nor ever again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @contextmanager

@@ -49,6 +49,7 @@ def export_onnx(config: ExportOnnxConfig) -> float:
     InputError when the descriptor has no ONNX form, the difference exceeds TOLERANCE, or the file cannot be
     written.
     """
+    import onnx
     import onnxruntime
 
     check_not_read(config.output, Path(config.descriptor))
@@ -57,6 +58,7 @@ def export_onnx(config: ExportOnnxConfig) -> float:
     dim = output_size(network)
     if layers is not None and not any(unwritable(layers)):
         model = to_onnx(layers, dim, fast=config.fast_cpu)
+        onnx.checker.check_model(model)
     elif ":" in config.descriptor:
         model = traced(network, config.descriptor)
     else:

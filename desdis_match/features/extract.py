@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -135,16 +134,15 @@ def describe_keypoints(
 class Extractor:
     """`extractor(images, name)` -> Features, with everything that many photos share loaded once.
 
-    threads: of torch and OpenCV in this process; None leaves them as they are.
+    descriptor: that of the configuration, where it is loaded already.
     """
 
-    def __init__(self, config: ExtractConfig, device: str = "auto", threads: int | None = None) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
-            cv2.setNumThreads(threads)
+    def __init__(
+        self, config: ExtractConfig, device: str = "auto", descriptor: Descriptor | None = None
+    ) -> None:
         self.config = config
         self.device = pick_device(device)
-        self.descriptor = load_descriptor(config.descriptor, device=str(self.device))
+        self.descriptor = descriptor or load_descriptor(config.descriptor, device=str(self.device))
 
     def __call__(
         self, images: Path, name: str, masks: Path | None = None, keypoints: Path | None = None

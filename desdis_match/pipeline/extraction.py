@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..descriptors import load_descriptor
+from ..descriptors.engine import Descriptor
 from ..errors import InputError
 from ..features.detectors import DETECTORS
 from ..features.extract import ExtractConfig, Extractor
@@ -22,6 +25,7 @@ from ..features.extract_set import (
     first_pass_from_arrays,
     first_pass_to_arrays,
     probe_from_arrays,
+    probe_image,
     turn_features,
 )
 from ..features.orientation_of_set import Probe, Turn, decide
@@ -29,6 +33,7 @@ from ..features.orientation_policy import OrientationPolicy
 from ..features.whole import LOCAL_FEATURES
 from ..photos.depth import stretched_range
 from ..photos.formats import UnreadableImage
+from ..photos.images import GrayImage
 from ..photos.listing import look_through
 from ..photos.masks import check_masks
 from ..storage.features_file import FeatureFile, write_features
@@ -221,9 +226,21 @@ def _spread_photos(
 
 
 @lru_cache(maxsize=1)
-def _extractor(config: ExtractConfig, device: str, fingerprint: str) -> Extractor:
+def _descriptor(name: str, device: str, fingerprint: str) -> Descriptor:
     """Kept from photo to photo; `fingerprint` because a weight file may be another one by the next run."""
-    return Extractor(config, device)
+    return load_descriptor(name, device)
+
+
+def get_ready() -> None:
+    """For a worker that waits for its first photo: what that would pay for beside what others cost, if the
+    configuration is the usual one."""
+    config = ExtractConfig()
+    with suppress(Exception):  # of which the photo will say what it is
+        importlib.import_module("PIL.JpegImagePlugin")
+        fingerprint = load_descriptor(config.descriptor, device="cpu").fingerprint
+        noise = np.random.default_rng(0).random((200, 300), np.float32)
+        picture = GrayImage(noise, (300, 200), (1.0, 1.0))
+        probe_image(picture, config, _descriptor(config.descriptor, "cpu", fingerprint))
 
 
 @dataclass(frozen=True)
@@ -239,8 +256,13 @@ class _ExtractTask:
     device: str
     fingerprint: str  # of the descriptor's weights
 
+    def extractor(self) -> Extractor:
+        """With the descriptor that is kept."""
+        device = str(pick_device(self.device))
+        return Extractor(self.config, device, _descriptor(self.config.descriptor, device, self.fingerprint))
+
     def __call__(self, items: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Arrays]]:
-        extractor = _extractor(self.config, self.device, self.fingerprint)
+        extractor = self.extractor()
         for name, key in items:
             used = stretched_range(self.images / name)
             said = {} if used is None else {"used_range": np.array(used)}
@@ -264,7 +286,7 @@ class _TurnTask:
 
     def __call__(self, items: Sequence[tuple[str, str, str, Turn]]) -> Iterator[tuple[str, Arrays]]:
         config = self.first.config
-        extractor = _extractor(config, self.first.device, self.first.fingerprint)
+        extractor = self.first.extractor()
         for name, key, first_key, turn in items:
             first = first_pass_from_arrays(self.shards.load(first_key))
             photo = self.first.images / name

@@ -72,7 +72,7 @@ def write_features(
             group = file.create_group(name)
             keypoints = write_array(group, "keypoints", np.asarray(features.keypoints, np.float32))
             keypoints.attrs["uncertainty"] = DETECTION_NOISE
-            write_array(group, "descriptors", features.descriptors.T.astype(descriptor_type))
+            write_array(group, "descriptors", features.descriptors.T.astype(descriptor_type, copy=False))
             write_array(group, "scores", np.asarray(features.scores, np.float32))
             write_array(group, "scales", np.asarray(features.scales, np.float32))
             write_array(group, "oris", to_degrees(features.angles).astype(np.float32))

@@ -8,11 +8,11 @@ another one it is emptied. Nothing is ever rewritten in place.
 
 from __future__ import annotations
 
-import io
+import json
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,9 +24,13 @@ from ..errors import InputError
 from ..types import Features, Matches
 from .files import Config, atomic_path, canonical_json
 
-FORMAT = "desdis_match shards 1"
-_MAGIC = b"DDs1"
+FORMAT = "desdis_match shards 2"
+_MAGIC = b"DDs2"
 _HEADER = struct.Struct("<4sIQI")  # magic, bytes of the key, bytes of the arrays, CRC-32 of key and arrays
+_ALIGN = (
+    16  # bytes, of the arrays' places in a record; their names, types and shapes are JSON in its first line
+)
+_BLOCK = 1 << 18  # bytes read at a time to be checked
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -57,12 +61,14 @@ class ShardFolder:
 
     def save(self, key: str, arrays: Arrays) -> None:
         """Append one finished piece."""
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
-        name, payload = key.encode("utf-8"), buffer.getvalue()
-        crc = zlib.crc32(payload, zlib.crc32(name))
+        name, parts = key.encode("utf-8"), list(_packed(arrays))
+        crc = zlib.crc32(name)
+        for part in parts:
+            crc = zlib.crc32(part, crc)
         log = self._open_log()
-        log.write(_HEADER.pack(_MAGIC, len(name), len(payload), crc) + name + payload)
+        log.write(_HEADER.pack(_MAGIC, len(name), sum(map(len, parts)), crc) + name)
+        for part in parts:
+            log.write(part)
         log.flush()
 
     def sync(self) -> None:
@@ -94,9 +100,9 @@ class ShardFolder:
         path, offset, length = self._where[key]
         with path.open("rb") as file:
             file.seek(offset)
-            payload = file.read(length)
-        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-            return dict(arrays)
+            payload = bytearray(length)
+            file.readinto(payload)
+        return _unpacked(payload)
 
     def close(self) -> None:
         """Close this process's log; a later save starts a new one."""
@@ -141,7 +147,7 @@ class ShardFolder:
                 if magic != _MAGIC or start + length > size:
                     break
                 name = file.read(key_length)
-                if zlib.crc32(file.read(length), zlib.crc32(name)) != crc:
+                if _crc_of(file, length, zlib.crc32(name)) != crc:
                     break
                 self._where.setdefault(name.decode("utf-8"), (path, start, length))
                 end = start + length
@@ -151,11 +157,44 @@ class ShardFolder:
         return {**self.__dict__, "_log": None, "_owner": -1}
 
 
+def _packed(arrays: Arrays) -> Iterator[memoryview]:
+    """The bytes of arrays, in parts: a line that says what they are, then each, its end filled up."""
+    whole = [np.asarray(array) for array in arrays.values()]
+    table = [(name, array.dtype.str, array.shape) for name, array in zip(arrays, whole, strict=True)]
+    line = json.dumps(table).encode()
+    line += b" " * (-(len(line) + 1) % _ALIGN) + b"\n"
+    for part in (np.frombuffer(line, np.uint8), *whole):
+        flat = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
+        yield flat.data
+        yield memoryview(bytes(-len(flat) % _ALIGN))
+
+
+def _unpacked(payload: bytearray) -> dict[str, NDArray[Any]]:
+    """Inverse of _packed; the arrays lie in `payload`."""
+    offset = payload.index(b"\n") + 1
+    arrays = {}
+    for name, kind, shape in json.loads(payload[:offset]):
+        arrays[name] = np.ndarray(shape, np.dtype(kind), payload, offset)
+        offset += arrays[name].nbytes + -arrays[name].nbytes % _ALIGN
+    return arrays
+
+
+def _crc_of(file: BinaryIO, length: int, crc: int) -> int:
+    """CRC-32 of the next `length` bytes, after what gave `crc`."""
+    while length:
+        block = file.read(min(length, _BLOCK))
+        crc, length = zlib.crc32(block, crc), length - len(block)
+    return crc
+
+
 def features_to_arrays(features: Features) -> dict[str, NDArray[Any]]:
-    """A Features record as the arrays of a shard."""
+    """A Features record as the arrays of a shard, descriptors as features.h5 has them, (D, N) float16."""
+    import torch
+
+    half = torch.from_numpy(features.descriptors).half().numpy()  # NumPy takes twenty times as long
     return {
         "keypoints": features.keypoints,
-        "descriptors": features.descriptors,
+        "descriptors": np.ascontiguousarray(half.T),
         "scores": features.scores,
         "scales": features.scales,
         "angles": features.angles,
@@ -164,10 +203,10 @@ def features_to_arrays(features: Features) -> dict[str, NDArray[Any]]:
 
 
 def features_from_arrays(arrays: Arrays) -> Features:
-    """Inverse of features_to_arrays."""
+    """Inverse of features_to_arrays, but for the descriptors' type: they stay float16."""
     width, height = (int(v) for v in arrays["image_size"])
-    names = ("keypoints", "descriptors", "scores", "scales", "angles")
-    return Features(**{name: arrays[name] for name in names}, image_size=(width, height))
+    columns = {name: arrays[name] for name in ("keypoints", "scores", "scales", "angles")}
+    return Features(descriptors=arrays["descriptors"].T, image_size=(width, height), **columns)
 
 
 def matches_to_arrays(matches: Matches) -> dict[str, NDArray[Any]]:

@@ -9,7 +9,6 @@ items, each as soon as all before it are there; few are under way at a time, so 
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import pickle
@@ -17,7 +16,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -148,11 +147,11 @@ def local_executor(
 
 
 @contextmanager
-def forked_ahead(modules: Sequence[str] = ()) -> Iterator[None]:
+def forked_ahead(get_ready: Callable[[], None] | None = None) -> Iterator[None]:
     """In the block the first LocalPool that wants a process a core has processes that are forked now.
 
     A worker that begins anew takes two seconds to load torch; a fork has at once what is loaded here, and
-    loads `modules` while this process goes on. For a process that has not yet done anything: what has
+    calls `get_ready` while this process goes on. For a process that has not yet done anything: what has
     threads, or open files, is not to be forked. Elsewhere than on Linux (where libraries of the system do not
     bear a fork), on one core, and where there are threads already, workers begin anew.
     """
@@ -164,7 +163,7 @@ def forked_ahead(modules: Sequence[str] = ()) -> Iterator[None]:
         yield
         return
     fork = multiprocessing.get_context("fork")
-    pool = local_executor(available_cores(), _load, (tuple(modules),), context=fork)
+    pool = local_executor(available_cores(), get_ready, context=fork)
     try:
         pool.submit(os.getpid)  # begins them all
         _ahead.append(pool)
@@ -177,12 +176,6 @@ def forked_ahead(modules: Sequence[str] = ()) -> Iterator[None]:
     finally:
         while _ahead:
             _ahead.pop().shutdown(wait=True, cancel_futures=True)
-
-
-def _load(modules: Sequence[str]) -> None:
-    """What the processes do first, until there is work."""
-    for module in modules:
-        importlib.import_module(module)
 
 
 _ahead: list[ProcessPoolExecutor] = []

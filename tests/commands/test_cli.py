@@ -1,7 +1,7 @@
 """What the console script does around its command: fork worker processes, end at once."""
 
 import atexit
-import importlib.util
+import gc
 import os
 import subprocess
 import sys
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from desdis_match.commands import cli
+from desdis_match.pipeline import extraction
 
 
 @pytest.mark.parametrize(
@@ -29,8 +30,8 @@ def test_workers_are_made_ready_for_the_commands_that_have_some(monkeypatch, bef
     seen = []
 
     @contextmanager
-    def forked_ahead(modules):
-        assert all(importlib.util.find_spec(module) for module in modules) and modules
+    def forked_ahead(get_ready):
+        assert get_ready is extraction.get_ready and gc.isenabled() and gc.get_freeze_count() > 0
         seen.append(os.environ.get("OPENBLAS_NUM_THREADS"))
         yield
         seen.append("ended")

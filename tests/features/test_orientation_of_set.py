@@ -15,6 +15,7 @@ from desdis_match.features.extract import ExtractConfig, extract_image
 from desdis_match.features.extract_set import extract_together, probe_image
 from desdis_match.features.orientation_of_set import (
     BINS,
+    PROBE_RATIO,
     UPRIGHT,
     Probe,
     Turn,
@@ -163,6 +164,28 @@ def test_votes_fall_on_the_difference_of_the_angles():
     votes = vote(probe0, probe1)
     assert votes.sum() == pytest.approx(50)
     assert votes[100 * BINS // 360] == pytest.approx(50, abs=0.01)
+
+
+def test_those_vote_that_are_nearest_and_clear_both_ways():
+    rng = np.random.default_rng(4)
+    vectors = rng.standard_normal((60, 16))
+    noise = [vectors[:40] + 0.15 * rng.standard_normal((40, 16)), vectors[:5], rng.standard_normal((20, 16))]
+    both = [np.concatenate([vectors, vectors[10:13]]), np.concatenate(noise)]  # some are there twice
+    both = [(one / np.linalg.norm(one, axis=1, keepdims=True)).astype(np.float16) for one in both]
+    angles = [rng.uniform(-3, 3, len(one)).astype(np.float32) for one in both]
+    distance = np.linalg.norm(both[0].astype(float)[:, None] - both[1].astype(float), axis=2)
+    expected, num = np.zeros(BINS), 0
+    for i, j in enumerate(distance.argmin(1)):
+        seconds = np.sort(distance[i])[1], np.sort(distance[:, j])[1]
+        if distance[:, j].argmin() == i and distance[i, j] < PROBE_RATIO * min(seconds):
+            low, share = divmod((float(angles[1][j]) - float(angles[0][i])) / (2 * math.pi) * BINS % BINS, 1)
+            expected[int(low)] += 1 - share
+            expected[(int(low) + 1) % BINS] += share
+            num += 1
+    assert 20 < num < 40
+    np.testing.assert_allclose(
+        vote(Probe(angles[0], both[0]), Probe(angles[1], both[1])), expected, atol=1e-6
+    )
 
 
 def spread(degrees: float, number: float) -> np.ndarray:

@@ -139,7 +139,7 @@ from desdis_match.support.workers import LocalPool, available_cores, forked_ahea
 work.words.append("forked")
 signal.signal(signal.SIGTERM, lambda *_: print("the parent's handler"))
 BEFORE
-with forked_ahead(["wave"]):
+with forked_ahead(work.get_ready):
     work.words.append("later")
     print(len(workers._ahead))
     for num in available_cores() + 1, available_cores(), available_cores():
@@ -157,6 +157,7 @@ print(len(workers._ahead))
 def test_processes_are_forked_for_the_first_pool_that_wants_so_many(tmp_path, before, forked):
     (tmp_path / "work.py").write_text(
         "import signal, sys\nwords = []\n"
+        "def get_ready():\n    import wave\n"
         "def look(i):\n"
         "    import torch\n"
         "    said = ' '.join(words + ['wave'] * ('wave' in sys.modules))\n"
