@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..support.devices import on_cpu
+from ..support.resources import available_memory
+from ..support.workers import available_cores
 
 LEVELS = 3
 """Levels searched per octave (Lowe's s)."""
@@ -35,6 +37,9 @@ BORDER = 5
 
 KEPT_BYTES = 256 * 2**20
 """Memory that a thread keeps for the next image; a photo of 1600 pixels takes 164 MB."""
+
+FREE_SHARE = 0.1
+"""Part of the free memory that may be kept for photos that are yet to come."""
 
 _kept = threading.local()
 
@@ -102,6 +107,16 @@ def _room(size: int, like: Tensor) -> Iterator[Tensor]:
     finally:
         if room.nbytes <= KEPT_BYTES:
             _kept.room = room
+
+
+def make_room(width: int, height: int) -> None:
+    """Have this thread's memory ready for the octaves of a doubled photo of this size, but only where all
+    cores' together are a small part of what is free."""
+    size = (LEVELS + 3) * 4 * width * height
+    free = available_memory()
+    if free is not None and size * 4 * available_cores() < FREE_SHARE * free:
+        with _room(size, torch.zeros(0)) as room:
+            room.zero_()
 
 
 def double(image: Tensor, room: Tensor | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -28,6 +28,7 @@ from ..features.extract_set import (
     probe_image,
     turn_features,
 )
+from ..features.octaves import make_room
 from ..features.orientation_of_set import Probe, Turn, decide
 from ..features.orientation_policy import OrientationPolicy
 from ..features.whole import LOCAL_FEATURES
@@ -42,6 +43,7 @@ from ..support.checkpoint import Arrays, ShardFolder, features_from_arrays, feat
 from ..support.devices import pick_device
 from ..support.parts import outside_code
 from ..support.workers import LocalPool
+from ..types import Features
 from .resume import RunConfig, digest, is_current, num_workers, stamp, still_to_do, unfinished
 from .spread import Shard, Task, spread
 
@@ -134,12 +136,26 @@ def extract(
         again = [name for name in mine if name in turned and turned[name] not in finished]
         turn_task = _TurnTask(task, shards.own(keys[name] for name in again))
         items = [(name, turned[name], keys[name], turns[name]) for name in again]
-        _spread_photos(turn_task, items, shards, "turn", run, executor, pool)
-        pool.end()
+        all_turned: Future[None] = Future()
+
+        def whole() -> Iterator[tuple[str, Features]]:
+            for name in sorted(usable, key=turned.__contains__):  # those first that stay as they are
+                if name in turned:
+                    all_turned.result()
+                yield name, features_from_arrays(shards.load(turned.get(name, keys[name])))
+
+        with ThreadPoolExecutor(1) as beside:  # the file is begun while photos are still being turned
+            if shard is None:
+                written = beside.submit(write_features, output, whole(), made_by, left_out=unusable)
+            try:
+                _spread_photos(turn_task, items, shards, "turn", run, executor, pool)
+                pool.end()
+                all_turned.set_result(None)
+            except BaseException as error:
+                all_turned.set_exception(error)
+                raise
         if shard is None:
-            keys |= turned
-            whole = ((name, features_from_arrays(shards.load(keys[name]))) for name in usable)
-            write_features(output, whole, made_by, left_out=unusable)
+            written.result()
     return output
 
 
@@ -241,6 +257,7 @@ def get_ready() -> None:
         noise = np.random.default_rng(0).random((200, 300), np.float32)
         picture = GrayImage(noise, (300, 200), (1.0, 1.0))
         probe_image(picture, config, _descriptor(config.descriptor, "cpu", fingerprint))
+        make_room(config.max_size, config.max_size * 3 // 4)
 
 
 @dataclass(frozen=True)
