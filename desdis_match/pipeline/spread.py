@@ -74,7 +74,9 @@ def spread(
 
     A process of our own pool that dies is replaced, and what it had not finished is begun again.
     """
-    pieces = [_Piece(task, items[i : i + piece_size], shards.own()) for i in range(0, len(items), piece_size)]
+    far = executor is not None
+    parts = [items[i : i + piece_size] for i in range(0, len(items), piece_size)]
+    pieces = [_Piece(task, part, shards.own(), far) for part in parts]
     with threads_of_a_worker(alone and executor is None and workers == 1):
         for tries_left in reversed(range(TRIES)):
             try:
@@ -116,6 +118,7 @@ class _Piece:
     task: Task
     items: Sequence[Any]
     shards: ShardFolder
+    far: bool  # perhaps on another machine
 
 
 _here = threading.local()
@@ -134,7 +137,8 @@ def _work(piece: _Piece) -> int:
     shards = _writer(piece.shards)
     for key, arrays in piece.task(piece.items):
         shards.save(key, arrays)
-    shards.sync()
+    if piece.far:
+        shards.sync()
     return len(piece.items)
 
 
