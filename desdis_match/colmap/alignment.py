@@ -29,6 +29,7 @@ from ..photos.images import read_gray
 from ..storage.features_file import FeatureFile
 from ..support.progress import track
 from ..support.workers import each_on_one_thread, run_shards
+from .arrays import arrays_of
 
 log = logging.getLogger(__name__)
 
@@ -90,19 +91,14 @@ class Aligned:
 
 def observations(model: Any, sigmas: Mapping[str, NDArray[np.float32]], config: AlignConfig) -> Observations:
     """Frames of a `pycolmap.Reconstruction`'s observations; `sigmas`: name -> (N,) of its keypoints."""
-    points = list(model.points3D.values())
-    places = np.array([point.xyz for point in points]).reshape(-1, 3)
-    images = {image.image_id: image for image in model.images.values() if image.has_pose}
-    names = tuple(sorted(image.name for image in images.values()))
-    row_of = {name: row for row, name in enumerate(names)}
-    by_row = {row_of[image.name]: image for image in images.values()}
-    entries = [
-        (index, row_of[images[element.image_id].name], element.point2D_idx)
-        for index, point in enumerate(points)
-        for element in point.track.elements
-    ]
-    point_of, photo, keypoint = np.array(entries, np.int64).reshape(-1, 3).T
-    centres = np.array([by_row[row].projection_center() for row in range(len(names))]).reshape(-1, 3)
+    arrays = arrays_of(model)
+    places, point_of, keypoint = arrays.points.xyz, arrays.points.rows, arrays.points.keypoints
+    by_row = sorted((i for i in model.images.values() if i.has_pose), key=lambda image: image.name)
+    names = tuple(image.name for image in by_row)
+    row_of = {image.image_id: row for row, image in enumerate(by_row)}
+    ids = np.array(sorted(row_of), np.int64)
+    photo = np.array([row_of[i] for i in ids.tolist()], np.int64)[np.searchsorted(ids, arrays.points.images)]
+    centres = np.array([image.projection_center() for image in by_row]).reshape(-1, 3)
     rays = centres[photo] - places[point_of]
     distance = np.linalg.norm(rays, axis=1)
     rays /= distance[:, None]
@@ -110,11 +106,11 @@ def observations(model: Any, sigmas: Mapping[str, NDArray[np.float32]], config: 
     np.add.at(towards, point_of, rays)
     towards /= np.linalg.norm(towards, axis=1, keepdims=True)
     normals = _normals(places, towards)
-    reference = _references(point_of, (rays * towards[point_of]).sum(1), len(points))
+    reference = _references(point_of, (rays * towards[point_of]).sum(1), len(places))
     across, down = _tangents(normals)
-    xy = np.empty((len(photo), 2))
+    xy, sigma = np.empty((len(photo), 2)), np.empty(len(photo))
     jacobians = np.empty((len(photo), 2, 2))
-    for row, image in by_row.items():
+    for row, image in enumerate(by_row):
         rows = np.flatnonzero(photo == row)
         camera = model.cameras[image.camera_id]
         world = places[point_of[rows]]
@@ -127,10 +123,8 @@ def observations(model: Any, sigmas: Mapping[str, NDArray[np.float32]], config: 
         middle = seen(world)
         for column, tangent in enumerate((across, down)):
             jacobians[rows, :, column] = (seen(world + step * tangent[point_of[rows]]) - middle) / step
-        xy[rows] = from_colmap(
-            np.array([point.xy for point in image.points2D]).reshape(-1, 2)[keypoint[rows]]
-        )
-    sigma = np.array([sigmas[names[p]][k] for p, k in zip(photo, keypoint, strict=True)], np.float64)
+        xy[rows] = from_colmap(arrays.keypoints[image.image_id][keypoint[rows]])
+        sigma[rows] = sigmas[image.name][keypoint[rows]]
     radius = np.clip(config.window * sigma, config.min_radius, config.max_radius)
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = _inverse(jacobians[reference])
@@ -268,28 +262,33 @@ def _gauss_newton(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Frames (N, 2, 3) moved to agree with `wanted` (N, S + 2, S + 2); correlation (N,) before and after."""
     size = config.size
-    weight = _window(size)
-    target, gain = _standard(wanted[:, 1:-1, 1:-1].flatten(1), weight)
-    across = (wanted[:, 1:-1, 2:] - wanted[:, 1:-1, :-2]).flatten(1)
-    down = (wanted[:, 2:, 1:-1] - wanted[:, :-2, 1:-1]).flatten(1)
-    slope = torch.stack([across, down], 1) * (size / 4) / gain[:, :, None]  # a sample is 2 / size wide
+    root = _root_window(size)
+    across = wanted[:, 1:-1, 2:] - wanted[:, 1:-1, :-2]
+    down = wanted[:, 2:, 1:-1] - wanted[:, :-2, 1:-1]
+    basis = torch.stack([wanted[:, 1:-1, 1:-1], across, down]).flatten(2)  # (3, N, S * S)
+    target, slopes = basis[0], basis[1:]
+    gain = _centred(target, root)
+    target /= gain[:, None]
     # Gain and offset are free: their directions are projected out of the slopes.
-    slope = slope - (slope * weight).sum(2, keepdim=True) / weight.sum()
-    slope = slope - (slope * target[:, None] * weight).sum(2, keepdim=True) * target[:, None]
-    hessian = (slope * weight) @ slope.transpose(1, 2)
+    for slope in slopes:
+        _centred(slope, root)
+        slope *= (size / 4 / gain)[:, None]  # a sample is 2 / size wide
+        slope.addcmul_(target, _products(slope, target)[:, None], value=-1)
+    hessian = torch.stack([_products(slopes, slope) for slope in slopes]).permute(2, 0, 1)
     trace = hessian.diagonal(dim1=1, dim2=2).sum(1)
     hessian = hessian + (1e-6 * trace + 1e-9)[:, None, None] * torch.eye(2)
     at, best_at = frames, frames
     first = best = torch.full((len(frames),), -1.0)
     for step in range(config.steps + 1):
-        patch, _ = _standard(pyramid.sample(resized_lafs(at, scale), size).flatten(1), weight)
-        correlation = (patch * target * weight).sum(1)
+        patch = pyramid.sample(resized_lafs(at, scale), size).flatten(1)
+        gain = _centred(patch, root)
+        along = _products(basis, patch) / gain  # (3, N)
+        correlation = along[0]
         first = correlation if step == 0 else first
         better = correlation > best
         best = torch.where(better, correlation, best)
         best_at = torch.where(better[:, None, None], at, best_at)
-        move = torch.linalg.solve(hessian, (slope * ((patch - target) * weight)[:, None]).sum(2))
-        at = _shifted(at, -move.clamp(-0.5, 0.5))
+        at = _shifted(at, -torch.linalg.solve(hessian, along[1:].T).clamp(-0.5, 0.5))
     return best_at, first, best
 
 
@@ -299,18 +298,24 @@ def _shifted(frames: Tensor, shift: Tensor) -> Tensor:
     return torch.cat([frames[:, :, :2], moved[:, :, None]], 2)
 
 
-def _standard(patches: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, S) with weighted mean 0 and weighted square sum 1, and what they were divided by, (N, 1)."""
-    centred = patches - (patches * weight).sum(1, keepdim=True) / weight.sum()
-    gain = (centred.square() * weight).sum(1, keepdim=True).sqrt().clamp_min(1e-6)
-    return centred / gain, gain
+def _centred(patches: Tensor, root: Tensor) -> Tensor:
+    """Weight patches (N, S) and take their mean off, in place; returns their lengths (N,) after that."""
+    patches *= root
+    patches.addr_(patches @ root, root, alpha=-1)
+    lengths: Tensor = torch.linalg.vector_norm(patches, dim=1)
+    return lengths.clamp_min(1e-7)
 
 
-def _window(size: int) -> Tensor:
-    """(size * size,) Gaussian weights that fall to a tenth at the middle of the sides."""
+def _products(rows: Tensor, others: Tensor) -> Tensor:
+    """(..., N) products of each row of (..., N, S) with that of (N, S); torch makes a copy of both first."""
+    return torch.from_numpy(np.einsum("...s,...s", rows.numpy(), others.numpy()))
+
+
+def _root_window(size: int) -> Tensor:
+    """(size * size,) of length 1: roots of Gaussian weights, a tenth at the middle of the sides."""
     place = (2 * torch.arange(size) + 1) / size - 1
-    one = torch.exp(-2.3 * place**2)
-    return torch.outer(one, one).flatten()
+    one = torch.exp(-1.15 * place**2)
+    return torch.nn.functional.normalize(torch.outer(one, one).flatten(), dim=0)
 
 
 def _normals(places: Float, towards: Float, neighbours: int = 12) -> Float:

@@ -15,6 +15,7 @@ from ..photos.formats import UnreadableImage
 from ..photos.images import read_rgb
 from ..support.native import pycolmap
 from ..support.workers import available_cores
+from .arrays import arrays_of
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +52,19 @@ class _Colours:
 
     def __init__(self, model: pycolmap.Reconstruction, images_dir: Path, pool: ThreadPoolExecutor) -> None:
         self.model = model
-        self.ids = [point_id for point_id, point in model.points3D.items() if not point.color.any()]
-        row_of = {point_id: row for row, point_id in enumerate(self.ids)}
-        self.seen: list[tuple[list[int], Future[NDArray[np.uint8] | None]]] = []
-        for image in model.images.values():
-            observed = [p for p in image.points2D if p.point3D_id in row_of]
-            if observed and (path := images_dir / image.name).is_file():
+        arrays = arrays_of(model)
+        points = arrays.points
+        black = np.logical_not(points.colors.any(1))
+        self.ids = points.ids[black]
+        row_of = np.cumsum(black) - 1
+        self.seen: list[tuple[Int, Future[NDArray[np.uint8] | None]]] = []
+        for image_id, keypoints in arrays.keypoints.items():
+            observed = np.flatnonzero((points.images == image_id) & black[points.rows])
+            path = images_dir / model.image(image_id).name
+            if len(observed) and path.is_file():
                 # COLMAP's places: pixel (0, 0) reaches from 0 to 1.
-                place = np.array([point.xy for point in observed]).astype(np.int64)
-                rows = [row_of[point.point3D_id] for point in observed]
-                self.seen.append((rows, pool.submit(_pixels, path, place)))
+                place = keypoints[points.keypoints[observed]].astype(np.int64)
+                self.seen.append((row_of[points.rows[observed]], pool.submit(_pixels, path, place)))
 
     def give(self) -> None:
         total = np.zeros((len(self.ids), 4))
@@ -70,8 +74,9 @@ class _Colours:
                 np.add.at(total, rows, np.column_stack([colours, np.ones(len(colours))]))
         with np.errstate(invalid="ignore"):
             mean = (total[:, :3] / total[:, 3:]).round()
-        for row in np.flatnonzero(total[:, 3]):
-            self.model.point3D(self.ids[row]).color = mean[row].astype(np.uint8)
+        found = total[:, 3] > 0
+        for point_id, colour in zip(self.ids[found].tolist(), mean[found].astype(np.uint8), strict=True):
+            self.model.point3D(point_id).color = colour
 
 
 def _pixels(path: Path, place: Int) -> NDArray[np.uint8] | None:

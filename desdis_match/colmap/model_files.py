@@ -106,11 +106,11 @@ def write_model(model: pycolmap.Reconstruction, folder: Path, text: bool = False
             sync(folder / name)
             found[name] = check(folder / name)
     except (InputError, OSError) as error:
-        raise _full(folder) from error
+        raise disk_full(folder) from error
     wanted = {"cameras": model.num_cameras(), "frames": model.num_reg_frames()}
     wanted |= {"images": model.num_reg_images(), "points3D": model.num_points3D()}
     if any(found[f"{name}.{end}"] != count for name, count in wanted.items()):
-        raise _full(folder)
+        raise disk_full(folder)
 
 
 def write_ply(model: pycolmap.Reconstruction, path: Path) -> None:
@@ -119,12 +119,12 @@ def write_ply(model: pycolmap.Reconstruction, path: Path) -> None:
     try:
         _, mark, points = path.read_bytes().partition(b"end_header\n")
     except OSError as error:
-        raise _full(path) from error
+        raise disk_full(path) from error
     if not mark or len(points) != model.num_points3D() * PLY_POINT:
-        raise _full(path)
+        raise disk_full(path)
 
 
-def _full(path: Path) -> InputError:
+def disk_full(path: Path) -> InputError:
     """What COLMAP's writers keep to themselves."""
     return file_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path)
 

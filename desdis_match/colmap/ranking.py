@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter, itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..support.native import pycolmap
+from .arrays import arrays_of
 
 Float = NDArray[np.float64]
 
@@ -63,18 +63,12 @@ class Rated:
 
 def cloud_of(model: pycolmap.Reconstruction) -> Cloud:
     """A model's points, by ascending ids."""
-    points = sorted(model.points3D.items(), key=itemgetter(0))
-    ids = np.array([point_id for point_id, _ in points], np.int64)
-    seen = {}
-    for image_id in model.reg_image_ids():
-        observations = model.image(image_id).get_observation_points2D()
-        found = np.fromiter(map(attrgetter("point3D_id"), observations), np.int64, len(observations))
-        seen[image_id] = np.searchsorted(ids, np.unique(found))
-    return Cloud(
-        np.array([point.xyz for _, point in points]).reshape(-1, 3),
-        np.array([point.error for _, point in points]),
-        seen,
-    )
+    points = arrays_of(model).points
+    order = np.lexsort((points.rows, points.images))
+    rows, images = points.rows[order], points.images[order]
+    ends = {i: np.searchsorted(images, [i, i + 1]) for i in model.reg_image_ids()}
+    seen = {image_id: np.unique(rows[slice(*where)]) for image_id, where in ends.items()}
+    return Cloud(points.xyz, points.errors, seen)
 
 
 def rated(model: pycolmap.Reconstruction) -> Rated:

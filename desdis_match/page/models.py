@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from ..colmap.arrays import Points, read_points_file
 from ..colmap.mapping import model_summary, read_model
 from ..errors import InputError
 from ..support.native import pycolmap
-from .point_files import Points, read_points_file
 
 FAR_AWAY = 1000.0
 """Scenes further from 0 than so many times their size are moved to it."""

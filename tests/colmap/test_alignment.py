@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pycolmap
 import pytest
+import torch
 from smallmodel import make_model, turned_about_view
 
 from desdis_match.colmap import alignment
@@ -58,6 +59,34 @@ def test_places_come_back_to_a_twentieth_of_a_pixel(photos):
     assert np.median(error[same & moved]) < 0.05
     assert np.median(np.linalg.norm(seen.frames[COUNT:, :, 2] - truth, axis=1)) > 0.5
     assert (found.after >= found.before).all()
+
+
+def test_steps_are_those_of_weighted_least_squares():
+    """A patch and what it should look like: gain, offset and shift by lstsq, sample by sample."""
+    rng, size = np.random.default_rng(3), 8
+    wanted = cv2.GaussianBlur(rng.random((size + 2, size + 2), np.float32), (0, 0), 2.0)
+    pyramid = alignment.PatchPyramid(np.pad(1.3 * wanted + 0.1, 20, mode="edge"))
+    at = 20.0 + (size + 1) / 2
+    frame = torch.tensor([[[size / 2, 0, at + 0.2], [0, size / 2, at - 0.1]]])
+    patch = pyramid.sample(frame, size).numpy().ravel()
+    place = (2 * np.arange(size) + 1) / size - 1
+    root = np.sqrt(np.exp(-2.3 * (place[:, None] ** 2 + place**2))).ravel()
+    inner = wanted[1:-1, 1:-1].ravel()
+    across = (wanted[1:-1, 2:] - wanted[1:-1, :-2]).ravel() * size / 4
+    down = (wanted[2:, 1:-1] - wanted[:-2, 1:-1]).ravel() * size / 4
+    columns = np.stack([inner, np.ones_like(inner), across, down], 1)
+    gain, _, *slopes = np.linalg.lstsq(root[:, None] * columns, root * patch)[0]
+    spread = np.cov(patch, inner, aweights=root**2)
+    correlation = spread[0, 1] / np.sqrt(spread[0, 0] * spread[1, 1])
+    # The gain that correlation goes by is that of the spreads, which the shift does not lower.
+    step = np.array(slopes) / np.sqrt(spread[0, 0] / spread[1, 1]) * size / 2
+    config = AlignConfig(size=size, steps=1)
+    moved, before, after = alignment._gauss_newton(
+        pyramid, (1.0, 1.0), frame, torch.from_numpy(wanted)[None], config
+    )
+    assert before.item() == pytest.approx(correlation, abs=1e-5) and after > before
+    assert gain == pytest.approx(1.3, abs=0.05)
+    np.testing.assert_allclose(moved[0, :, 2], frame[0, :, 2].numpy() - step, atol=1e-3)
 
 
 def test_what_does_not_agree_and_references_stay(photos):

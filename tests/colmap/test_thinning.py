@@ -1,8 +1,11 @@
 """Mapping by long tracks: which are chosen, and that the model has all points in the end."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pycolmap
 import pytest
 from pointcloud import FOCAL, make_point_cloud, pose_errors
 from pointcloud_models import make_job, poses
@@ -75,6 +78,25 @@ def test_the_model_has_all_points_and_the_database_stays(
     assert not list(job.scratch.rglob("*.db*"))
     monkeypatch.setattr(thinning, "WORTHWHILE", 0.3)
     assert map_by_long_tracks(job) == []
+
+
+@pytest.mark.parametrize(("align", "rounds", "completed"), [(True, 1, 1), (False, 5, 0)])
+def test_a_model_to_be_aligned_is_adjusted_once_and_completed_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, align: bool, rounds: int, completed: int
+) -> None:
+    job = make_job(make_point_cloud(tmp_path), tmp_path)
+    job = replace(job, config=replace(job.config, align=align))
+    (model,) = map_incremental(job)
+    calls: dict[str, list[Any]] = {}
+    for name in ("iterative_global_refinement", "complete_and_merge_tracks", "filter_points"):
+        method = getattr(pycolmap.IncrementalMapper, name)
+        noted = calls.setdefault(name, [])
+        monkeypatch.setattr(
+            pycolmap.IncrementalMapper, name, lambda *a, m=method, n=noted: (n.append(a[1]), m(*a))[1]
+        )
+    thinning.filled(job, model)
+    assert calls["iterative_global_refinement"] == [rounds]
+    assert len(calls["complete_and_merge_tracks"]) == len(calls["filter_points"]) == completed
 
 
 def test_points_begin_within_a_few_pixels_of_the_widest_lens(tmp_path: Path) -> None:
