@@ -12,7 +12,9 @@ Pixels are those of the original photos, (0, 0) the centre of the top-left one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +40,7 @@ HELD_BYTES = 512 * 2**20
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+Pyramid = tuple[PatchPyramid, tuple[float, float]]  # with its size over that of the photo, x and y
 Result = TypeVar("Result")
 
 
@@ -132,8 +135,11 @@ def observations(model: Any, sigmas: Mapping[str, NDArray[np.float32]], config: 
     return Observations(photo, keypoint, reference, np.concatenate([shapes, xy[:, :, None]], 2), names)
 
 
-def align(seen: Observations, images: Path, config: AlignConfig) -> Aligned:
-    """Move the observations, a photo a core, first those of references, then the rest."""
+def align(seen: Observations, images: Path, config: AlignConfig, photos: Photos | None = None) -> Aligned:
+    """Move the observations, a photo a core, first those of references, then the rest.
+
+    photos: those of `images` that are read already.
+    """
     count, size = len(seen.photo), config.size
     is_reference = seen.reference == np.arange(count)
     frames = torch.from_numpy(seen.frames).float()
@@ -150,7 +156,7 @@ def align(seen: Observations, images: Path, config: AlignConfig) -> Aligned:
         wanted = patches[place[seen.reference[rows]]].float().view(-1, wide, wide)
         return _gauss_newton(pyramid, scale, frames[rows], wanted, config)
 
-    photos = _Photos(images, seen.names, config)
+    photos = photos or Photos(images, config)
     for rows, sampled in _by_photo(sample, seen, photos, is_reference, "references"):
         patches[place[rows]] = sampled
     at = frames.clone()
@@ -183,14 +189,18 @@ def align_model(
 
 
 def align_observations(
-    model: Any, images: Path, features: FeatureFile, config: AlignConfig | None = None
+    model: Any,
+    images: Path,
+    features: FeatureFile,
+    config: AlignConfig | None = None,
+    photos: Photos | None = None,
 ) -> Aligned:
-    """The first half of `align_model`: a core a photo."""
+    """The first half of `align_model`: a core a photo. photos: as of `align`."""
     config = config or AlignConfig()
     names = [image.name for image in model.images.values() if image.has_pose]
     sigmas = {name: sigma_from_scale(features.scales(name)) for name in names}
     seen = observations(model, sigmas, config)
-    aligned = align(seen, images, config)
+    aligned = align(seen, images, config, photos)
     places = to_colmap(aligned.xy)
     points = {image.name: image.points2D for image in model.images.values()}
     of_photo = [points[name] for name in seen.names]
@@ -217,30 +227,54 @@ def adjust(model: Any, config: AlignConfig | None = None, *, fix_intrinsics: boo
     model.update_point_3d_errors()
 
 
-class _Photos:
-    """Pyramids of the photos with their scales; those that fit HELD_BYTES are read once."""
+class Photos:
+    """Pyramids of the photos with their scales, by name; those that fit HELD_BYTES are read once."""
 
-    def __init__(self, images: Path, names: tuple[str, ...], config: AlignConfig) -> None:
-        self.images, self.names, self.config = images, names, config
-        self.held: dict[int, tuple[PatchPyramid, tuple[float, float]]] = {}
-        self.left = HELD_BYTES
+    def __init__(self, images: Path, config: AlignConfig | None = None) -> None:
+        self.images, self.max_size = images, (config or AlignConfig()).max_size or None
+        self.held: dict[str, Pyramid] = {}
+        self.left, self.full = HELD_BYTES, False
+        self.ahead: dict[str, Future[None]] = {}
 
-    def __getitem__(self, row: int) -> tuple[PatchPyramid, tuple[float, float]]:
-        if row in self.held:
-            return self.held[row]
-        gray = read_gray(self.images / self.names[row], self.config.max_size or None, keep_damaged=True)
+    def __getitem__(self, name: str) -> Pyramid:
+        reading = self.ahead.get(name)
+        if reading is not None and not reading.cancel():
+            reading.exception()  # a photo that cannot be read fails again below
+        return self.held.get(name) or self._read(name)
+
+    def read_ahead(self, name: str) -> None:
+        """Read a photo unless there is no more room."""
+        if not self.full:
+            self._read(name)
+
+    def _read(self, name: str) -> Pyramid:
+        gray = read_gray(self.images / name, self.max_size, judged=True)
         photo = PatchPyramid(gray.pixels), gray.scale_xy
         size = sum(level.nbytes for level in photo[0].levels)
         if size <= self.left:
             self.left -= size
-            self.held[row] = photo
+            self.held[name] = photo
+        else:
+            self.full = True
         return photo
+
+
+@contextmanager
+def photos_ahead(images: Path, names: Sequence[str]) -> Iterator[Photos]:
+    """Photos to be aligned, which a thread of its own reads in the block, as many as there is room for."""
+    photos = Photos(images)
+    with ThreadPoolExecutor(1) as pool:
+        photos.ahead = {name: pool.submit(photos.read_ahead, name) for name in names}
+        try:
+            yield photos
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _by_photo(
     work: Callable[[PatchPyramid, tuple[float, float], Int], Result],
     seen: Observations,
-    photos: _Photos,
+    photos: Photos,
     chosen: NDArray[np.bool_],
     what: str,
 ) -> Iterator[tuple[Int, Result]]:
@@ -248,7 +282,7 @@ def _by_photo(
     rows_of = [np.flatnonzero(chosen & (seen.photo == row)) for row in range(len(seen.names))]
 
     def one(row: int) -> Result:
-        return work(*photos[row], rows_of[row])
+        return work(*photos[seen.names[row]], rows_of[row])
 
     with each_on_one_thread() as pool:
         some = [row for row, rows in enumerate(rows_of) if len(rows)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,8 @@ from .arrays import arrays_of
 log = logging.getLogger(__name__)
 
 Int = NDArray[np.int64]
+Look = Callable[[Path, NDArray[np.uint8]], None]
+"""What a photo (height, width, 3: red, green, blue) at a path is shown to."""
 
 
 def colour_points(model: pycolmap.Reconstruction, images_dir: Path) -> None:
@@ -32,16 +34,19 @@ def colour_points(model: pycolmap.Reconstruction, images_dir: Path) -> None:
 
 
 @contextmanager
-def colouring(models: Sequence[pycolmap.Reconstruction], images_dir: Path | None) -> Iterator[None]:
-    """As `colour_points` of all models when the block ends; the photos are read beside it, a core each.
+def colouring(
+    models: Sequence[pycolmap.Reconstruction], images_dir: Path | None, look: Look | None = None
+) -> Iterator[None]:
+    """As `colour_points` of all models when the block ends; all cores but one read photos beside it.
 
     Points keep their ids and observations in the block, which may move them. images_dir: None: no colours.
+    look: is shown each photo that is read, in whatever thread that happens.
     """
     if images_dir is None:
         yield
         return
-    with ThreadPoolExecutor(available_cores()) as pool:
-        found = [_Colours(model, images_dir, pool) for model in models]
+    with ThreadPoolExecutor(max(1, available_cores() - 1)) as pool:
+        found = [_Colours(model, images_dir, pool, look) for model in models]
         yield
         for colours in found:
             colours.give()
@@ -50,7 +55,9 @@ def colouring(models: Sequence[pycolmap.Reconstruction], images_dir: Path | None
 class _Colours:
     """What the photos show at the observations of a model's black points."""
 
-    def __init__(self, model: pycolmap.Reconstruction, images_dir: Path, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, model: pycolmap.Reconstruction, images_dir: Path, pool: ThreadPoolExecutor, look: Look | None
+    ) -> None:
         self.model = model
         arrays = arrays_of(model)
         points = arrays.points
@@ -64,7 +71,7 @@ class _Colours:
             if len(observed) and path.is_file():
                 # COLMAP's places: pixel (0, 0) reaches from 0 to 1.
                 place = keypoints[points.keypoints[observed]].astype(np.int64)
-                self.seen.append((row_of[points.rows[observed]], pool.submit(_pixels, path, place)))
+                self.seen.append((row_of[points.rows[observed]], pool.submit(_pixels, path, place, look)))
 
     def give(self) -> None:
         total = np.zeros((len(self.ids), 4))
@@ -79,13 +86,15 @@ class _Colours:
             self.model.point3D(point_id).color = colour
 
 
-def _pixels(path: Path, place: Int) -> NDArray[np.uint8] | None:
+def _pixels(path: Path, place: Int, look: Look | None) -> NDArray[np.uint8] | None:
     """(N, 3) colours of a photo at `place` (N, 2: x, y), the outermost ones beyond its border."""
     try:
         photo = read_rgb(path)
     except UnreadableImage as error:
         log.warning("points may stay black: %s", error)
         return None
+    if look is not None:
+        look(path, photo)
     height, width = photo.shape[:2]
     result: NDArray[np.uint8] = photo[place[:, 1].clip(0, height - 1), place[:, 0].clip(0, width - 1)]
     return result

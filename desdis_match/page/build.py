@@ -15,7 +15,7 @@ import numpy as np
 from ..storage.report_file import Report
 from .blocks import Blocks
 from .matches import Shapes, add_keypoints, add_pairs
-from .photos import add_photo_files, photo_folders, sizes_and_orientations
+from .photos import Pictures, add_photo_files, photo_folders, sizes_and_orientations
 from .run import Shown
 from .scene import add_models
 
@@ -41,10 +41,13 @@ SCRIPTS = (
 )
 
 
-def build_page(run: Shown, images: Path | None, title: str, refresh: float = 0) -> str:
+def build_page(
+    run: Shown, images: Path | None, title: str, refresh: float = 0, pictures: Pictures | None = None
+) -> str:
     """The whole HTML text of a run's page.
 
     refresh: seconds after which the page loads itself again, for a run that is still at work; 0 never.
+    pictures: of photos, where some are made already.
     """
     blocks = Blocks()
     notes: list[str] = []
@@ -64,7 +67,7 @@ def build_page(run: Shown, images: Path | None, title: str, refresh: float = 0) 
         row["metres"] = bool(run.metres) and run.metres[k]
     meta["first"] = run.first
     if folders:
-        add_photo_files(blocks, run, folders, meta["images"], notes)
+        add_photo_files(blocks, run, folders, meta["images"], notes, pictures)
     else:
         where = f"{images} is not there" if images is not None else "their folder is not known"
         notes.append(f"No photos: {where}. `view OUT --images DIR` finds them.")

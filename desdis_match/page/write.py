@@ -10,6 +10,7 @@ from ..storage.report_file import Report
 from ..storage.run_folder import RunFolder
 from ..support.files import atomic_path
 from .build import build_page
+from .photos import Pictures
 from .run import read_run
 
 
@@ -20,12 +21,13 @@ def write_report_page(
     model: int = 0,
     report: Report | None = None,
     refresh: float = 0,
+    pictures: Pictures | None = None,
 ) -> Path:
     """Write the page of the run in `out` to `output` (`out`/report.html by default); returns its path.
 
     images: folder of the photos; by default the one that report.json names. Without photos the page shows all
     the rest and says that they are missing. model: the one of sparse/N that is shown first.
-    report: what report.json holds, where the caller has it.
+    report: what report.json holds, where the caller has it. pictures: of photos, where some are made already.
     refresh: seconds after which the page loads itself again, for a run at work; 0 never.
     Raises InputError for a folder that is no run or damaged files.
     """
@@ -38,7 +40,7 @@ def write_report_page(
     with closing(run.source):
         told = run.report.images_folder
         folder = images or (Path(told) if told else None)
-        page = build_page(run, folder, out.resolve().name, refresh)
+        page = build_page(run, folder, out.resolve().name, refresh, pictures)
     with atomic_path(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return output

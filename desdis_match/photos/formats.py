@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,11 +82,11 @@ def why_not_read(suffix: str) -> Unread | None:
     return None
 
 
-def read_stored(path: Path, keep_damaged: bool = False) -> NDArray[Any]:
+def read_stored(path: Path, keep_damaged: bool = False, judged: bool = False) -> NDArray[Any]:
     """Grey (h, w) or blue, green, red (h, w, 3), perhaps with alpha, of the file's own depth.
 
     A JPEG is read as grey: its luma. Raises UnreadableImage, unless `keep_damaged` also for a photo of which
-    the decoder could make out a part only.
+    the decoder could make out a part only. judged: as of `read_gray`.
     """
     suffix = path.suffix.lower()
     if suffix in RAW:
@@ -96,7 +97,7 @@ def read_stored(path: Path, keep_damaged: bool = False) -> NDArray[Any]:
     # A JPEG's luma is its grey picture. Other decoders weight the colours each in its own way: do it here.
     is_jpeg = data[:2].tobytes() == b"\xff\xd8"
     colour = cv2.IMREAD_GRAYSCALE if is_jpeg else cv2.IMREAD_ANYCOLOR
-    with decoder_words() as words:
+    with nullcontext() if judged else decoder_words() as words:
         stored = _decoded(path, data, colour | cv2.IMREAD_ANYDEPTH)
     if words:
         why = f"is damaged, some of its pixels are wrong ({words[0][:100]})"

@@ -60,19 +60,23 @@ def list_images(folder: Path) -> list[str]:
     return list(look_through(folder).names)
 
 
-def read_gray(path: Path, max_size: int | None = 1600, keep_damaged: bool = False) -> GrayImage:
+def read_gray(
+    path: Path, max_size: int | None = 1600, keep_damaged: bool = False, judged: bool = False
+) -> GrayImage:
     """Read a photo of 8 or 16 bits, grey, colour or with alpha, and shrink its long side to `max_size`
     pixels.
 
     It is never enlarged. Raises UnreadableImage for what is not a usable picture: missing, empty, truncated,
     in no known format, smaller than MIN_SIDE, of one flat colour, too large for the memory, or (unless
     `keep_damaged`) damaged so that only a part of it could be decoded.
+    judged: it was read before, so that nothing needs to be said of damage; the decoder's words, which go to
+    descriptor 2, are left alone then, and photos can be read in several threads and beside COLMAP.
     """
     path = Path(path)
     header = read_header(path)  # a few bytes may claim gigabytes of pixels
     if header is not None and (why := too_large(header.size, DECODE_BYTES)):
         raise UnreadableImage(path, f"{why}; make a smaller copy of it")
-    return gray_image(to_unit_range(read_stored_grey(path, keep_damaged)), max_size, path)
+    return gray_image(to_unit_range(read_stored_grey(path, keep_damaged, judged)), max_size, path)
 
 
 def gray_image(pixels: NDArray[np.float32], max_size: int | None, path: Path) -> GrayImage:
@@ -235,9 +239,9 @@ def _positive(value: Any) -> float | None:
     return number if math.isfinite(number) and number > 0 else None
 
 
-def read_stored_grey(path: Path, keep_damaged: bool = False) -> NDArray[Any]:
+def read_stored_grey(path: Path, keep_damaged: bool = False, judged: bool = False) -> NDArray[Any]:
     """Grey pixels (h, w) as stored, of the file's own depth. Raises UnreadableImage as read_gray."""
-    stored = read_stored(path, keep_damaged)
+    stored = read_stored(path, keep_damaged, judged)
     if stored.ndim == 2:
         return stored
     try:

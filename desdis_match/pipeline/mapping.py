@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..colmap.alignment import adjust, align_observations
-from ..colmap.colours import colouring
+from ..colmap.alignment import adjust, align_observations, photos_ahead
+from ..colmap.colours import Look, colouring
 from ..colmap.database import CHANGED, build_database, content_changed, database_config, notes
 from ..colmap.log import log_to
 from ..colmap.mappers import MAPPERS
@@ -26,7 +26,7 @@ from ..storage.hdf5 import file_config
 from ..storage.matches_file import MatchFile
 from ..storage.run_folder import RunFolder
 from ..storage.two_view_file import TwoViewFile
-from ..support.files import canonical_json
+from ..support.files import Config, canonical_json
 from ..support.native import pycolmap
 from ..support.parts import outside_code
 from ..support.workers import available_cores
@@ -46,13 +46,14 @@ def map_models(
     *,
     run: RunConfig | None = None,
     overwrite: bool = False,
+    look: Look | None = None,
 ) -> list[pycolmap.Reconstruction]:
     """features.h5 and matches.h5 -> `output`/sparse, database.db and points.ply; the models, largest first.
 
     sparse/0 is the largest model, 1, 2, ... the others; `sparse` is empty when no model forms. COLMAP's own
     lines go to `output`/colmap.log. Raises InputError when the output was made with another configuration and
     `overwrite` is not given. Pairs are verified first (`verify_pairs`, its file in `output`), where that is
-    not done yet, as `run` says.
+    not done yet, as `run` says. `look` is shown each photo that is read for colours, in threads.
     """
     config, folder = config or MapConfig(), RunFolder(output)
     config = replace(config, cameras=with_cameras_of_poses(config.cameras, config.poses))
@@ -69,39 +70,30 @@ def map_models(
     if is_current(folder.stamp, made_by, overwrite, "a model", read_stamp):
         shutil.rmtree(unfinished, ignore_errors=True)  # of a run killed at its very end
         return read_models(folder.sparse)
-    known = _known_config(database)
-    if canonical_json(known or {}) != canonical_json(settings):
-        if database.exists() and not overwrite and known is None:
-            raise InputError(
-                f"{database} was not made by desdis-match map; give another --output or --overwrite"
-            )
-        with FeatureFile(features) as feature_file, MatchFile(matches) as match_file:
-            build_database(
-                database,
-                images,
-                feature_file,
-                match_file,
-                cameras=config.cameras,
-                config=settings,
-            )
-    _put_geometries(images, features, matches, folder, config, run, overwrite)
-    # The old model stays where it is until the new one is whole, its stamp in it.
-    run = run or RunConfig()
-    with run.opened() if config.mapper == "hierarchical" else nullcontext() as executor:
-        workers = run.workers or available_cores()
-        placing = map_database(
-            database, None, unfinished, config, log_path=folder.log, workers=workers, executor=executor
-        )
-    placing.record.save(folder.placing)
-    models = placing.models
     fixed = config.poses is not None and not config.refine_poses  # alignment would adjust them
-    aligned = models if config.align and not fixed else []
-    with FeatureFile(features) as feature_file, log_to(folder.log):
-        for model in aligned:
-            align_observations(model, images, feature_file)
-        with colouring(models, images):  # beside adjustment, which leaves a core idle
+    align, names = config.align and not fixed, []
+    if align:
+        with FeatureFile(features) as feature_file:
+            names = feature_file.names()
+    with log_to(folder.log), photos_ahead(images, names) as photos:
+        _make_database(images, features, matches, folder, config, settings, run, overwrite)
+        # The old model stays where it is until the new one is whole, its stamp in it.
+        run = run or RunConfig()
+        with run.opened() if config.mapper == "hierarchical" else nullcontext() as executor:
+            workers = run.workers or available_cores()
+            placing = map_database(
+                database, None, unfinished, config, log_path=folder.log, workers=workers, executor=executor
+            )
+        placing.record.save(folder.placing)
+        models = placing.models
+        aligned = models if align else []
+        with FeatureFile(features) as feature_file:
             for model in aligned:
-                adjust(model, fix_intrinsics=config.fix_intrinsics)
+                align_observations(model, images, feature_file, photos=photos)
+    del photos  # and what they hold
+    with log_to(folder.log), colouring(models, images, look):  # beside adjustment, which leaves a core idle
+        for model in aligned:
+            adjust(model, fix_intrinsics=config.fix_intrinsics)
     models = best_first(models)
     # Known poses have coordinates of their own, which stay unless others are asked for.
     keep = config.poses is not None and not (config.georeference or config.control)
@@ -121,6 +113,36 @@ def _check_pedigree(features: Path, matches: Path, fingerprint_now: str) -> None
     made = file_config(matches) or {}
     if "added" not in made and made.get("features") not in (None, fingerprint_now):
         raise InputError(f"{matches} was matched from other features than {features} holds now; match again")
+
+
+def _make_database(
+    images: Path,
+    features: Path,
+    matches: Path,
+    folder: RunFolder,
+    config: MapConfig,
+    settings: Config,
+    run: RunConfig | None,
+    overwrite: bool,
+) -> None:
+    """The folder's database with two-view geometries, where it is not there yet."""
+    database = folder.database
+    known = _known_config(database)
+    if canonical_json(known or {}) != canonical_json(settings):
+        if database.exists() and not overwrite and known is None:
+            raise InputError(
+                f"{database} was not made by desdis-match map; give another --output or --overwrite"
+            )
+        with FeatureFile(features) as feature_file, MatchFile(matches) as match_file:
+            build_database(
+                database,
+                images,
+                feature_file,
+                match_file,
+                cameras=config.cameras,
+                config=settings,
+            )
+    _put_geometries(images, features, matches, folder, config, run, overwrite)
 
 
 def _known_config(database: Path) -> dict[str, Any] | None:

@@ -17,9 +17,11 @@ from ..colmap.poses import with_cameras_of_poses
 from ..errors import NoModelError
 from ..features.extract import ExtractConfig
 from ..matching.match import MatchConfig
+from ..page.photos import Pictures
 from ..page.write import write_report_page
 from ..photos.images import list_images
 from ..photos.video import VideoConfig, is_film
+from ..storage.features_file import FeatureFile
 from ..storage.report_file import Report
 from ..storage.run_folder import RunFolder
 from ..support.native import pycolmap
@@ -148,6 +150,8 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
                 run=config.run,
                 overwrite=True,
             )
+    with FeatureFile(folder.features) as feature_file:
+        pictures = Pictures(len(feature_file.names()))
     with stage("map", map=asdict(config.map)):
         models = map_models(
             config.images,
@@ -157,12 +161,13 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
             config.map,
             run=config.run,
             overwrite=True,
+            look=pictures,
         )
     report = make_report(
         config.images, folder, models, usage, asdict(config), config.map.verify.min_num_inliers
     )
     report.save(folder.report)
-    write_report_page(output, images=config.images, report=report)
+    write_report_page(output, images=config.images, report=report, pictures=pictures)
     if not models:
         raise NoModelError(f"no model formed: {report.diagnosis} The numbers are in {folder.page}.")
     return ReconstructResult(output, models, report)

@@ -12,11 +12,19 @@ import torch
 from smallmodel import make_model, turned_about_view
 
 from desdis_match.colmap import alignment
-from desdis_match.colmap.alignment import AlignConfig, Observations, align, align_model, observations
+from desdis_match.colmap.alignment import (
+    AlignConfig,
+    Observations,
+    align,
+    align_model,
+    observations,
+    photos_ahead,
+)
 from desdis_match.conventions import FRAME_SCALE
 from desdis_match.distill.warps import texture
 from desdis_match.evaluate.poses.geometry import pair_errors
 from desdis_match.evaluate.poses.sfm_scores import poses_of
+from desdis_match.photos.formats import UnreadableImage
 
 A = np.array([[1.05, 0.12, 3.3], [-0.10, 0.93, 20.7]])
 """second_from_first, pixels."""
@@ -135,6 +143,33 @@ def test_photos_that_fit_are_read_once_and_nothing_changes(photos, monkeypatch, 
     found = align(seen, photos, AlignConfig())
     np.testing.assert_array_equal(found.xy, expected.xy)
     assert found.moved.sum() > 30 and len(read) == 2 * times
+
+
+def test_photos_read_ahead_give_the_same_and_are_not_read_again(photos, monkeypatch):
+    seen, _ = tracks(noise=0.5)
+    expected = align(seen, photos, AlignConfig())
+    read, read_gray = [], alignment.read_gray
+    monkeypatch.setattr(
+        alignment, "read_gray", lambda path, *a, **k: (read.append(path), read_gray(path, *a, **k))[1]
+    )
+    with photos_ahead(photos, [*seen.names, "none.png"]) as ahead:
+        for reading in ahead.ahead.values():
+            reading.exception()
+        assert len(read) == 3 and ahead.held.keys() == set(seen.names)
+        np.testing.assert_array_equal(align(seen, photos, AlignConfig(), ahead).xy, expected.xy)
+        assert len(read) == 3
+        with pytest.raises(UnreadableImage, match="none"):
+            ahead["none.png"]
+
+
+def test_reading_ahead_ends_where_there_is_no_more_room(photos, monkeypatch):
+    monkeypatch.setattr(alignment, "HELD_BYTES", 700_000)  # of one pyramid of 853,000 bytes
+    with photos_ahead(photos, ["first.png", "second.png"]) as ahead:
+        for reading in ahead.ahead.values():
+            reading.exception()
+        monkeypatch.setattr(alignment, "read_gray", lambda *a, **k: pytest.fail("there is no room"))
+        ahead.read_ahead("second.png")
+        assert not ahead.held
 
 
 def test_a_move_is_believed_up_to_its_limit(photos):

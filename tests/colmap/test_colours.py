@@ -72,6 +72,16 @@ def test_points_may_move_while_photos_are_read(tmp_path):
     assert [model.point3D(1).color.tolist() for model in models] == [pixels[5, x].tolist() for x in (7, 20)]
 
 
+def test_each_photo_that_is_read_is_shown(tmp_path):
+    pixels = photo(tmp_path / "a.webp")
+    photo(tmp_path / "unseen.webp")
+    shown = {}
+    with colouring([model_of(["a.webp"], np.array([[5.5, 5.5]]))], tmp_path, shown.__setitem__):
+        pass
+    assert list(shown) == [tmp_path / "a.webp"]
+    np.testing.assert_array_equal(shown[tmp_path / "a.webp"], pixels)
+
+
 def test_a_photo_that_cannot_be_read_is_a_warning(tmp_path, caplog):
     photo(tmp_path / "a.webp")
     (tmp_path / "b.png").write_bytes(b"no photo")

@@ -25,8 +25,10 @@ from desdis_match.page import matches as page_matches
 from desdis_match.page import scene
 from desdis_match.page.build import build_page
 from desdis_match.page.models import PhotoPose, read_page_model
+from desdis_match.page.photos import Pictures
 from desdis_match.page.run import read_run
 from desdis_match.page.write import write_report_page
+from desdis_match.photos.images import read_rgb
 from desdis_match.storage.georeference import Georeference
 
 PAGE_TYPES = Path(__file__).parents[2] / "tools" / "page" / "page.d.ts"
@@ -198,6 +200,10 @@ def test_photos_and_keypoints_stand_upright(tmp_path, orientation):
     assert shown.shape == upright.shape == (row["height"], row["width"], 3)
     assert np.abs(shown.astype(int) - upright).mean() < 2
     x, y = np.frombuffer(data["keypoints"], np.uint16) / 65535 * [row["width"], row["height"]] - 0.5
+    pictures = Pictures(1)
+    pictures(tmp_path / "a.jpg", read_rgb(tmp_path / "a.jpg"))
+    assert pictures.made[tmp_path / "a.jpg"].jpeg == data["photo-0"]
+    assert pictures.made[tmp_path / "a.jpg"].size == (row["width"], row["height"])
     rows, columns = np.nonzero(upright[..., 0] > 128)
     np.testing.assert_allclose([x, y], [columns.mean(), rows.mean()], atol=0.3)
 
@@ -215,6 +221,22 @@ def test_photos_are_small_copies(scene_folder, page):
     photo = cv2.imdecode(np.frombuffer(data["photo-0"], np.uint8), cv2.IMREAD_COLOR)
     original = cv2.imread(str(scene_folder / "images" / meta["images"][0]["name"]))
     assert np.abs(photo.astype(int) - original).mean() < 12
+
+
+def test_pictures_at_hand_are_taken_where_they_have_the_size(tmp_path):
+    photo = np.full((60, 100, 3), 200, np.uint8)
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    with h5py.File(tmp_path / "features.h5", "w") as file:
+        file["a.png/keypoints"] = np.array([[30, 10]], np.float32)
+        file["a.png/image_size"] = np.array([100, 60])
+    page = write_report_page(tmp_path, images=tmp_path).read_bytes()
+    for num_photos, taken in ((1, True), (1000, False)):
+        pictures = Pictures(num_photos)
+        pictures(tmp_path / "a.png", photo)
+        assert write_report_page(tmp_path, images=tmp_path, pictures=pictures).read_bytes() == page
+        pictures(tmp_path / "a.png", photo // 2)
+        other = write_report_page(tmp_path, images=tmp_path, pictures=pictures).read_bytes()
+        assert (other != page) == taken
 
 
 def test_an_image_that_was_left_out_is_in_the_table(page):

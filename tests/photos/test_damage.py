@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from desdis_match.photos import damage
+from desdis_match.photos import damage, formats
 from desdis_match.photos.damage import decoder_words, too_large
 from desdis_match.photos.formats import UnreadableImage
 from desdis_match.photos.images import read_gray
@@ -43,6 +43,18 @@ def test_it_is_used_where_asked_for_with_a_warning_that_names_it(tmp_path: Path,
     path.write_bytes(with_hole(".jpg"))
     assert read_gray(path, keep_damaged=True).size == (320, 240)
     assert str(path) in caplog.text and "Corrupt JPEG data" in caplog.text
+
+
+def test_of_a_photo_judged_before_nothing_is_said_and_descriptor_2_stays(
+    tmp_path: Path, caplog, monkeypatch
+) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(with_hole(".jpg"))
+    expected = read_gray(path, keep_damaged=True).pixels
+    caplog.clear()
+    monkeypatch.setattr(formats, "decoder_words", lambda: pytest.fail("another thread may be at it"))
+    np.testing.assert_array_equal(read_gray(path, judged=True).pixels, expected)
+    assert caplog.text == ""
 
 
 def test_whole_photos_have_no_words(tmp_path: Path, caplog) -> None:
