@@ -67,7 +67,7 @@ class AlignConfig:
     loss_scale: float = 0.5
     """Residuals beyond this many pixels lose weight in the adjustment that follows (Cauchy's loss). Squared
     residuals let the few wrong observations among thousands turn the cameras."""
-    tolerance: float = 1e-3
+    tolerance: float = 3e-3
     """That adjustment ends where an iteration lowers its cost by less than this share."""
 
 

@@ -75,22 +75,37 @@ def map_database(
     images_dir: for the colours of points; None: no colours. log_path: takes COLMAP's own lines.
     The hierarchical mapper has `workers` clusters mapped at a time, on `executor` or else in processes.
     """
-    config = config or MapConfig()
-    with open_database(database_path):  # or a sentence that says what is wrong with it
-        pass
     with new_folder(Path(output)) as folder:
         raw = folder / "raw"
-        raw.mkdir()
-        job = Job(Path(database_path), raw, config, config.mapper_threads, workers, executor)
         with log_to(log_path):
-            try:
-                placing = _placed(job)
-            except (RuntimeError, ValueError) as error:
-                raise InputError(f"COLMAP stopped on {database_path}: {error}") from error
+            placing = find_models(database_path, raw, config, workers=workers, executor=executor)
             with colouring(placing.models, images_dir):
                 pass
         shutil.rmtree(raw)
         _write_numbered(placing.models, folder)
+    return placing
+
+
+def find_models(
+    database_path: Path,
+    scratch: Path,
+    config: MapConfig | None = None,
+    *,
+    workers: int = 1,
+    executor: Executor | None = None,
+) -> Placing:
+    """As `map_database`, but writes nothing but what comes and goes, in the folder `scratch`."""
+    config = config or MapConfig()
+    with open_database(database_path):  # or a sentence that says what is wrong with it
+        pass
+    with writing(scratch):
+        scratch.mkdir(parents=True, exist_ok=True)
+    job = Job(Path(database_path), scratch, config, config.mapper_threads, workers, executor)
+    with writing(scratch):
+        try:
+            placing = _placed(job)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"COLMAP stopped on {database_path}: {error}") from error
     said = notes(database_path).get("still matches")
     record = replace(placing.record, notes=(*((said,) if said else ()), *placing.record.notes))
     return replace(placing, record=record)

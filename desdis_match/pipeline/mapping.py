@@ -14,7 +14,7 @@ from ..colmap.colours import Look, colouring
 from ..colmap.database import CHANGED, build_database, content_changed, database_config, notes
 from ..colmap.log import log_to
 from ..colmap.mappers import MAPPERS
-from ..colmap.mapping import MapConfig, map_database, read_models, write_models, write_points
+from ..colmap.mapping import MapConfig, find_models, read_models, write_models, write_points
 from ..colmap.model_files import read_stamp
 from ..colmap.poses import with_cameras_of_poses
 from ..colmap.ranking import best_first
@@ -57,7 +57,6 @@ def map_models(
     """
     config, folder = config or MapConfig(), RunFolder(output)
     config = replace(config, cameras=with_cameras_of_poses(config.cameras, config.poses))
-    database = folder.database
     sources = {"features": fingerprint(features), "matches": fingerprint(matches)}
     _check_pedigree(features, matches, sources["features"])
     with FeatureFile(features) as feature_file:
@@ -67,8 +66,8 @@ def map_models(
     settings = {"cameras": asdict(config.cameras), **sources}
     make_folder(output)
     unfinished = folder.path / ".mapping"
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
     if is_current(folder.stamp, made_by, overwrite, "a model", read_stamp):
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a run killed at its very end
         return read_models(folder.sparse)
     fixed = config.poses is not None and not config.refine_poses  # alignment would adjust them
     align, names = config.align and not fixed, []
@@ -81,9 +80,11 @@ def map_models(
         run = run or RunConfig()
         with run.opened() if config.mapper == "hierarchical" else nullcontext() as executor:
             workers = run.workers or available_cores()
-            placing = map_database(
-                database, None, unfinished, config, log_path=folder.log, workers=workers, executor=executor
-            )
+            try:
+                placing = find_models(folder.database, unfinished, config, workers=workers, executor=executor)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
         placing.record.save(folder.placing)
         models = placing.models
         aligned = models if align else []

@@ -11,7 +11,7 @@ from pointcloud import FOCAL, make_point_cloud, pose_errors
 from pointcloud_models import make_job, poses
 
 from desdis_match.colmap import thinning
-from desdis_match.colmap.mappers import map_incremental
+from desdis_match.colmap.mappers import Job, map_incremental
 from desdis_match.colmap.thinning import kept_matches, map_by_long_tracks
 from desdis_match.colmap.view_graph import VerifiedPair, verified_edges
 
@@ -62,9 +62,13 @@ def test_the_model_has_all_points_and_the_database_stays(
     monkeypatch.setattr(thinning, "TRACKS_OF_A_PHOTO", 60)
     monkeypatch.setattr(thinning, "TRACKS_OF_A_PAIR", 110)
     before, seen = verified_edges(job.database, 1), []
-    monkeypatch.setattr(
-        thinning, "map_incremental", lambda thin: [seen.append(m) or m for m in map_incremental(thin)]
-    )
+
+    def noted(thin: Job, **how: Any) -> list[pycolmap.Reconstruction]:
+        models = map_incremental(thin, **how)
+        seen.extend(models)
+        return models
+
+    monkeypatch.setattr(thinning, "map_incremental", noted)
     filled = thinning.filled
     monkeypatch.setattr(
         thinning, "filled", lambda job, model: (seen.append(model.num_points3D()), filled(job, model))[1]

@@ -62,7 +62,7 @@ def test_a_model_is_kept_until_its_matches_or_options_change(cloud, tmp_path, mo
     folder = RunFolder(output)
     first = folder.stamp.read_bytes()
     with monkeypatch.context() as held:
-        held.setattr("desdis_match.pipeline.mapping.map_database", lambda *_, **__: pytest.fail("again"))
+        held.setattr("desdis_match.pipeline.mapping.find_models", lambda *_, **__: pytest.fail("again"))
         (kept,) = mapped(cloud, output)
         assert kept.num_reg_images() == 4
         with pytest.raises(InputError, match=r"map\.seed: 0 -> 1"):
@@ -79,3 +79,17 @@ def test_a_model_is_kept_until_its_matches_or_options_change(cloud, tmp_path, mo
     assert folder.stamp.read_bytes() != first
     with sqlite3.connect(folder.database) as connection:
         assert [rows for (rows,) in connection.execute("SELECT rows FROM matches")] == [40] * 5
+
+
+def test_what_mapping_leaves_on_the_way_is_gone_when_it_fails(cloud, tmp_path, monkeypatch):
+    seen = []
+
+    def stopped(database: Path, scratch: Path, *_: object, **__: object) -> None:
+        scratch.mkdir()
+        seen.append(scratch)
+        raise InputError("no model today")
+
+    monkeypatch.setattr("desdis_match.pipeline.mapping.find_models", stopped)
+    with pytest.raises(InputError, match="no model today"):
+        mapped(cloud, tmp_path / "out")
+    assert seen and not seen[0].exists()

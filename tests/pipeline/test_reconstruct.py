@@ -46,7 +46,7 @@ KILLS = [
     ("desdis_match.pipeline.verification", "geometry_from_arrays", 4),  # while two_view.h5 is written
     ("desdis_match.colmap.database", "write_image", 3),  # while the database is filled
     ("desdis_match.colmap.verification", "_to_colmap", 4),  # while it goes into the database
-    ("desdis_match.pipeline.mapping", "map_database", 0),  # before mapping
+    ("desdis_match.pipeline.mapping", "find_models", 0),  # before mapping
     ("desdis_match.pipeline.mapping", "write_points", 0),  # when only the models are there
 ]
 
