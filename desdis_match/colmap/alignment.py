@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..conventions import from_colmap, sigma_from_scale, to_colmap
@@ -356,6 +355,8 @@ def _normals(places: Float, towards: Float, neighbours: int = 12) -> Float:
     """(P, 3) normals of the point cloud, facing the cameras; the viewing direction where it is no surface."""
     if len(places) <= neighbours:
         return towards
+    from scipy.spatial import cKDTree
+
     _, near = cKDTree(places).query(places, neighbours)
     spread = places[near] - places[near].mean(1, keepdims=True)
     values, vectors = np.linalg.eigh(np.swapaxes(spread, 1, 2) @ spread)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ..support.native import pycolmap
 from .database import open_database
@@ -51,6 +49,9 @@ def inlier_pairs(database: pycolmap.Database, min_inliers: int) -> list[Verified
 
 def connected(ends: NDArray[np.integer], num: int) -> NDArray[np.int64]:
     """(num,) the component, from 0 on, of each of `num` nodes; ends (E, 2): the nodes of each edge."""
+    from scipy.sparse import coo_array  # a third of a second, which others need not wait for
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(ends), np.bool_), ends.T), shape=(num, num))
     labels: NDArray[np.int64] = connected_components(graph, directed=False)[1].astype(np.int64)
     return labels

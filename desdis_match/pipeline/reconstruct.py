@@ -24,6 +24,7 @@ from ..photos.video import VideoConfig, is_film
 from ..storage.features_file import FeatureFile
 from ..storage.report_file import Report
 from ..storage.run_folder import RunFolder
+from ..support.lazy import load_meanwhile
 from ..support.native import pycolmap
 from . import (
     PairsConfig,
@@ -41,6 +42,9 @@ from .report import StageUsage, make_report
 from .verification import verify_pairs
 
 log = logging.getLogger(__name__)
+
+LATER = ("scipy.spatial", "scipy.sparse.csgraph")
+"""What later stages take half a second to load: the workers extract meanwhile."""
 
 REFRESH = 10.0
 """Seconds after which the page of a run at work loads itself again."""
@@ -114,6 +118,7 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
     cameras = with_cameras_of_poses(config.map.cameras, config.map.poses)
     if chosen.why:
         log.info("pairs: %s (%s)", chosen.config.pairs, chosen.why)
+    load_meanwhile(LATER)
     with stage("extract", extract=asdict(config.extract), **inputs):
         extract(
             config.images,

@@ -1,10 +1,12 @@
-"""Names of a package that are loaded when they are first asked for (PEP 562)."""
+"""What is loaded when it is first asked for: names of a package (PEP 562), modules while others work."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from threading import Thread
 
 
 def names_on_demand(
@@ -23,3 +25,17 @@ def names_on_demand(
         return value
 
     return load
+
+
+def load_meanwhile(modules: Sequence[str]) -> Thread:
+    """Import modules in a thread, for a process that is about to wait for others; who needs one before it is
+    there waits for it. What cannot be imported is left to them too."""
+
+    def load() -> None:
+        for module in modules:
+            with suppress(ImportError):
+                importlib.import_module(module)
+
+    thread = Thread(target=load, daemon=True)
+    thread.start()
+    return thread
