@@ -63,17 +63,20 @@ def _search(
 ) -> tuple[Matches, NDArray[np.bool_]]:
     """Mutual nearest neighbours that pass the `wide` limits, and (M,) which of them pass the others too."""
     prepared0, prepared1 = located0.prepared, located1.prepared
+    if not len(prepared0) or not len(prepared1):
+        return Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32)), np.empty(0, np.bool_)
     lines = _Lines.of(located0, located1, fundamental)
     vectors0, vectors1 = prepared0.exact, prepared1.exact
     error = rounding_error(prepared0.dim)
     best0, best1 = _in_bands(lines, vectors0, vectors1, 2 * error)
     # What float32 leaves in doubt, few of them, is seen once more in float64.
-    for place in np.flatnonzero(best0.doubts((wide, limits), error)).tolist():
-        near = lines.near(place)
-        best0.settle(place, near, _products(vectors0[lines.rows[[place]]], vectors1[near]))
-    for column in np.flatnonzero(best1.doubts((wide, limits), error)).tolist():
-        near = lines.places(column)
-        best1.settle(column, near, _products(vectors1[[column]], vectors0[lines.rows[near]]))
+    doubts0, doubts1 = (np.flatnonzero(best.doubts((wide, limits), error)) for best in (best0, best1))
+    for places in _parts(doubts0):
+        columns, on = lines.near(places)
+        best0.settle(places, columns, on, _doubles(vectors0[lines.rows[places]], vectors1[columns]))
+    for columns in _parts(lines.sorted(doubts1)):
+        places, on = lines.places(columns)
+        best1.settle(columns, places, on, _doubles(vectors1[columns], vectors0[lines.rows[places]]))
     place0 = np.flatnonzero(best0.mutual & best0.pass_(wide))
     index1 = best0.index[place0]
     keep = (best1.index[index1] == place0) & best1.pass_(wide)[index1]
@@ -81,7 +84,10 @@ def _search(
     place0 = place0[np.argsort(lines.rows[place0])]
     index0, index1 = lines.rows[place0], best0.index[place0]
     passed = best0.pass_(limits)[place0] & best1.pass_(limits)[index1]
-    exact = _products(vectors0[index0], vectors1[index1])
+    exact = np.empty(len(index0))
+    for some in _parts(np.arange(len(index0)), 512):  # which the cache holds
+        pair = vectors0[index0[some]].astype(np.float64), vectors1[index1[some]].astype(np.float64)
+        exact[some] = np.einsum("nd,nd->n", *pair)
     indices = np.stack([prepared0.rows[index0], prepared1.rows[index1]], axis=1)
     scores = 1 - _squared(exact) / 4
     return Matches(indices.astype(np.int32), scores.astype(np.float32)), passed
@@ -135,18 +141,18 @@ def _in_bands(lines: _Lines, vectors0: Float32, vectors1: Float32, slack: float)
     return best0, slots.joined(bands.column, len(vectors1))
 
 
-def _products(vectors0: Float32, vectors1: Float32) -> Float:
-    """(N,) products in float64 of (N, D) with (N, D), or of (1, D) with each, so many at a time as the cache
-    holds."""
-    products = np.empty(len(vectors1))
-    for start in range(0, len(products), 512):
-        some = slice(start, start + 512)
-        doubles0 = vectors0[some if len(vectors0) > 1 else slice(1)].astype(np.float64)
-        np.einsum("nd,nd->n", doubles0, vectors1[some].astype(np.float64), out=products[some])
+def _doubles(vectors0: Float32, vectors1: Float32) -> Float:
+    """(N0, N1) products in float64."""
+    products: Float = vectors0.astype(np.float64) @ vectors1.astype(np.float64).T
     return products
 
 
-def _two_greatest(similar: Float32) -> tuple[Float32, Rows, Float32]:
+def _parts(rows: Rows, num: int = 32) -> list[Rows]:
+    """Rows, `num` at a time."""
+    return [rows[start : start + num] for start in range(0, len(rows), num)]
+
+
+def _two_greatest(similar: NDArray[Any]) -> tuple[NDArray[Any], Rows, NDArray[Any]]:
     """(R,) of (R, C): the greatest of each row, where it is, and the second greatest."""
     place, each = similar.argmax(1), np.arange(len(similar))
     top = similar[each, place]
@@ -199,14 +205,14 @@ class _Best:
         rows: slice | Rows,
         first: NDArray[Any],
         second: NDArray[Any],
-        index: Rows,
+        index: NDArray[np.integer],
         mutual: NDArray[np.bool_] | bool,
     ) -> None:
         """What was seen of some (R,)."""
         self.first[rows], self.second[rows] = first, second
         self.index[rows], self.mutual[rows] = index, mutual
 
-    def joined(self, whole: Rows, num: int) -> _Best:
+    def joined(self, whole: NDArray[np.int32], num: int) -> _Best:
         """What was seen of parts, of the `num` wholes; whole (N,): whose part each is."""
         best = _Best.of(num)
         np.maximum.at(best.first, whole, self.first)
@@ -236,12 +242,11 @@ class _Best:
             doubts |= may & (tie | ~limits.hold(self.first - error, self.second + error))
         return doubts & self.mutual
 
-    def settle(self, row: int, others: Rows, similar: Float) -> None:
-        """What was seen of a row once more, exactly: its similarities (K,) with others; of equal ones the
-        first wins."""
-        best = np.argsort(-similar, kind="stable")[:2]
-        self.first[row], self.index[row] = similar[best[0]], others[best[0]]
-        self.second[row] = similar[best[1]] if len(best) > 1 else -np.inf
+    def settle(self, rows: Rows, others: Rows, on: NDArray[np.bool_], similar: Float) -> None:
+        """What was seen of some (R,) once more, exactly: their similarities (R, K) with others, where these
+        are `on` their lines; of equal ones the first wins."""
+        first, place, second = _two_greatest(np.where(on, similar, -np.inf))
+        self.first[rows], self.second[rows], self.index[rows] = first, second, others[place]
 
 
 @dataclass(frozen=True)
@@ -298,15 +303,36 @@ class _Lines:
         some = start < stop
         return cls(rows, columns[some], start[some], stop[some])
 
-    def near(self, place: int) -> Rows:
-        """(K,) the keypoints of image 1 near the line of one place, ascending."""
-        return np.sort(self.columns[(self.start <= place) & (place < self.stop)])
+    def near(self, places: Rows) -> tuple[Rows, NDArray[np.bool_]]:
+        """The keypoints of image 1 near the lines of some places (P,), ascending, (K,), and which are near
+        which, (P, K)."""
+        some = np.flatnonzero((self.start <= places.max()) & (places.min() < self.stop))
+        columns, which = np.unique(self.columns[some], return_inverse=True)
+        near = np.zeros((len(columns), len(places)), np.bool_)
+        np.logical_or.at(near, which, self._inside(some, places))
+        return columns, near.T
 
-    def places(self, column: int) -> Rows:
-        """(K,) the places near a keypoint of image 1, by their rows in image 0, ascending."""
-        own = np.flatnonzero(self.columns == column)
-        places = np.concatenate([np.arange(self.start[i], self.stop[i]) for i in own])
-        return places[np.argsort(self.rows[places])]
+    def places(self, columns: Rows) -> tuple[Rows, NDArray[np.bool_]]:
+        """The places near some keypoints of image 1 (C,), by their rows in image 0, ascending, (K,), and
+        which are near which, (C, K)."""
+        which = np.full(self.columns.max() + 1, -1)
+        which[columns] = np.arange(len(columns))
+        some = np.flatnonzero(which[self.columns] >= 0)
+        places = np.unique(np.concatenate([np.arange(self.start[i], self.stop[i]) for i in some]))
+        places = places[np.argsort(self.rows[places])]
+        near = np.zeros((len(columns), len(places)), np.bool_)
+        np.logical_or.at(near, which[self.columns[some]], self._inside(some, places))
+        return places, near
+
+    def _inside(self, intervals: Rows, places: Rows) -> NDArray[np.bool_]:
+        """(I, P) which places are in which intervals."""
+        return (self.start[intervals, None] <= places) & (places < self.stop[intervals, None])
+
+    def sorted(self, columns: Rows) -> Rows:
+        """Some keypoints of image 1 (C,), neighbours along the lines together."""
+        first = np.zeros(self.columns.max(initial=-1) + 1, np.int64)
+        first[self.columns[::-1]] = self.start[::-1]
+        return columns[np.argsort(first[columns], kind="stable")]
 
 
 @dataclass(frozen=True)
@@ -316,9 +342,9 @@ class _Bands:
     The last slot is of none, and empty.
     """
 
-    column: Rows  # (S + 1,) keypoint of image 1, by bands
-    start: Rows  # (S + 1,) its interval of places
-    stop: Rows  # (S + 1,)
+    column: NDArray[np.int32]  # (S + 1,) keypoint of image 1, by bands
+    start: NDArray[np.int32]  # (S + 1,) its interval of places
+    stop: NDArray[np.int32]  # (S + 1,)
     begin: Rows  # (B + 1,) the first slot of each band
 
     @classmethod
@@ -332,7 +358,8 @@ class _Bands:
         interval = interval[order]
         begin = np.searchsorted(band[order], np.arange(num + 1))
         column, start, stop = (
-            np.append(values[interval], 0) for values in (lines.columns, lines.start, lines.stop)
+            np.append(values.astype(np.int32)[interval], np.int32(0))
+            for values in (lines.columns, lines.start, lines.stop)
         )
         return cls(column, start, stop, begin)
 

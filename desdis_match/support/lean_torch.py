@@ -34,10 +34,18 @@ def load() -> None:
     """`import torch` without LATER, where it is not there yet and the release is known."""
     if "torch" in sys.modules or not _release().startswith(TRIED):
         return
+    import numpy  # noqa: F401 - torch's own code swallows a Ctrl-C that comes while it imports NumPy
+
     for name in LATER:
         sys.modules[name] = _StandIn(name)
-    import torch  # noqa: F401
-
+    try:
+        import torch
+        from torch._opaque_base import OpaqueBaseMeta
+    except BaseException:
+        for name in LATER:
+            sys.modules.pop(name, None)
+        raise
+    torch._C._set_generator_metaclass(OpaqueBaseMeta)  # as torch._meta_registrations' imports do
     sys.meta_path.insert(0, _BEFORE)
 
 

@@ -151,6 +151,15 @@ def test_a_ratio_that_float32_cannot_tell_from_the_limit_is_told(change):
     assert checked > 20
 
 
+@pytest.mark.parametrize("empty", [(0,), (1,), (0, 1)])
+def test_images_without_keypoints_have_no_matches(empty):
+    *sides, fundamental = two_views("forwards")
+    for side in empty:
+        sides[side] = replace(sides[side], descriptors=np.zeros_like(sides[side].descriptors))
+    nearest, distinct = neighbours_along_lines(*map(located, sides), fundamental, 0.8, None)
+    assert len(nearest) == len(distinct) == 0
+
+
 def test_scores_are_those_of_the_full_search_and_rows_are_ordered():
     features0, features1, fundamental = two_views("sideways")
     along = match_along_lines(located(features0), located(features1), fundamental, 0.8, None)

@@ -39,6 +39,37 @@ print(float(x.grad.sum()))
     assert float(run(code)) == 24
 
 
+def test_random_numbers_and_loaders_do_without():
+    code = """
+first = torch.rand(3, generator=torch.Generator().manual_seed(5))
+items = sorted(torch.utils.data.DataLoader([1, 2, 3], shuffle=True, batch_size=None))
+assert "torch._prims" not in sys.modules
+lean_torch.complete()
+assert torch.equal(first, torch.rand(3, generator=torch.Generator().manual_seed(5)))
+print(items)
+"""
+    assert run(code).strip() == "[1, 2, 3]"
+
+
+def test_an_import_that_failed_leaves_no_stand_in():
+    code = """
+import builtins, sys
+from desdis_match.support import lean_torch
+real = builtins.__import__
+def failing(name, *rest):
+    if name == "torch":
+        raise KeyboardInterrupt
+    return real(name, *rest)
+builtins.__import__ = failing
+try:
+    lean_torch.load()
+except KeyboardInterrupt:
+    print([name for name in lean_torch.LATER if name in sys.modules], "numpy" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[] True"
+
+
 @pytest.mark.parametrize(
     "ask",
     [
