@@ -6,6 +6,7 @@ What `auto` takes on a CPU was measured with eval/benchmark_describe.py.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -165,6 +166,15 @@ class Descriptor(nn.Module):
     def engine(self) -> str:
         """`torch` or `onnxruntime`."""
         return self.run.name
+
+    def on_threads(self, num: int) -> Descriptor:
+        """The same, sharing all it has loaded, with `num` batches at a time where ONNX Runtime describes."""
+        other = copy(self)
+        if isinstance(self.run, OnnxEngine):
+            self.run.session  # noqa: B018 - made once, for both
+            other.run = copy(self.run)
+            other.run.threads = num
+        return other
 
     @torch.no_grad()
     def forward(self, patches: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ from ..storage.matches_file import check_pair_names
 from ..support.checkpoint import Arrays, ShardFolder, features_from_arrays, features_to_arrays
 from ..support.devices import pick_device
 from ..support.parts import outside_code
-from ..support.workers import LocalPool
+from ..support.workers import LocalPool, available_cores
 from ..types import Features
 from .resume import RunConfig, digest, is_current, num_workers, stamp, still_to_do, unfinished
 from .spread import Shard, Task, spread
@@ -134,7 +134,8 @@ def extract(
         turned = {name: f"{keys[name]}\n{turn.angle:.4f} {turn.per_keypoint}" for name, turn in turns.items()}
         finished, mine = shards.done(), shard.of(names) if shard else names
         again = [name for name in mine if name in turned and turned[name] not in finished]
-        turn_task = _TurnTask(task, shards.own(keys[name] for name in again))
+        idle = 1 if executor else (run.workers or available_cores()) // max(len(again), 1)
+        turn_task = _TurnTask(task, shards.own(keys[name] for name in again), max(idle, 1))
         items = [(name, turned[name], keys[name], turns[name]) for name in again]
         all_turned: Future[None] = Future()
 
@@ -300,14 +301,18 @@ class _TurnTask:
 
     first: _ExtractTask
     shards: ShardFolder  # with the first passes
+    threads: int = 1  # to describe one with: fewer photos than cores leave some idle
 
     def __call__(self, items: Sequence[tuple[str, str, str, Turn]]) -> Iterator[tuple[str, Arrays]]:
         config = self.first.config
         extractor = self.first.extractor()
+        descriptor = extractor.descriptor
+        if self.threads > 1 and isinstance(descriptor, Descriptor):
+            descriptor = descriptor.on_threads(self.threads)
         for name, key, first_key, turn in items:
             first = first_pass_from_arrays(self.shards.load(first_key))
             photo = self.first.images / name
-            features = turn_features(photo, first, turn, config, extractor.descriptor, extractor.device)
+            features = turn_features(photo, first, turn, config, descriptor, extractor.device)
             yield key, features_to_arrays(features)
 
 

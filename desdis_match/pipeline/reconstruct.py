@@ -43,8 +43,8 @@ from .verification import verify_pairs
 
 log = logging.getLogger(__name__)
 
-LATER = ("scipy.spatial", "scipy.sparse.csgraph")
-"""What later stages take half a second to load: the workers extract meanwhile."""
+FOR_MATCHING, FOR_MAPPING = ("scipy.spatial",), ("scipy.sparse.csgraph",)
+"""What takes a tenth and a third of a second to load: while the workers extract, and beside the database."""
 
 REFRESH = 10.0
 """Seconds after which the page of a run at work loads itself again."""
@@ -118,7 +118,7 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
     cameras = with_cameras_of_poses(config.map.cameras, config.map.poses)
     if chosen.why:
         log.info("pairs: %s (%s)", chosen.config.pairs, chosen.why)
-    load_meanwhile(LATER)
+    load_meanwhile(FOR_MATCHING)
     with stage("extract", extract=asdict(config.extract), **inputs):
         extract(
             config.images,
@@ -157,6 +157,7 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
             )
     with FeatureFile(folder.features) as feature_file:
         pictures = Pictures(len(feature_file.names()))
+    load_meanwhile(FOR_MAPPING)
     with stage("map", map=asdict(config.map)):
         models = map_models(
             config.images,

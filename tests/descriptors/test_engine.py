@@ -114,6 +114,18 @@ def test_batches_and_threads_change_nothing(patches: torch.Tensor):
         assert describe(many[:0]).shape == (0, 128)
 
 
+def test_the_same_descriptor_on_more_threads(patches: torch.Tensor):
+    network = trained({"kind": "desdis", "width": 8})
+    one = Descriptor(network, "x", 128, "", CPU, "onnxruntime", threads=1)
+    two = one.on_threads(2)
+    assert (one.run.threads, two.run.threads) == (1, 2)
+    assert two.run.session is one.run.session
+    many = patches.repeat(20, 1, 1, 1)
+    assert torch.equal(one(many), two(many))
+    on_torch = Descriptor(network, "x", 128, "", CPU, "torch")
+    assert torch.equal(on_torch(patches), on_torch.on_threads(2)(patches))
+
+
 def test_double_and_strided_patches_are_taken(patches: torch.Tensor):
     describe = Descriptor(trained({"kind": "desdis", "width": 8}), "x", 128, "", CPU)
     turned = patches.double().transpose(2, 3)
