@@ -4,9 +4,9 @@
     complete()  # before code runs that is not this package's
 
 Half of `import torch` goes to `torch._meta_registrations`, kernels in Python for tensors without data, and to
-`torch.export`. Nothing that computes needs either. Stand-ins load both as soon as something of them is asked
-for, or a part of torch is imported that builds on them (BUILD_ON). What merely counts on the kernels being
-registered asks for nothing, hence `complete`.
+`torch.export`. What computes needs neither, but for the class of random generators, which `load` sets.
+Stand-ins load both as soon as something of them is asked for, or a part of torch is imported that builds on
+them (BUILD_ON). What merely counts on the kernels being registered asks for nothing, hence `complete`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ LATER = ("torch._meta_registrations", "torch.export")
 """Parts of torch that are not loaded with it."""
 TRIED = "2.13."
 """Releases of torch with which this was tried; others are loaded as they load themselves."""
-
-
 BUILD_ON = ("torch._dynamo", "torch._inductor", "torch.onnx")
 """What imports them in an order of its own; `complete` loads none of these."""
 
