@@ -23,7 +23,7 @@ from ..support.workers import each_on_one_thread, run_shards
 from ..types import Features, Float32, Matches
 from .consensus import agreeing, backed
 from .epipolar import match_along_lines, neighbours_along_lines
-from .guided import Located, apart, epipolar_lines, lines_of_more, locate, worthwhile
+from .guided import Located, apart, epipolar_lines, lines_of_more, lines_of_supported, locate, worthwhile
 from .nearest import Prepared, candidates, find_nearest, hold, maxima
 from .pairs import REUSE, Pair
 
@@ -174,6 +174,9 @@ def match_images(image0: Located, image1: Located, config: MatchConfig) -> Match
         best = match_prepared(image0.best, image1.best, config)
         search = partial(match_prepared, config=config)
         told = epipolar_lines(image0, image1, best) or lines_of_more(image0, image1, best, search)
+        if told is None and isinstance(rule, Neighbours) and rule.ratio:
+            supported = partial(_supported, image0, image1, config, more=True)
+            told = lines_of_supported(image0, image1, best, supported)
         if told is not None:
             lines = image0, image1, told.fundamental
             if not (isinstance(rule, Neighbours) and rule.ratio):
@@ -187,8 +190,14 @@ def match_images(image0: Located, image1: Located, config: MatchConfig) -> Match
             return given_up
     if config.filter == "none":
         return match_prepared(image0.prepared, image1.prepared, config)
+    return _supported(image0, image1, config)
+
+
+def _supported(image0: Located, image1: Located, config: MatchConfig, more: bool = False) -> Matches:
+    """Matches in full (of `more` of the best keypoints alone) by a looser ratio test and consensus."""
     looser = replace(config, ratio=1 - LOOSER * (1 - config.ratio))
-    return agreeing(image0, image1, match_prepared(image0.prepared, image1.prepared, looser))
+    sides = (image0.more, image1.more) if more else (image0.prepared, image1.prepared)
+    return agreeing(image0, image1, match_prepared(*sides, looser))
 
 
 def checked(matches: Matches, features0: Features, features1: Features, config: MatchConfig) -> Matches:
