@@ -8,7 +8,7 @@ import pytest
 from twoviews import SIZE, located, pairs_of, two_views
 
 from desdis_match.matching import guided, match
-from desdis_match.matching.consensus import backed
+from desdis_match.matching.consensus import agreeing, backed
 from desdis_match.matching.epipolar import match_along_lines, neighbours_along_lines
 from desdis_match.matching.guided import epipolar_lines
 from desdis_match.matching.match import MatchConfig, match_features, match_prepared
@@ -131,9 +131,64 @@ def test_twice_as_many_keypoints_tell_the_lines_where_the_best_nearly_do(monkeyp
     assert len(match_features(features0, features1)) > 300
     assert searched == [60, 120]
     monkeypatch.setattr(guided, "NEARLY_ENOUGH", 60)
+    monkeypatch.setattr(guided, "HARDLY_ENOUGH", 60)
     searched.clear()
     match_features(features0, features1)
     assert searched == [60, 600]
+
+
+@pytest.fixture
+def hardly(monkeypatch):
+    """Two views with parallax of whose best 120 keypoints too few match to tell the lines."""
+    settings = {"BEST_KEYPOINTS": 120, "MORE_KEYPOINTS": 299, "MIN_INLIERS": 100, "MIN_SHIFTED": 0}
+    settings["NEARLY_ENOUGH"] = 1000  # no look at more by the ratio test alone
+    for name, value in settings.items():
+        monkeypatch.setattr(guided, name, value)
+    return two_views("sideways", far=0.1, noise=0.8)[:2]
+
+
+def test_what_neighbours_support_tells_the_lines_where_the_best_hardly_do(hardly, searched):
+    config = MatchConfig(ratio=0.75)
+    found = match_features(*hardly, config)
+    assert searched == [120, 299]
+    image0, image1 = (match.prepare_image(features, "cpu") for features in hardly)
+    looser = replace(config, ratio=1 - 0.25 / 3)
+    supported = agreeing(image0, image1, match_prepared(image0.more, image1.more, looser))
+    told = epipolar_lines(image0, image1, supported)
+    assert told.parallax
+    lines = image0, image1, told.fundamental
+    sure = match_along_lines(*lines, 0.75, None)
+    assert pairs_of(found) == pairs_of(sure)  # without the doubtful, whatever the parallax
+    assert len(sure) + 10 < len(backed(image0, image1, *neighbours_along_lines(*lines, 0.75, None)))
+    assert (sure.indices[:, 0] == sure.indices[:, 1]).mean() > 0.97
+
+
+@pytest.mark.parametrize("why", ["few of the best", "few keypoints", "no frames", "no ratio test"])
+def test_neighbours_are_not_asked_where_they_cannot_tell(monkeypatch, hardly, searched, why):
+    features = hardly
+    config = MatchConfig(ratio=0.75)
+    if why == "few of the best":
+        images = [match.prepare_image(side, "cpu") for side in features]
+        num = len(match_prepared(images[0].best, images[1].best, config))
+        monkeypatch.setattr(guided, "HARDLY_ENOUGH", num + 1)
+    elif why == "few keypoints":
+        monkeypatch.setattr(guided, "MORE_KEYPOINTS", 300)
+    elif why == "no ratio test":
+        config = MatchConfig(matcher="mnn")
+    images = [match.prepare_image(side, "cpu") for side in features]
+    if why == "no frames":
+        images = [replace(image, scales=None, angles=None) for image in images]
+    match.match_images(*images, config)
+    assert searched == [120, 600]
+
+
+def test_neighbours_are_asked_from_just_as_many_matches_of_the_best(monkeypatch, hardly, searched):
+    config = MatchConfig(ratio=0.75)
+    images = [match.prepare_image(side, "cpu") for side in hardly]
+    num = len(match_prepared(images[0].best, images[1].best, config))
+    monkeypatch.setattr(guided, "HARDLY_ENOUGH", num)
+    match.match_images(*images, config)
+    assert searched == [120, 299]
 
 
 def test_a_plane_over_which_opencv_stumbles_has_no_lines():
