@@ -7,11 +7,12 @@ first stage that runs dry is named, with its numbers and what to try.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ..storage.hdf5 import file_config
 from ..support.native import pycolmap
 from .database import connect
 from .verification import VerifyConfig
@@ -26,6 +27,13 @@ MIN_INLIERS = VerifyConfig().min_num_inliers
 
 FLAT_KINDS = ("PLANAR", "PANORAMIC", "PLANAR_OR_PANORAMIC")
 """Two-view geometries that a homography explains: they give no depth."""
+
+FURTHER = {
+    "pairs": "more pairs (--pairs exhaustive)",
+    "filter": "--filter consensus",
+    "views": "--views 5 where surfaces are seen at a slant",
+}
+"""What may bring verified pairs."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +69,15 @@ class Diagnosis:
 
 
 def starvation(
-    database_path: Path, models: Sequence[pycolmap.Reconstruction] = (), min_inliers: int = MIN_INLIERS
+    database_path: Path,
+    models: Sequence[pycolmap.Reconstruction] = (),
+    min_inliers: int = MIN_INLIERS,
+    tried: Collection[str] = (),
 ) -> Diagnosis:
     """Follow a database through the stages. `models`: what mapping made of it, largest first.
 
-    min_inliers: of a verified pair, as in VerifyConfig. Raises InputError for a damaged database.
+    min_inliers: of a verified pair, as in VerifyConfig. tried: of FURTHER, what was done already; that is not
+    advised (`already_tried`). Raises InputError for a damaged database.
     """
     with connect(database_path) as connection:
         names = dict(connection.execute("SELECT image_id, name FROM images ORDER BY image_id"))
@@ -111,10 +123,19 @@ def starvation(
         starved="",
         explanation="",
     )
-    starved, explanation = _explain(
-        diagnosis, models, min_inliers, max(raw.values(), default=0), max(checked.values(), default=0)
-    )
+    best = max(raw.values(), default=0), max(checked.values(), default=0)
+    every = len(names) * (len(names) - 1) // 2
+    tried = {*tried, *["pairs"] * (len(raw) == every)}
+    starved, explanation = _explain(diagnosis, models, min_inliers, *best, tried)
     return replace(diagnosis, starved=starved, explanation=explanation)
+
+
+def already_tried(features: Path, matches: Path) -> set[str]:
+    """Of FURTHER, what these files were made with; nothing where they do not say."""
+    extract = (file_config(features) or {}).get("extract", {})
+    match = (file_config(matches) or {}).get("match", {})
+    used = {"filter": match.get("filter") == "consensus", "views": extract.get("views", 1) > 1}
+    return {name for name, yes in used.items() if yes}
 
 
 PairCounts = dict[tuple[int, int], int]
@@ -158,6 +179,7 @@ def _explain(
     min_inliers: int,
     best_matches: int,
     best_inliers: int,
+    tried: Collection[str],
 ) -> tuple[Stage, str]:
     """The first stage that ran dry, in a sentence; nothing when one model holds every image."""
     total = len(d.images)
@@ -173,9 +195,8 @@ def _explain(
     if d.num_pairs == 0 or d.num_verified_pairs == 0:
         if best_matches < min_inliers:
             return "matches", (
-                f"{d.num_pairs} pairs were matched and the best has {best_matches} matches: try more pairs "
-                "(--pairs exhaustive), --filter consensus, --views 5 where surfaces are seen at a slant, "
-                "or photos that overlap more"
+                f"{d.num_pairs} pairs were matched and the best has {best_matches} matches: "
+                + _advice("photos that overlap more", tried)
             )
         return "verified pairs", (
             f"{d.num_matched_pairs} of {d.num_pairs} pairs have matches, the best {best_matches}, but at "
@@ -188,8 +209,7 @@ def _explain(
         if largest < total and largest < 3:
             return "connected components", (
                 f"{d.num_verified_pairs} verified pairs leave the images in pieces, the largest of "
-                f"{largest} of {total} images: try more pairs (--pairs exhaustive) or photos "
-                "between those that you have"
+                f"{largest} of {total} images: {_advice('photos between those that you have', tried)}"
             )
         if 2 * flat > d.num_verified_pairs:
             return "mapping", (
@@ -204,12 +224,17 @@ def _explain(
     left_out = total - d.num_registered
     if len(d.components) > 1 or largest < total:
         return "connected components", (
-            f"the verified pairs connect {largest} of {total} images, {left_out} are in no model: try more "
-            "pairs (--pairs exhaustive), --filter consensus, --views 5 where surfaces are seen at a slant, "
-            "or photos between those that you have"
+            f"the verified pairs connect {largest} of {total} images, {left_out} are in no model: "
+            + _advice("photos between those that you have", tried)
         )
     return "mapping", (
         f"all {total} images are connected by verified pairs, {models[0].num_reg_images()} of them are in "
         f"the best of {len(models)} models and {left_out} in none: try more --max-keypoints, known "
         "--camera-params, or photos between those that you have"
     )
+
+
+def _advice(last: str, tried: Collection[str]) -> str:
+    """What to try that was not tried yet, `last` at any rate."""
+    *others, last = [*(text for name, text in FURTHER.items() if name not in tried), last]
+    return f"try {', '.join(others)}{', or ' if len(others) > 1 else ' or ' if others else ''}{last}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..colmap.diagnosis import starvation
+from ..colmap.diagnosis import already_tried, starvation
 from ..colmap.mapping import MapConfig
 from ..colmap.remarks import remarks
 from ..colmap.verification import VerifyConfig
@@ -274,7 +274,12 @@ def main_map(argv: Sequence[str]) -> int:
             overwrite=command.overwrite,
         )
     folder = RunFolder(command.output)
-    diagnosis = starvation(folder.database, models, command.config.verify.min_num_inliers)
+    diagnosis = starvation(
+        folder.database,
+        models,
+        command.config.verify.min_num_inliers,
+        already_tried(command.features, command.matches),
+    )
     if not models:
         raise NoModelError(
             f"no model formed: {diagnosis.explanation} COLMAP's own lines are in {folder.log}."

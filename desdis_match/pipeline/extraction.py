@@ -83,6 +83,9 @@ def extract(
     config, run = config or ExtractConfig(), run or RunConfig()
     if config.local_feature is not None and keypoints is not None:
         raise InputError("a local feature brings its own keypoints; give --local-feature or --keypoints")
+    if keypoints is not None and (config.affine or config.views > 1):
+        option = "--affine" if config.affine else "--views"
+        raise InputError(f"given keypoints are described as they are; leave out {option} or --keypoints")
     names = _photos_to_read(images)
     if masks is not None:
         check_masks(masks, names)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import __version__
-from ..colmap.diagnosis import starvation
+from ..colmap.diagnosis import already_tried, starvation
 from ..colmap.mapping import model_summary
 from ..colmap.remarks import remarks
 from ..colmap.verification import verified_pairs
@@ -170,7 +170,9 @@ def make_report(
     models: largest first. configuration: of the whole run, kept as it is. min_num_inliers: of a verified
     pair.
     """
-    diagnosis = starvation(folder.database, models, min_num_inliers)
+    diagnosis = starvation(
+        folder.database, models, min_num_inliers, already_tried(folder.features, folder.matches)
+    )
     images = {
         record.name: ImageReport(
             keypoints=record.num_keypoints,

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
+import pytest
 from pointcloud import make_point_cloud
 from pointcloud_models import verified_database
 
-from desdis_match.colmap.diagnosis import Diagnosis, starvation
+from desdis_match.colmap.diagnosis import Diagnosis, already_tried, starvation
 from desdis_match.colmap.mapping import build_database, map_database, verify
 from desdis_match.photos.cameras import CameraConfig
 from desdis_match.storage.features_file import FeatureFile, write_features
@@ -53,8 +55,48 @@ def test_no_matches(tmp_path: Path) -> None:
     result = diagnose(tmp_path, lambda i, j: 9 if i == 0 else None)
     assert result.starved == "matches"
     assert "3 pairs were matched and the best has 9 matches" in result.explanation
-    assert "--filter consensus, --views 5 where surfaces are seen at a slant" in result.explanation
+    assert "try more pairs (--pairs exhaustive), --filter consensus, --views 5" in result.explanation
     assert result.images[0].reason == "its best pair has 9 matches, 15 are needed"
+
+
+@pytest.mark.parametrize(
+    ("tried", "advice"),
+    [
+        (
+            (),
+            "try --filter consensus, --views 5 where surfaces are seen at a slant, "
+            "or photos that overlap more",
+        ),
+        (("filter",), "try --views 5 where surfaces are seen at a slant or photos that overlap more"),
+        (("filter", "views"), "try photos that overlap more"),
+    ],
+)
+def test_what_was_tried_is_not_advised(tmp_path: Path, tried, advice) -> None:
+    """All six pairs were matched, two of them with nine matches, so that more pairs cannot be had."""
+    result = diagnose(tmp_path, lambda i, j: 9 if i == 0 else 0, tried=tried)
+    assert result.explanation == f"6 pairs were matched and the best has 9 matches: {advice}"
+
+
+@pytest.mark.parametrize(
+    ("extract", "match", "tried"),
+    [
+        ({}, {}, set()),
+        ({"extract": {"views": 1}}, {"match": {"filter": "none"}}, set()),
+        ({"extract": {"views": 5}}, {"match": {"filter": "none"}}, {"views"}),
+        ({"extract": {"views": 1}}, {"match": {"filter": "consensus"}}, {"filter"}),
+    ],
+)
+def test_what_was_tried_is_told_by_the_files(tmp_path: Path, extract, match, tried) -> None:
+    features, matches = tmp_path / "features.h5", tmp_path / "matches.h5"
+    write_features(features, [], extract)
+    write_matches(matches, [], match)
+    assert already_tried(features, matches) == tried
+
+
+def test_hlocs_files_do_not_tell_what_was_tried(tmp_path: Path) -> None:
+    path = tmp_path / "file.h5"
+    h5py.File(path, "w").close()
+    assert already_tried(path, path) == set()
 
 
 def test_no_verified_pairs(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 from desdis_match.commands import cli
 from desdis_match.errors import InputError, NoModelError
 from desdis_match.features.extract import ExtractConfig
+from desdis_match.matching.match import MatchConfig
 from desdis_match.pipeline import RunConfig, alone_in
 from desdis_match.pipeline.reconstruct import ReconstructConfig, reconstruct
 from desdis_match.storage.features_file import FeatureFile
@@ -290,7 +291,8 @@ def test_an_unknown_flag_exits_with_2(capfd):
     assert "--detecter" in error and "Traceback" not in error
 
 
-def test_when_no_model_forms_the_report_says_which_stage_starved(tmp_path: Path, capsys):
+@pytest.mark.parametrize("filter", ["none", "consensus"])
+def test_when_no_model_forms_the_report_says_which_stage_starved(tmp_path: Path, capsys, filter):
     images = tmp_path / "photos"
     images.mkdir()
     rng = np.random.default_rng(0)
@@ -300,12 +302,13 @@ def test_when_no_model_forms_the_report_says_which_stage_starved(tmp_path: Path,
             str(images / f"{name}.png"), cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC)
         )
     with pytest.raises(NoModelError) as error:
-        reconstruct(config(images, tmp_path / "out"))
+        reconstruct(replace(config(images, tmp_path / "out"), match=MatchConfig(filter=filter)))
     assert error.value.exit_code == 3
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["diagnosis"] in str(error.value)
     assert report["counts"]["verified_pairs"] == 0
     assert "verified" in report["diagnosis"] or "match" in report["diagnosis"]
+    assert ("--filter consensus" in report["diagnosis"]) == (filter == "none")  # not what was tried
     assert (tmp_path / "out" / "report.html").is_file()
     # The stage alone says the same.
     files = [f"--{name}={tmp_path / 'out' / name}.h5" for name in ("features", "matches")]
@@ -351,6 +354,17 @@ def test_given_keypoints_are_described_in_their_order(undisturbed: Path, scene_f
             assert np.array_equal(again.keypoints(name), first.keypoints(name))
             similar = (again.get(name).descriptors * first.get(name).descriptors).sum(1)
             assert np.median(similar) > 0.999
+
+
+@pytest.mark.parametrize(("options", "named"), [({"affine": True}, "--affine"), ({"views": 5}, "--views")])
+def test_given_keypoints_are_not_shaped_nor_sought_aslant(
+    undisturbed: Path, scene_folder: Path, tmp_path: Path, options, named
+):
+    from desdis_match.pipeline import extract
+
+    given = undisturbed / "features.h5"
+    with pytest.raises(InputError, match=f"leave out {named} or --keypoints"):
+        extract(scene_folder / "images", tmp_path / "f.h5", ExtractConfig(**options), keypoints=given)
 
 
 def test_masked_places_have_no_keypoints(undisturbed: Path, scene_folder: Path, tmp_path: Path):
