@@ -172,7 +172,7 @@ def test_neighbours_are_not_asked_where_they_cannot_tell(monkeypatch, hardly, se
         num = len(match_prepared(images[0].best, images[1].best, config))
         monkeypatch.setattr(guided, "HARDLY_ENOUGH", num + 1)
     elif why == "few keypoints":
-        monkeypatch.setattr(guided, "MORE_KEYPOINTS", 300)
+        monkeypatch.setattr(guided, "MORE_KEYPOINTS", 400)
     elif why == "no ratio test":
         config = MatchConfig(matcher="mnn")
     images = [match.prepare_image(side, "cpu") for side in features]
@@ -229,9 +229,9 @@ def test_a_pair_of_which_hardly_any_of_the_best_match_is_given_up_after_a_second
 def test_images_of_few_keypoints_are_not_given_up(monkeypatch):
     features0, features1, _ = two_views("sideways")
     image0, image1, none = located(features0), located(features1), Matches(np.empty((0, 2)), np.empty(0))
-    monkeypatch.setattr(guided, "MORE_KEYPOINTS", 300)
+    monkeypatch.setattr(guided, "MORE_KEYPOINTS", 400)
     assert guided.apart(image0, image1, none, lambda *_: none) is None
-    monkeypatch.setattr(guided, "MORE_KEYPOINTS", 299)
+    monkeypatch.setattr(guided, "MORE_KEYPOINTS", 399)
     assert guided.apart(image0, image1, none, lambda *_: none) is none
 
 
