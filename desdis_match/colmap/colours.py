@@ -39,7 +39,7 @@ def colouring(
 ) -> Iterator[None]:
     """As `colour_points` of all models when the block ends; all cores but one read photos beside it.
 
-    Points keep their ids and observations in the block, which may move them. images_dir: None: no colours.
+    The block may move points and leave some or their observations out. images_dir: None: no colours.
     look: is shown each photo that is read, in whatever thread that happens.
     """
     if images_dir is None:
@@ -83,7 +83,8 @@ class _Colours:
             mean = (total[:, :3] / total[:, 3:]).round()
         found = total[:, 3] > 0
         for point_id, colour in zip(self.ids[found].tolist(), mean[found].astype(np.uint8), strict=True):
-            self.model.point3D(point_id).color = colour
+            if self.model.exists_point3D(point_id):
+                self.model.point3D(point_id).color = colour
 
 
 def _pixels(path: Path, place: Int, look: Look | None) -> NDArray[np.uint8] | None:

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..support.native import pycolmap
 from .database import open_database
 from .mappers import Job
-from .ranking import MAX_ERROR, best_first, registered_names
+from .ranking import best_first, leave_out_misfits, registered_names
 from .view_graph import VerifiedPair, inlier_pairs
 
 log = logging.getLogger(__name__)
@@ -294,5 +294,4 @@ def _adjust(result: pycolmap.Reconstruction, fix_intrinsics: bool) -> None:
     options.ceres.loss_function_type = pycolmap.LossFunctionType.SOFT_L1
     for _ in range(2):
         pycolmap.bundle_adjustment(result, options)
-        pycolmap.ObservationManager(result).filter_all_points3D(MAX_ERROR, 1.5)
-    result.update_point_3d_errors()
+        leave_out_misfits(result)

@@ -166,3 +166,12 @@ def _widest_angles(row: NDArray[np.int64], ray: Float, count: int) -> Float:
     widest = np.zeros(count)
     widest[row[starts]] = np.arccos(np.clip(least, -1.0, 1.0))
     return widest
+
+
+def leave_out_misfits(model: pycolmap.Reconstruction) -> None:
+    """Drop observations beyond MAX_ERROR and points seen under less than MIN_ANGLE, as COLMAP's mappers do.
+
+    Points behind a camera go with them. The errors of the points left are computed anew.
+    """
+    pycolmap.ObservationManager(model).filter_all_points3D(MAX_ERROR, float(np.degrees(MIN_ANGLE)))
+    model.update_point_3d_errors()
