@@ -107,6 +107,20 @@ def test_what_does_not_agree_and_references_stay(photos):
     assert not found.moved[:COUNT].any()
 
 
+def test_what_does_not_agree_is_of_another_place(photos):
+    seen, truth = tracks(noise=0.5)
+    config = AlignConfig(min_correlation=0.8, least_correlation=0.7)
+    found = align(seen, photos, config)
+    other, same = truth[:, 1] > 220, truth[:, 1] < 180
+    assert found.wrong[COUNT:][other].mean() > 0.9 and found.wrong[COUNT:][same].mean() < 0.1
+    assert not found.wrong[:COUNT].any()  # references
+    unmoved, second = ~found.moved, np.arange(2 * COUNT) >= COUNT
+    between = (found.after >= 0.7) & (found.after < 0.8)
+    assert (found.wrong == (unmoved & second & ~between)).all() and not (found.wrong & found.moved).any()
+    kept = align(seen, photos, replace(config, least_correlation=-1))
+    assert (kept.wrong == (kept.after >= 0.8) & unmoved & second).all() and kept.wrong.sum() < 10
+
+
 def test_the_size_at_which_photos_are_read_does_not_shift_places(photos):
     seen, truth = tracks(noise=0.3)
     found = align(seen, photos, AlignConfig(max_size=300))
@@ -179,8 +193,10 @@ def test_a_move_is_believed_up_to_its_limit(photos):
     far = align(seen, photos, AlignConfig(max_shift=3.5, steps=8))
     assert far.moved.tolist() == [False, True]
     np.testing.assert_allclose(far.xy[1], home, atol=0.1)
+    assert not far.wrong.any()
     held = align(seen, photos, AlignConfig(max_shift=2.5, steps=8))
     assert not held.moved.any()
+    assert held.wrong.tolist() == [False, True]  # the patch is elsewhere
     np.testing.assert_array_equal(held.xy, seen.frames[:, :, 2])
 
 
@@ -329,18 +345,51 @@ def aligned(scene_folder):
     return before, model, align_model(model, scene_folder / "images", features, fix_intrinsics=True)
 
 
-def test_moved_places_are_written_in_colmaps_frame_and_the_others_stay(aligned):
-    before, model, found = aligned
+def rows_of(model, scene_folder):
+    """The observations that the noisy scene had before alignment, and the images of `model` by row."""
+    fresh, _ = noisy_scene(scene_folder)
+    sigmas = {image.name: np.ones(len(image.points2D), np.float32) for image in fresh.images.values()}
     images = sorted((image for image in model.images.values()), key=lambda one: one.name)
-    seen = observations(
-        model, {name: np.ones(len(xy), np.float32) for name, xy in before.items()}, AlignConfig()
-    )
+    return observations(fresh, sigmas, AlignConfig()), images
+
+
+def test_moved_places_are_written_in_colmaps_frame_and_the_others_stay(aligned, scene_folder):
+    before, model, found = aligned
+    seen, images = rows_of(model, scene_folder)
     old = np.array([before[images[p].name][k] for p, k in zip(seen.photo, seen.keypoint, strict=True)])
     new = np.array([images[p].points2D[k].xy for p, k in zip(seen.photo, seen.keypoint, strict=True)])
     np.testing.assert_allclose(new, found.xy + 0.5, atol=1e-9)
     np.testing.assert_allclose(new[~found.moved], old[~found.moved], atol=1e-9)
     # Nothing drifts: alignment and the writing of it have one frame.
     assert np.abs(np.mean(new[found.moved] - old[found.moved], axis=0)).max() < 0.1
+
+
+def test_observations_of_another_place_leave_the_model(aligned, scene_folder):
+    _, model, found = aligned
+    seen, images = rows_of(model, scene_folder)
+    left = np.array(
+        [images[p].points2D[k].has_point3D() for p, k in zip(seen.photo, seen.keypoint, strict=True)]
+    )
+    assert found.wrong.sum() > 100 and not left[found.wrong].any()
+    others = ~found.wrong & (np.bincount(seen.reference, ~found.wrong)[seen.reference] > 1)
+    assert left[others].mean() > 0.99  # but for what the adjustment leaves out
+
+
+def test_what_the_adjustment_does_not_bring_together_leaves_the_model(scene_folder):
+    """A third of the observations of three photos are off by 20 pixels, and not moved by alignment."""
+    model, features = noisy_scene(scene_folder)
+    for image in sorted(model.images.values(), key=lambda one: one.name)[:3]:
+        for number in range(0, len(image.points2D), 3):
+            image.points2D[number].xy = np.add(image.points2D[number].xy, [20, 0])
+    config = AlignConfig(steps=0, max_shift=1, min_correlation=-2, least_correlation=-2)  # nothing is wrong
+    align_model(model, scene_folder / "images", features, config, fix_intrinsics=True)
+    kept = [
+        np.linalg.norm(image.project_point(model.points3D[point.point3D_id].xyz) - point.xy)
+        for image in model.images.values()
+        for point in image.points2D
+        if point.has_point3D()
+    ]
+    assert max(kept) <= 4 and len(kept) > 1000
 
 
 def test_given_intrinsics_stay_and_others_are_adjusted(aligned, scene_folder):

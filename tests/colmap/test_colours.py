@@ -72,6 +72,14 @@ def test_points_may_move_while_photos_are_read(tmp_path):
     assert [model.point3D(1).color.tolist() for model in models] == [pixels[5, x].tolist() for x in (7, 20)]
 
 
+def test_points_may_leave_while_photos_are_read(tmp_path):
+    pixels = photo(tmp_path / "a.webp")
+    model = model_of(["a.webp"], np.array([[7.5, 5.5], [20.5, 5.5]]))
+    with colouring([model], tmp_path):
+        model.delete_point3D(1)
+    assert model.point3D_ids() == {2} and model.point3D(2).color.tolist() == pixels[5, 20].tolist()
+
+
 def test_each_photo_that_is_read_is_shown(tmp_path):
     pixels = photo(tmp_path / "a.webp")
     photo(tmp_path / "unseen.webp")

@@ -75,15 +75,31 @@ def test_the_sure_ones_alone_support_the_doubtful():
     assert np.isin(np.arange(1, 200, 2), found.indices[:, 0]).mean() < 0.05
 
 
-@pytest.mark.parametrize("num_sure", [0, 1, 2, 300])
+@pytest.mark.parametrize("num_sure", [0, 1, 2, 3, 300])
 def test_few_sure_ones_are_no_fault(num_sure):
     xy0, xy1, _, _ = matches(300, 0, np.random.default_rng(6))
     image0, image1 = located(xy0, 1.0, 0.0), located(xy1, ZOOM, ANGLE)
     every = Matches(np.repeat(np.arange(300)[:, None], 2, axis=1), np.ones(300, np.float32))
     found = backed(image0, image1, every, np.arange(300) < num_sure)
-    assert len(found) == (num_sure if num_sure < 2 else 300)
+    assert len(found) == (num_sure if num_sure < 3 else 300)
     unframed = replace(image1, scales=None)
     assert len(backed(image0, unframed, every, np.arange(300) < num_sure)) == num_sure
+
+
+@pytest.mark.parametrize(("off", "side", "kept"), [(3.2, 1600, True), (4.6, 1600, False), (4.6, 3200, True)])
+def test_doubtful_ones_stay_near_where_sure_ones_say(off, side, kept):
+    """Eight sure ones, 10 pixels around a doubtful one, allow it 1.5 pixels and a fifth of the distance (in
+    image 1 of up to 14.6); on photos of double the size twice the pixels."""
+    turn = np.arange(8) * np.pi / 4
+    xy0 = 500 + 10 * np.concatenate([[[0, 0]], np.column_stack([np.cos(turn), np.sin(turn)])])
+    xy1 = xy0.copy()
+    xy1[0, 1] += off
+    images = [
+        prepare_image(replace(features(xy, np.ones((9, 4))), image_size=(side, side)), "cpu")
+        for xy in (xy0, xy1)
+    ]
+    every = Matches(np.repeat(np.arange(9)[:, None], 2, axis=1), np.ones(9, np.float32))
+    assert (len(backed(*images, every, np.arange(9) > 0)) == 9) == kept
 
 
 def located(xy, zoom, angle):
