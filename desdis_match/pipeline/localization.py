@@ -18,9 +18,9 @@ from ..photos.cameras import read_photo_info
 from ..photos.images import list_images
 from ..storage.features_file import FeatureFile
 from ..storage.run_folder import RunFolder, holds_run
-from ..support.files import atomic_path, canonical_json
+from ..support.files import atomic_path, canonical_json, check_not_read
 from ..support.progress import track
-from .extraction import extract, unusable_images
+from .extraction import extract, listed_photos, unusable_images
 from .resume import RunConfig, make_folder
 
 POSES = "poses.json"
@@ -45,6 +45,8 @@ def localize(
     `output` holds a run or features of other photos.
     """
     run = run or RunConfig()
+    listed_photos(queries)
+    check_not_read(output, queries)
     reconstruction = read_model(model)
     with FeatureFile(features) as file:
         settings = (file.config or {}).get("extract")
