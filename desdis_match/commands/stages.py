@@ -291,7 +291,7 @@ def main_map(argv: Sequence[str]) -> int:
     )
     if not models:
         raise NoModelError(
-            f"no model formed: {diagnosis.explanation} COLMAP's own lines are in {folder.log}."
+            f"no model formed: {diagnosis.explanation.rstrip('.')}. COLMAP's own lines are in {folder.log}."
         )
     command.talk.say(
         f"{folder.sparse}: {models[0].num_reg_images()} of {len(diagnosis.images)} photos, "

@@ -86,7 +86,12 @@ def check_cameras(config: CameraConfig, names: Sequence[str]) -> None:
 
 def check_mapping(config: MapConfig, images: Path, names: Sequence[str]) -> None:
     """Raise InputError for files of cameras, control or poses that cannot be used with the photos `names`,
-    and where metres are asked for and the photos lack GPS."""
+    for options that contradict each other, and where metres are asked for and the photos lack GPS."""
+    if config.no_georeference and (config.georeference or config.control is not None):
+        asked = "--georeference" if config.georeference else "--control"
+        raise InputError(f"--no-georeference keeps the models in their own units; leave out it or {asked}")
+    if config.refine_poses and config.poses is None:
+        raise InputError("--refine-poses adjusts known poses; give them with --poses")
     check_cameras(config.cameras, names)
     if config.control is not None:
         read_control(config.control)

@@ -184,7 +184,8 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
     report.save(folder.report)
     write_report_page(output, images=config.images, report=report, pictures=pictures)
     if not models:
-        raise NoModelError(f"no model formed: {report.diagnosis} The numbers are in {folder.page}.")
+        why = (report.diagnosis or "").rstrip(".")
+        raise NoModelError(f"no model formed: {why}. The numbers are in {folder.page}.")
     return ReconstructResult(output, models, report)
 
 

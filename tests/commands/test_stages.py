@@ -23,6 +23,16 @@ def folder(tmp_path_factory):
     return folder
 
 
+def test_why_no_model_formed_ends_before_the_next_sentence(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    few = ["--images", "photos", "--workers", "1", "--descriptor", "rootsift", "--max-keypoints", "1"]
+    assert main(["reconstruct", "--output", str(tmp_path / "run"), *few]) == 3
+    assert ". The numbers are in " in capsys.readouterr().err
+    files = ["--features", str(tmp_path / "run/features.h5"), "--matches", str(tmp_path / "run/matches.h5")]
+    assert main(["map", "--images", "photos", "--output", str(tmp_path / "mapped"), *files]) == 3
+    assert ". COLMAP's own lines are in " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -43,6 +53,17 @@ def folder(tmp_path_factory):
         ("map --images photos --output new --georeference", "0 of the 2 photos have a GPS position"),
         ("map --images photos --output new --features nowhere.h5", "nowhere.h5"),
         ("map --images photos --output photos", "photos is what is read"),
+        (
+            "map --images photos --output new --georeference --no-georeference",
+            "leave out it or --georeference",
+        ),
+        ("map --images photos --output new --no-georeference --control c.csv", "leave out it or --control"),
+        ("map --images photos --output new --refine-poses", "give them with --poses"),
+        ("align --model nowhere --output new", "give the photos with --images, for their GPS, or --control"),
+        ("extract --images photos --output new.h5 --max-keypoints 20000000", "from 1 to 10,000,000"),
+        ("extract --images photos --output new.h5 --max-keypoints 99999999999", "from 1 to 10,000,000"),
+        ("extract --images photos --output new.h5 --workers -99999999999", "from 0 to 4,096"),
+        ("map --images photos --output new --seed 99999999999", "a number below 2147483647"),
         (
             "localize --model . --features features.h5 --queries nowhere --output new",
             "nowhere does not exist",
