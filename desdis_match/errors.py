@@ -13,6 +13,15 @@ class InputError(DesDisError):
     exit_code = 2
 
 
+class MissingExtra(InputError, ImportError):
+    """A package is not installed that an extra of this one brings; see `missing_extra`."""
+
+
+def missing_extra(needs: str, extra: str) -> MissingExtra:
+    """The one sentence for it: `needs` ("LAS and LAZ need", "training needs"), and how to install it."""
+    return MissingExtra(f"{needs} the extra {extra}: pip install 'desdis-match[{extra}]'")
+
+
 class NoModelError(DesDisError):
     """The work ran, but no reconstruction formed. The message says which stage starved."""
 

@@ -3,8 +3,9 @@
     desdis-match export-onnx --descriptor desdis-8 --output desdis-8.onnx
     python pipelines/describe_onnx.py desdis-8.onnx [PATCHES.npy]
 
-PATCHES.npy: (N, 32, 32), uint8 or float in [0, 1]; its descriptors go to PATCHES.descriptors.npy. Without it
-the script draws 200 patches, changes their light, adds noise, and finds each one again.
+PATCHES.npy: (N, 32, 32) or (N, 1, 32, 32), uint8 or float in [0, 1]; its descriptors go to
+PATCHES.descriptors.npy. Without it the script draws 200 patches, changes their light, adds noise, and finds
+each one again.
 """
 
 import sys
@@ -17,9 +18,12 @@ session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProv
 
 
 def describe(patches: np.ndarray) -> np.ndarray:
-    """(N, 32, 32), uint8 or float in [0, 1] -> (N, D) unit vectors."""
+    """(N, 32, 32) or (N, 1, 32, 32), uint8 or float in [0, 1] -> (N, D) unit vectors."""
+    if patches.shape[1:] not in ((32, 32), (1, 32, 32)):
+        sys.exit(f"error: patches have shape {patches.shape}; give (N, 32, 32) or (N, 1, 32, 32)")
     scale = 255 if patches.dtype == np.uint8 else 1
-    (descriptors,) = session.run(None, {"patches": (patches / scale).astype(np.float32)[:, None]})
+    values = (patches / scale).astype(np.float32).reshape(-1, 1, 32, 32)
+    (descriptors,) = session.run(None, {"patches": values})
     return descriptors
 
 

@@ -76,6 +76,7 @@ class LocalizeConfig:
         check_options(
             self, num_images=(0, 1_000_000), min_inliers=(4, 1_000_000), max_error=ABOVE_ZERO, seed=(0, None)
         )
+        CameraConfig("per-image", self.camera_model, self.camera_params)  # which checks them
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ class AddCommand:
     images: Path
     """Its folder of photos, grown, or a folder of new ones only; photos it knows by name are passed over."""
     masks: Path | None = None
-    """Folder of masks in COLMAP's convention: NAME.png for image NAME, black = ignore."""
+    """Folder of masks, black = ignore: NAME.jpg.png (COLMAP's way) or NAME.png for NAME.jpg; or one mask
+    for all photos."""
     fix_poses: bool = False
     """Leave the poses that are there exactly as they are."""
     run: RunConfig = field(default_factory=RunConfig)

@@ -166,12 +166,12 @@ def main(argv: Sequence[str]) -> int:
         return _check_folder(config.out, config.json)
     tables = {"versions": find_versions(), "devices": find_devices(), "weights": find_weights()}
     if not config.json:
-        print_tables(tables)
+        print_tables({title.capitalize(): rows for title, rows in tables.items()})
     result = self_test(config.device)
     if config.json:
         print(json.dumps({**tables, "self_test": {**asdict(result), "passed": result.passed}}, indent=1))
     else:
-        print_tables({"self-test": describe(result)})
+        print_tables({"Self-test": describe(result)})
     return 0 if result.passed else 1
 
 
@@ -208,7 +208,7 @@ def print_tables(tables: dict[str, dict[str, str]]) -> None:
         table.add_column(overflow="fold")
         for name, text in rows.items():
             table.add_row(name, Text(text))  # as it is: square brackets are no markup
-        console.print(title.capitalize(), style="bold")
+        console.print(title, style="bold", markup=False)
         console.print(table)
 
 

@@ -17,6 +17,7 @@ from ..features.extract import ExtractConfig
 from ..matching.match import MatchConfig
 from ..photos.cameras import CameraConfig
 from ..pipeline import PairsConfig, RunConfig, extract, make_folder, match, pairs, run_in
+from ..pipeline.inputs import check_cameras, check_extraction, check_mapping
 from ..pipeline.mapping import map_models
 from ..pipeline.pairing import pairs_by_way
 from ..pipeline.report import attempt_line
@@ -27,6 +28,7 @@ from ..storage.matches_file import MatchFile
 from ..storage.placing_file import PlacingRecord
 from ..storage.run_folder import RunFolder
 from ..storage.two_view_file import TwoViewFile
+from ..support.files import check_not_read
 from ..support.progress import set_verbosity
 from .flags import parse
 
@@ -89,6 +91,7 @@ def main_extract(argv: Sequence[str], merge: bool = False) -> int:
     """`desdis-match extract`."""
     command = parse(ExtractCommand, argv, "extract")
     set_verbosity(command.talk.verbose, command.talk.quiet)
+    check_extraction(command.config, command.masks, command.keypoints, command.run.device)
     path = extract(
         command.images,
         command.output,
@@ -201,6 +204,8 @@ def main_verify(argv: Sequence[str], merge: bool = False) -> int:
     """`desdis-match verify`."""
     command = parse(VerifyCommand, argv, "verify")
     set_verbosity(command.talk.verbose, command.talk.quiet)
+    with FeatureFile(command.features) as file, MatchFile(command.matches):
+        check_cameras(command.cameras, file.names())
     make_folder(command.output.parent)
     path = verify_pairs(
         command.images,
@@ -262,6 +267,10 @@ def main_map(argv: Sequence[str]) -> int:
     """`desdis-match map`; exit code 3 when no model forms."""
     command = parse(MapCommand, argv, "map")
     set_verbosity(command.talk.verbose, command.talk.quiet)
+    with FeatureFile(command.features) as file, MatchFile(command.matches):
+        names = file.names()
+    check_not_read(command.output, command.images)
+    check_mapping(command.config, command.images, names)
     make_folder(command.output)
     with run_in(command.output):
         models = map_models(
@@ -282,7 +291,7 @@ def main_map(argv: Sequence[str]) -> int:
     )
     if not models:
         raise NoModelError(
-            f"no model formed: {diagnosis.explanation} COLMAP's own lines are in {folder.log}."
+            f"no model formed: {diagnosis.explanation.rstrip('.')}. COLMAP's own lines are in {folder.log}."
         )
     command.talk.say(
         f"{folder.sparse}: {models[0].num_reg_images()} of {len(diagnosis.images)} photos, "

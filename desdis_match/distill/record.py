@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..errors import InputError
+from ..errors import missing_extra
 from ..support.files import atomic_path
 from ..support.progress import console
 from .validate import Glance
@@ -35,9 +35,7 @@ class Record:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
-                raise InputError(
-                    "TensorBoard is missing: pip install 'desdis-match[train]', or --no-tensorboard"
-                ) from None
+                raise missing_extra("TensorBoard (--no-tensorboard does without) needs", "train") from None
             self._writer = SummaryWriter(str(folder), purge_step=first_step or None)
 
     def write(self, step: int, **values: Any) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import __version__
-from ..errors import InputError
+from ..errors import InputError, missing_extra
 from ..patchsets.patchset import PatchSet
 from ..support.files import atomic_path
 from .batches import Batches, step_seed
@@ -123,7 +123,7 @@ def _fabric(config: TrainConfig) -> Any:
     try:
         from lightning_fabric import Fabric
     except ImportError:
-        raise InputError("training needs Lightning Fabric: pip install 'desdis-match[train]'") from None
+        raise missing_extra("training needs", "train") from None
     try:
         fabric = Fabric(accelerator=config.device, devices=config.devices, precision=config.precision)
     except (RuntimeError, ValueError) as error:

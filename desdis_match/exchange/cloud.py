@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, missing_extra
 from ..storage.georeference import Georeference
 from ..support.files import atomic_path
 from ..support.native import pycolmap
@@ -60,14 +60,16 @@ def write_las(model: pycolmap.Reconstruction, path: Path, where: Georeference | 
     """LAS 1.4, or LAZ by the name's ending; error and track are extra dimensions.
 
     where: of the model; with an origin the points are in UTM, metres, with the zone's EPSG code. Raises
-    ImportError without the extra `formats`.
+    MissingExtra without the extra `formats`.
     """
     try:
         import laspy
     except ImportError as error:
-        raise ImportError(
-            "LAS and LAZ need the extra formats: pip install 'desdis-match[formats]'"
-        ) from error
+        raise missing_extra("LAS and LAZ need", "formats") from error
+    if path.suffix.lower() not in (".las", ".laz"):
+        raise InputError(f"{path}: give a name that ends in .las or .laz")
+    if path.suffix.lower() == ".laz" and not laspy.LazBackend.detect_available():
+        raise missing_extra("LAZ needs", "formats")
     table = point_table(model)
     xyz = np.stack([table[name] for name in "xyz"], axis=1)
     header = laspy.LasHeader(point_format=2, version="1.4")
@@ -82,8 +84,6 @@ def write_las(model: pycolmap.Reconstruction, path: Path, where: Georeference | 
     for name in ("red", "green", "blue"):
         setattr(cloud, name, table[name].astype(np.uint16) * 257)
     cloud.error, cloud.track = table["error"], table["track"]
-    if path.suffix.lower() not in (".las", ".laz"):
-        raise InputError(f"{path}: give a name that ends in .las or .laz")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         cloud.write(file, do_compress=path.suffix.lower() == ".laz")
     return Path(path)

@@ -41,6 +41,15 @@ NEAREST = 64
 """Neighbours looked at for one that suppresses; who has none among them counts as alone."""
 
 
+DETECTOR_RANGES: dict[str, tuple[float, float]] = {
+    "max_keypoints": (1, 10_000_000),
+    "views": (1, 100),
+    "contrast_threshold": (0, 1),
+    "edge_threshold": (0, 1e6),
+}
+"""What the options below may be, as check_options takes it."""
+
+
 @dataclass(frozen=True)
 class DetectorConfig:
     """Where keypoints are sought and how their frames are laid."""
@@ -63,7 +72,8 @@ class DetectorConfig:
 
     views: int = 1
     """1: keypoints are sought in the photo as it is. 5: also in copies as they would look from four sides
-    aslant, for photos that show the same surface at very different slants; three times the time."""
+    aslant, for photos that show the same surface at very different slants; three times the time. Any other
+    number N: from N - 1 sides, evenly spread."""
 
     contrast_threshold: float = 0.004
     """Least contrast of a keypoint, as a difference of Gaussians of an image in [0, 1]."""
@@ -85,13 +95,7 @@ class DetectorConfig:
         return self.orientation == "auto"
 
     def __post_init__(self) -> None:
-        check_options(
-            self,
-            max_keypoints=(1, 10_000_000),
-            views=(1, 100),
-            contrast_threshold=(0, 1),
-            edge_threshold=(0, 1e6),
-        )
+        check_options(self, **DETECTOR_RANGES)
         check_part("detectors", DETECTORS, self.detector)
         known = (*ORIENTATIONS, "auto")
         if self.orientation not in known:

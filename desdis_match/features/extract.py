@@ -23,7 +23,7 @@ from ..support.checks import check_options
 from ..support.devices import pick_device
 from ..support.parts import check_part
 from ..types import Features
-from .detectors import DetectorConfig, detect, oriented
+from .detectors import DETECTOR_RANGES, DetectorConfig, detect, oriented
 from .frames import PatchPyramid, extract_patches, keypoints_to_lafs, laf_angles, laf_scales, resized_lafs
 from .orientation_policy import OrientationPolicy
 from .whole import LOCAL_FEATURES, colour_on_grid, local_features
@@ -56,7 +56,7 @@ class ExtractConfig(DetectorConfig):
     """Use photos of which the decoder could make out a part only, instead of leaving them out."""
 
     def __post_init__(self) -> None:
-        check_options(self, max_size=(0, 1 << 20))
+        check_options(self, **DETECTOR_RANGES, max_size=(0, 1 << 20))
         super().__post_init__()
         if self.local_feature is not None:
             check_part("features", LOCAL_FEATURES, self.local_feature)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,7 @@ from ..support.checks import check_options
 from ..support.names import by_ends
 from ..support.native import pycolmap
 from .images import header_focal, read_header
-from .known_cameras import KnownCamera, camera_of_params, known_camera, read_known_cameras
+from .known_cameras import KnownCamera, camera_of_params, check_params, known_camera, read_known_cameras
 from .panoramas import is_panorama
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ class CameraConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.camera_model != "auto" or self.camera_params is not None:
+            check_params(_model(self), self.camera_params)
 
 
 @dataclass(frozen=True)
@@ -196,15 +198,18 @@ def _known_cameras(photos: Mapping[str, PhotoInfo], config: CameraConfig) -> dic
             photos, camera_of_params(_model(config), config.camera_params, sizes or [(1, 1)])
         )
     if config.camera_file is not None:
-        given = read_known_cameras(Path(config.camera_file))
-        by_end = by_ends(given, photos)  # of a model whose photos lie in another folder
-        own = {name: known_camera(given, name) or by_end.get(name) for name in photos}
-        if not any(own.values()):
-            raise InputError(
-                f"{config.camera_file} has a camera for none of the photos; names are as below --images"
-            )
-        known |= {name: camera for name, camera in own.items() if camera is not None}
+        known |= cameras_of_file(Path(config.camera_file), photos)
     return known
+
+
+def cameras_of_file(path: Path, names: Collection[str]) -> dict[str, KnownCamera]:
+    """Those that a camera file has for photos. Raises InputError where it has none for any of them."""
+    given = read_known_cameras(path)
+    by_end = by_ends(given, names)  # of a model whose photos lie in another folder
+    own = {name: known_camera(given, name) or by_end.get(name) for name in names}
+    if names and not any(own.values()):
+        raise InputError(f"{path} has a camera for none of the photos; names are as below --images")
+    return {name: camera for name, camera in own.items() if camera is not None}
 
 
 def _model(config: CameraConfig, panorama: bool = False) -> str:

@@ -97,15 +97,26 @@ def _ratio(size: Size, reference: Size) -> float | None:
     return float(np.mean(ratios)) if abs(ratios[0] / ratios[1] - 1) <= rounding else None
 
 
+def check_params(model: str, text: str | None) -> None:
+    """Raise InputError for parameters, where there are any, that are not as many as the model's."""
+    if text is not None:
+        _with_params(model, text, (1, 1))
+
+
+def _with_params(model: str, text: str, size: Size) -> pycolmap.Camera:
+    camera = pycolmap.Camera.create_from_model_name(1, model, 1.0, *size)
+    if not camera.set_params_from_string(text):
+        raise InputError(f"camera parameters '{text}' do not fit {model}, which takes {camera.params_info}")
+    return camera
+
+
 def camera_of_params(model: str, text: str, sizes: Iterable[Size]) -> KnownCamera:
     """The camera of parameters that come without a size: it follows from the photos' and the principal point.
 
     text: comma-separated in COLMAP's order. Raises InputError where they do not fit the model or no photo.
     """
     found = sorted(set(sizes), reverse=True)
-    camera = pycolmap.Camera.create_from_model_name(1, model, 1.0, *found[0])
-    if not camera.set_params_from_string(text):
-        raise InputError(f"camera parameters '{text}' do not fit {model}, which takes {camera.params_info}")
+    camera = _with_params(model, text, found[0])
     params = tuple(float(value) for value in camera.params)
     if len(camera.principal_point_idxs()) == 0:
         return KnownCamera(model, params, found[0])

@@ -40,7 +40,8 @@ def look_through(folder: Path) -> Listing:
     """Raises InputError where there is no such folder, and for a photo's name that is not UTF-8."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give the folder that holds the photos")
+        why = "is not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"{folder} {why}; give the folder that holds the photos")
     names, films = [], []
     unread: defaultdict[str, list[str]] = defaultdict(list)
     for name in sorted(_files(folder)):

@@ -35,12 +35,17 @@ def mask_path(masks: Path, name: str) -> Path:
     return short if short.is_file() and not colmap.is_file() else colmap
 
 
-def check_masks(masks: Path, names: Sequence[str]) -> None:
-    """Say which photos have no mask. Raises InputError where there is nothing of that name."""
+def check_masks_exist(masks: Path) -> None:
+    """Raise InputError where there is nothing of that name."""
     if not masks.exists():
         raise InputError(
             f"{masks} does not exist; give the folder of masks (NAME.png for image NAME) or a mask for all"
         )
+
+
+def check_masks(masks: Path, names: Sequence[str]) -> None:
+    """Say which photos have no mask. Raises InputError where there is nothing of that name."""
+    check_masks_exist(masks)
     without = [name for name in names if not mask_path(masks, name).is_file()]
     if len(without) == len(names):
         place = mask_path(masks, names[0])

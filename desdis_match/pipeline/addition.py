@@ -195,6 +195,12 @@ def _read_settings(folder: RunFolder) -> _Settings:
     output, stamp = folder.path, folder.stamp
     if not stamp.is_file() or not model_folders(folder.sparse):
         raise InputError(f"{output} holds no model; run desdis-match reconstruct there first")
+    missing = [file.name for file in (folder.features, folder.pairs, folder.matches) if not file.is_file()]
+    if missing:
+        raise InputError(
+            f"{output} lacks {', '.join(missing)}; copy what the model was made of there, as "
+            "`desdis-match reconstruct` leaves it"
+        )
     made: dict[str, Any] = {
         "extract": (file_config(folder.features) or {}).get("extract"),
         "match": (file_config(folder.matches) or {}).get("match"),

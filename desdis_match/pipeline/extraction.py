@@ -35,7 +35,7 @@ from ..features.whole import LOCAL_FEATURES
 from ..photos.depth import stretched_range
 from ..photos.formats import UnreadableImage
 from ..photos.images import GrayImage
-from ..photos.listing import look_through
+from ..photos.listing import Listing, look_through
 from ..photos.masks import check_masks
 from ..storage.features_file import FeatureFile, write_features
 from ..storage.matches_file import check_pair_names
@@ -81,11 +81,9 @@ def extract(
     configuration without `overwrite`.
     """
     config, run = config or ExtractConfig(), run or RunConfig()
-    if config.local_feature is not None and keypoints is not None:
-        raise InputError("a local feature brings its own keypoints; give --local-feature or --keypoints")
-    if keypoints is not None and (config.affine or config.views > 1):
-        option = "--affine" if config.affine else "--views"
-        raise InputError(f"given keypoints are described as they are; leave out {option} or --keypoints")
+    if keypoints is not None:
+        check_given_alone(config, masks)
+    pick_device(run.device)
     names = _photos_to_read(images)
     if masks is not None:
         check_masks(masks, names)
@@ -163,6 +161,50 @@ def extract(
     return output
 
 
+OF_DETECTION = ("affine", "views", "detector", "ranking", "spread", "contrast_threshold", "edge_threshold")
+"""Options, beside max_keypoints, that say where keypoints are sought, which are kept and how they are
+shaped."""
+
+
+def check_given_alone(config: ExtractConfig, masks: Path | None) -> None:
+    """Raise InputError for what would do nothing beside given keypoints."""
+    if config.local_feature is not None:
+        raise InputError("a local feature brings its own keypoints; give --local-feature or --keypoints")
+    changed = [
+        *(("masks",) if masks is not None else ()),
+        *_changed(config, (*OF_DETECTION, "max_keypoints")),
+    ]
+    if changed:
+        raise InputError(
+            f"given keypoints are described as they are; leave out {_option(changed[0])} or --keypoints"
+        )
+
+
+def check_whole_alone(config: ExtractConfig) -> None:
+    """Raise InputError for what would do nothing beside a whole local feature of this package's own.
+
+    Not asked of configurations of runs that are there: new photos are described as theirs were. Another
+    package's may heed any option.
+    """
+    if config.local_feature not in LOCAL_FEATURES:
+        return
+    if changed := _changed(config, (*OF_DETECTION, "orientation", "descriptor")):
+        raise InputError(
+            f"local feature '{config.local_feature}' finds, turns and describes keypoints in its own way; "
+            f"leave out {_option(changed[0])} or --local-feature"
+        )
+
+
+def _changed(config: ExtractConfig, options: Sequence[str]) -> list[str]:
+    """Those of `options` that are not as they are by default."""
+    usual = ExtractConfig()
+    return [name for name in options if getattr(config, name) != getattr(usual, name)]
+
+
+def _option(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
 def _outside_code(config: ExtractConfig) -> dict[str, dict[str, str]]:
     """Code of a detector or a whole local feature of another package's: its change makes features anew."""
     if config.local_feature is not None:
@@ -170,8 +212,8 @@ def _outside_code(config: ExtractConfig) -> dict[str, dict[str, str]]:
     return outside_code([("detectors", DETECTORS, config.detector)])
 
 
-def _photos_to_read(images: Path) -> list[str]:
-    """Names of the photos; what lies among them and is not read is said. InputError where there are none."""
+def listed_photos(images: Path) -> Listing:
+    """What the folder of photos holds. Raises InputError where that is no photo."""
     listing = look_through(images)
     if not listing.names:
         beside = f" ({listing.sentence()})" if listing.unread else ""
@@ -179,6 +221,12 @@ def _photos_to_read(images: Path) -> list[str]:
             f"{images} holds no images (JPEG, PNG, TIFF, WebP, BMP, PPM, ...){beside}; "
             "give the folder of photos"
         )
+    return listing
+
+
+def _photos_to_read(images: Path) -> list[str]:
+    """Names of the photos; what lies among them and is not read is said. InputError where there are none."""
+    listing = listed_photos(images)
     if listing.unread:
         log.warning("%s", listing.sentence())
     check_pair_names(listing.names)

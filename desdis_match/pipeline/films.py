@@ -8,7 +8,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import InputError
 from ..matching.pairs import PairsConfig
 from ..photos.listing import look_through
 from ..photos.video import VideoConfig, is_film, write_frames
@@ -24,11 +23,7 @@ def photos_of(images: Path, output: Path, config: VideoConfig) -> Path:
 
     Otherwise `output`/frames with a folder of frames for each film, and with the photos beside the films.
     """
-    if is_film(images) or images.is_file():
-        if not is_film(images):
-            raise InputError(
-                f"{images} is neither a film nor a folder; give the folder that holds the photos"
-            )
+    if is_film(images):
         folder = output / "frames"
         write_frames(images, folder / images.stem, config)
         return folder

@@ -68,6 +68,10 @@ def georeference_model(
     images: the photos, for their GPS and Orientation. control: a file of known positions or distances.
     Raises InputError where neither says enough.
     """
+    if images is None and control is None:
+        raise InputError(
+            "nothing says where the model is; give the photos with --images, for their GPS, or --control"
+        )
     check_new_folder(output)
     model = read_model(model_dir)
     names = [model.image(i).name for i in model.reg_image_ids()]

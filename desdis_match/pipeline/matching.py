@@ -14,6 +14,7 @@ from ..matching.pairs import Pair, pairs_from_file, reuse_order
 from ..storage.features_file import FeatureFile
 from ..storage.matches_file import write_matches
 from ..support.checkpoint import Arrays, matches_from_arrays, matches_to_arrays
+from ..support.devices import pick_device
 from ..support.files import check_not_read
 from ..support.parts import outside_code
 from ..support.progress import track
@@ -44,6 +45,7 @@ def match(
     """
     config, run = config or MatchConfig(), run or RunConfig()
     check_not_read(output, features, pairs)
+    pick_device(run.device)
     with FeatureFile(features) as file:
         counts = file.counts()
         listed = pairs_from_file(pairs, counts)

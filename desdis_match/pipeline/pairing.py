@@ -55,6 +55,8 @@ def settle_pairs(images: Path, config: PairsConfig, poses: Path | None = None) -
     that cannot be read or are of none of the photos.
     """
     check_ways(config)
+    if "frusta" in config.ways:
+        check_posed(poses)
     posed = {} if poses is None else read_poses(poses, list_images(images))
     if config.ways != ("auto",):
         return ChosenWay(config, "")
@@ -161,13 +163,19 @@ def _views(
     poses: Path | None,
     cameras: CameraConfig | None,
 ) -> dict[str, View]:
-    if poses is None:
-        raise InputError("pairs by view frusta need known poses; give them with --poses")
+    poses = check_posed(poses)
     sizes = {name: file.image_size(name) for name in names}
     config = with_cameras_of_poses(cameras or CameraConfig(), poses)
     found, camera_of = assign_cameras(read_photo_info(images, sizes, available_cores()), config)
     by_id = {camera.camera_id: camera for camera in found}
     return read_views(poses, names, {name: by_id[camera_of[name]] for name in names})
+
+
+def check_posed(poses: Path | None) -> Path:
+    """`poses`, if there are some; else InputError."""
+    if poses is None:
+        raise InputError("pairs by view frusta need known poses; give them with --poses")
+    return poses
 
 
 def _numbers(view: View) -> list[float | str]:

@@ -19,7 +19,6 @@ from ..features.extract import ExtractConfig
 from ..matching.match import MatchConfig
 from ..page.photos import Pictures
 from ..page.write import write_report_page
-from ..photos.images import list_images
 from ..photos.video import VideoConfig, is_film
 from ..storage.features_file import FeatureFile
 from ..storage.report_file import Report
@@ -36,6 +35,7 @@ from . import (
     run_in,
 )
 from .films import pairs_of, photos_of
+from .inputs import check_extraction, check_mapping, check_pairs, check_photos
 from .mapping import map_models
 from .pairing import settle_pairs
 from .report import StageUsage, make_report
@@ -94,14 +94,23 @@ def reconstruct(config: ReconstructConfig) -> ReconstructResult:
     Raises InputError for wrong input or an output folder in which another run is at work, and NoModelError
     when no model forms: the report is written all the same, and the message says which stage starved.
     """
-    if not is_film(config.images):
-        list_images(config.images)  # a wrong folder is an error before anything is written
+    check(config)
     output = config.output or default_output(config.images)
     make_folder(output)
     with run_in(output):
         photos = photos_of(config.images, output, config.video)
         chosen = pairs_of(config.images, photos, config.pairs) if config.map.poses is None else config.pairs
         return _reconstruct(replace(config, images=photos, pairs=chosen), output)
+
+
+def check(config: ReconstructConfig) -> list[str]:
+    """Names of the photos, empty where there are films. Raises InputError for all that is known to be wrong
+    before anything is made."""
+    names = check_photos(config.images, config.output or default_output(config.images))
+    check_extraction(config.extract, config.masks, config.keypoints, config.run.device)
+    check_pairs(config.pairs, names, config.map.poses)
+    check_mapping(config.map, config.images, names)
+    return names
 
 
 def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
@@ -175,7 +184,8 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
     report.save(folder.report)
     write_report_page(output, images=config.images, report=report, pictures=pictures)
     if not models:
-        raise NoModelError(f"no model formed: {report.diagnosis} The numbers are in {folder.page}.")
+        why = (report.diagnosis or "").rstrip(".")
+        raise NoModelError(f"no model formed: {why}. The numbers are in {folder.page}.")
     return ReconstructResult(output, models, report)
 
 

@@ -23,6 +23,12 @@ class GivenKeypoints:
     angles: Float32 | None  # (N,) radians, Kornia's sense; None = the extraction's own orientation is used
 
 
+def check_given_exist(source: Path) -> None:
+    """Raise InputError where there is neither a file nor a folder."""
+    if not source.is_dir() and not source.is_file():
+        raise InputError(f"{source}: no such file or folder of keypoints")
+
+
 def read_given(source: Path, name: str) -> GivenKeypoints:
     """Keypoints of image `name`: from group `name` of an HDF5 file, or from `source/NAME.txt` of a folder.
 
@@ -32,10 +38,9 @@ def read_given(source: Path, name: str) -> GivenKeypoints:
     malformed.
     """
     source = Path(source)
+    check_given_exist(source)
     if source.is_dir():
         return _from_text(source / f"{name}.txt")
-    if not source.is_file():
-        raise InputError(f"{source}: no such file or folder of keypoints")
     return _from_hdf5(source, name)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`OUT` of `reconstruct --output OUT`; nothing here looks whether a file is there."""
+    """`OUT` of `reconstruct --output OUT`; nothing in it looks whether a file is there."""
 
     path: Path
 
@@ -85,3 +85,10 @@ class RunFolder:
     def addition(self) -> RunFolder:
         """Where `add` prepares what it will put in place."""
         return RunFolder(self.path / ".add")
+
+
+def holds_run(path: Path) -> bool:
+    """Whether there is anything of a run below `path` but features.h5, which other commands write, too."""
+    folder = RunFolder(path)
+    files = (folder.pairs, folder.matches, folder.two_view, folder.database, folder.report, folder.usage)
+    return folder.sparse.is_dir() or any(file.is_file() for file in files)

@@ -49,14 +49,13 @@ def _check(name: str, value: Any, allowed: tuple[float | None, float | None] | s
         return
     if not math.isfinite(value):
         raise InputError(f"{name} is {value}; give a finite number")
-    if isinstance(value, int) and abs(value) > MAX_COUNT:
+    least, largest = (None, None) if isinstance(allowed, str) else allowed
+    if isinstance(value, int) and largest is None and abs(value) > MAX_COUNT:
         raise InputError(f"{name} is {value}; give a number below {MAX_COUNT}")
     if allowed == ABOVE_ZERO:
         if value <= 0:
             raise InputError(f"{name} is {value}; it must be above 0")
         return
-    assert not isinstance(allowed, str)
-    least, largest = allowed
     if (least is not None and value < least) or (largest is not None and value > largest):
         raise InputError(f"{name} is {value}; it must be {_described(least, largest)}")
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, missing_extra
 
 RETRIES = 3
 """Times that Dask tries a piece again when its worker died or its work failed."""
@@ -85,6 +85,4 @@ def _import(module: str) -> Any:
     try:
         return __import__(module)
     except ImportError as error:
-        raise InputError(
-            f"this executor needs {module}; install it with pip install 'desdis-match[cluster]'"
-        ) from error
+        raise missing_extra("this executor needs", "cluster") from error

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import missing_extra
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
     from matplotlib.axes import Axes
@@ -23,9 +25,7 @@ def _plotly() -> Any:
     try:
         import plotly.graph_objects as go
     except ImportError as error:
-        raise ImportError(
-            "plots in 3-D need plotly: pip install 'desdis-match[notebooks]'; `desdis-match view` does not"
-        ) from error
+        raise missing_extra("plots in 3-D (`desdis-match view` does without) need", "notebooks") from error
     return go
 
 

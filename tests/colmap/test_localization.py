@@ -310,3 +310,30 @@ def test_the_models_own_folder_is_no_output(photographed, capsys):
     assert command(photographed, "--output", photographed / "out") == 2
     assert "holds the features of the model" in capsys.readouterr().err
     assert (photographed / "out/features.h5").read_bytes() == before
+
+
+def test_no_run_is_an_output_wherever_the_features_lie(photographed, tmp_path, capsys):
+    elsewhere = shutil.copy(photographed / "out/features.h5", tmp_path / "features.h5")
+    before = (photographed / "out/features.h5").read_bytes()
+    assert command(photographed, "--features", elsewhere, "--output", photographed / "out") == 2
+    assert "holds a run" in capsys.readouterr().err
+    assert (photographed / "out/features.h5").read_bytes() == before
+    for part in ("pairs.txt", "matches.h5", "two_view.h5", "database.db", "report.json", ".usage.json"):
+        unfinished = tmp_path / part.strip(".")
+        unfinished.mkdir()
+        (unfinished / part).write_bytes(b"")
+        assert command(photographed, "--output", unfinished) == 2
+        assert "holds a run" in capsys.readouterr().err
+        assert [path.name for path in unfinished.iterdir()] == [part]
+
+
+def test_features_of_other_photos_are_not_replaced(photographed, tmp_path, capsys):
+    """Those that a killed call left are."""
+    assert command(photographed, "--output", tmp_path / "new") == 0
+    (tmp_path / "new/poses.json").unlink()
+    assert command(photographed, "--output", tmp_path / "new") == 0
+    (tmp_path / "other").mkdir()
+    elsewhere = shutil.copy(photographed / "out/features.h5", tmp_path / "other/features.h5")
+    assert command(photographed, "--output", tmp_path / "other") == 2
+    assert "is of other photos or other options" in capsys.readouterr().err
+    assert elsewhere.read_bytes() == (photographed / "out/features.h5").read_bytes()

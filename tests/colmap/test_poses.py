@@ -159,7 +159,7 @@ def test_cameras_come_with_the_poses_unless_others_are_given(tmp_path: Path) -> 
     assert with_cameras_of_poses(CameraConfig(), tmp_path) == CameraConfig()  # no model
     (tmp_path / "cameras.bin").touch()
     assert with_cameras_of_poses(CameraConfig(), tmp_path).camera_file == tmp_path
-    given = CameraConfig(camera_params="600,320,240")
+    given = CameraConfig(camera_params="600,320,240,0")
     assert with_cameras_of_poses(given, tmp_path) == given
     for kind in ("table", "transforms"):  # that transforms.json has no intrinsics
         assert with_cameras_of_poses(CameraConfig(), written(cloud, tmp_path, kind)) == CameraConfig()

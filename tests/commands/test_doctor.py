@@ -67,3 +67,10 @@ def test_a_bad_result_fails(change, monkeypatch, capsys):
 def test_square_brackets_are_printed(capsys):
     doctor.print_tables({"versions": {"plotly": "not installed (pip install 'desdis-match[notebooks]')"}})
     assert "'desdis-match[notebooks]'" in capsys.readouterr().out
+
+
+def test_a_runs_folder_keeps_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos [1]-model").mkdir()
+    doctor.main(["photos [1]-model"])
+    assert capsys.readouterr().out.startswith("photos [1]-model\n")

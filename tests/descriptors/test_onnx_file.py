@@ -88,17 +88,28 @@ def test_the_example_runs_on_onnxruntime_alone(weights: Path):
     assert int(done.stdout.split()[0]) > 150
 
 
-def test_the_example_describes_a_file_of_patches(weights: Path, tmp_path: Path):
+@pytest.mark.parametrize("channels", [(), (1,)])
+def test_the_example_describes_a_file_of_patches(weights: Path, tmp_path: Path, channels):
     output = weights.with_suffix(".onnx")
     export_onnx(ExportOnnxConfig(output, str(weights)))
     patches = np.random.default_rng(0).integers(0, 256, (5, 32, 32), np.uint8)
-    np.save(tmp_path / "patches.npy", patches)
+    np.save(tmp_path / "patches.npy", patches.reshape(5, *channels, 32, 32))
     subprocess.run(
         [sys.executable, str(PIPELINE), str(output), str(tmp_path / "patches.npy")], check=True, timeout=60
     )
     with torch.no_grad():
         expected = load_network(weights)(torch.from_numpy(patches)[:, None] / 255).numpy()
     assert np.abs(np.load(tmp_path / "patches.descriptors.npy") - expected).max() < 1e-4
+
+
+def test_the_example_says_what_are_no_patches(weights: Path, tmp_path: Path):
+    output = weights.with_suffix(".onnx")
+    export_onnx(ExportOnnxConfig(output, str(weights)))
+    np.save(tmp_path / "patches.npy", np.zeros((5, 3, 32, 32), np.float32))
+    command = [sys.executable, str(PIPELINE), str(output), str(tmp_path / "patches.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == "error: patches have shape (5, 3, 32, 32); give (N, 32, 32) or (N, 1, 32, 32)\n"
 
 
 OWN = """

@@ -175,6 +175,11 @@ def test_the_header_counts_verified_pairs_that_are_not_shown_too(browser, out, t
 def test_the_address_opens_a_pair_and_tables_sort(browser, page):
     browser.open(page, "#pair=view_000.jpg|view_001.jpg")
     assert browser.run("Page.panel") == "pair"
+    said = "byId('pair-note').textContent"
+    browser.wait(said)
+    kind = "Data.meta.pairs.kinds[Data.meta.pairs.kind[Page.pair]]"
+    browser.run(f"({kind} = 'PLANAR_OR_PANORAMIC', Page.pairPanel.show(Page.pair), 0)")
+    assert browser.run(said).endswith("matches verified, planar or panoramic")
     browser.click("#lists [data-list=pairs]")
     rows = "[...document.querySelectorAll('#list-pairs tbody tr')]"
     verified = rows + ".map(r => Number(r.cells[2].textContent.replace(',', '')))"
@@ -628,6 +633,7 @@ def test_a_phone(tmp_path_factory, page):
         for tab in ("graph", "photo", "pair", "run"):
             window.click(f"#tabs [data-panel={tab}]")
             assert window.run("document.documentElement.scrollWidth") == 390
+        assert window.run("getComputedStyle(byId('tabs')).overflowY") == "hidden"
         no_errors(window)
 
 

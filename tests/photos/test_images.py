@@ -174,7 +174,7 @@ def test_images_are_listed_recursively_in_order(tmp_path):
     for name in ("b.JPG", "a.png", "notes.txt", "sub dir/ü.webp"):
         (tmp_path / name).touch()
     assert list_images(tmp_path) == ["a.png", "b.JPG", "sub dir/ü.webp"]
-    with pytest.raises(InputError, match="not a folder"):
+    with pytest.raises(InputError, match="does not exist"):
         list_images(tmp_path / "nothing")
 
 

@@ -106,3 +106,20 @@ def test_what_is_no_film_is_one_sentence(tmp_path, capsys):
     assert "cannot be read as a film" in capsys.readouterr().err
     with pytest.raises(InputError, match="does not exist"):
         write_frames(tmp_path / "b.mp4", tmp_path / "f", VideoConfig())
+
+
+def test_a_film_is_taken_by_the_command(film, tmp_path, capsys):
+    """Of which nothing is known before its frames are there, and whose frames never lie among photos."""
+    arguments = [
+        "--workers=1",
+        "--max-keypoints=300",
+        "--descriptor=rootsift",
+        f"--output={tmp_path / 'out'}",
+    ]
+    assert main(["reconstruct", f"--images={film}", *arguments]) in (0, 3)  # what it shows may be too little
+    assert "0 images" not in capsys.readouterr().out
+    assert len(list((tmp_path / "out/frames/walk").glob("*.jpg"))) > 5
+    inside = film.parent / "out"
+    assert main(["reconstruct", f"--images={film.parent}", f"--output={inside}"]) == 2
+    assert "will hold frames of films, and lies in" in capsys.readouterr().err
+    assert not inside.exists()

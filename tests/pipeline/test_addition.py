@@ -218,6 +218,9 @@ def test_nothing_new_and_nothing_there_are_errors(first_run: Path, tmp_path: Pat
     with pytest.raises(InputError, match="holds no model; run desdis-match reconstruct"):
         add_photos(tmp_path, first_run / "photos", run=ONE)
     assert isinstance(read_model(first_run / "out/sparse/0"), pycolmap.Reconstruction)
+    shutil.copytree(first_run / "out/sparse", tmp_path / "mapped/sparse")  # as `map` alone leaves it
+    with pytest.raises(InputError, match=r"lacks features.h5, pairs.txt, matches.h5; copy what the model"):
+        add_photos(tmp_path / "mapped", first_run / "photos", run=ONE)
 
 
 def test_an_addition_that_was_stopped_is_finished_before_another(

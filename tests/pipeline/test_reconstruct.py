@@ -241,7 +241,9 @@ def test_names_with_blanks_and_other_letters(scene_folder: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--images", "nowhere"], "nowhere is not a folder"),
+        (["--images", "nowhere"], "nowhere does not exist; give the folder of photos, or a film"),
+        (["--images", "nowhere.mp4"], "nowhere.mp4 does not exist; give the folder of photos, or a film"),
+        (["--images", "a_file"], "a_file is neither a film nor a folder"),
         (["--images", "empty"], "holds no images"),
         (["--images", "one"], "needs two usable images or more"),
         (["--images", "bad"], "none of the 2 images"),
@@ -252,6 +254,26 @@ def test_names_with_blanks_and_other_letters(scene_folder: Path, tmp_path: Path)
         (["--images", "two", "--keypoints", "nowhere.h5"], "nowhere.h5"),
         (["--images", "two", "--masks", "nowhere"], "nowhere"),
         (["--images", "two", "--pairs-file", "nowhere.txt"], "nowhere.txt"),
+        (
+            ["--images", "two", "--pairs-file", "a_file"],
+            "a_file, line 1: 'in the way' is not two names of images",
+        ),
+        (["--images", "two", "--pairs", "file"], "give it with --pairs-file"),
+        (["--images", "two", "--pairs", "exhaustve"], "there is no 'exhaustve' among pairs"),
+        (["--images", "two", "--pairs", "frusta"], "give them with --poses"),
+        (["--images", "two", "--poses", "nowhere.txt"], "nowhere.txt does not exist"),
+        (["--images", "two", "--camera-params", "1,2"], "camera parameters '1,2' do not fit SIMPLE_RADIAL"),
+        (["--images", "two", "--camera-file", "nowhere.txt"], "nowhere.txt"),
+        (["--images", "two", "--rig-config", "nowhere.json"], "nowhere.json does not exist"),
+        (["--images", "two", "--control", "nowhere.txt"], "nowhere.txt"),
+        (["--images", "two", "--control", "a_file"], "a_file, line 1: 'in the way' is no row of a control"),
+        (["--images", "two", "--georeference"], "0 of the 2 photos have a GPS position"),
+        (["--images", "two", "--device", "gpu"], "unknown device 'gpu'"),
+        (["--images", "two", "--detector", "fast"], "there is no 'fast' among detectors"),
+        (["--images", "two", "--matcher", "best"], "there is no 'best' among matchers"),
+        (["--images", "two", "--mapper", "best"], "there is no 'best' among mappers"),
+        (["--images", "two", "--local-feature", "surf"], "there is no 'surf' among features"),
+        (["--images", "two", "--output", "two"], "two is what is read"),
     ],
 )
 def test_wrong_input_is_one_sentence_and_exit_code_2(
@@ -268,10 +290,15 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(
     for path in ("bad/a.png", "bad/b.png"):
         Path(path).write_bytes(b"")
     Path("a_file").write_text("in the way")
+    before = sorted(path.name for path in Path().rglob("*"))
     assert main(["reconstruct", "--workers", "1", *arguments]) == 2
-    error = capfd.readouterr().err.strip().splitlines()[-1]
+    said = capfd.readouterr()
+    error = said.err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
+    if not message.startswith(("needs two usable", "none of the 2", "cannot be written")):  # those take work
+        assert sorted(path.name for path in Path().rglob("*")) == before
+        assert said.out == ""
 
 
 def test_a_second_run_into_the_same_folder_is_refused(scene_folder: Path, tmp_path: Path):
@@ -356,8 +383,20 @@ def test_given_keypoints_are_described_in_their_order(undisturbed: Path, scene_f
             assert np.median(similar) > 0.999
 
 
-@pytest.mark.parametrize(("options", "named"), [({"affine": True}, "--affine"), ({"views": 5}, "--views")])
-def test_given_keypoints_are_not_shaped_nor_sought_aslant(
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"affine": True}, "--affine"),
+        ({"views": 5}, "--views"),
+        ({"detector": "hessian"}, "--detector"),
+        ({"ranking": "contrast"}, "--ranking"),
+        ({"max_keypoints": 500}, "--max-keypoints"),
+        ({"spread": True}, "--spread"),
+        ({"contrast_threshold": 0.01}, "--contrast-threshold"),
+        ({"edge_threshold": 10.0}, "--edge-threshold"),
+    ],
+)
+def test_given_keypoints_are_not_sought_chosen_or_shaped(
     undisturbed: Path, scene_folder: Path, tmp_path: Path, options, named
 ):
     from desdis_match.pipeline import extract
@@ -365,6 +404,27 @@ def test_given_keypoints_are_not_shaped_nor_sought_aslant(
     given = undisturbed / "features.h5"
     with pytest.raises(InputError, match=f"leave out {named} or --keypoints"):
         extract(scene_folder / "images", tmp_path / "f.h5", ExtractConfig(**options), keypoints=given)
+    with pytest.raises(InputError, match="leave out --masks or --keypoints"):
+        extract(scene_folder / "images", tmp_path / "f.h5", masks=tmp_path, keypoints=given)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--detector", "hessian"], "--detector"),
+        (["--views", "5"], "--views"),
+        (["--affine"], "--affine"),
+        (["--orientation", "upright"], "--orientation"),
+        (["--descriptor", "rootsift"], "--descriptor"),
+    ],
+)
+def test_a_whole_local_feature_goes_its_own_way(scene_folder: Path, tmp_path: Path, capsys, options, named):
+    images = str(scene_folder / "images")
+    arguments = ["--images", images, "--output", str(tmp_path / "out"), "--local-feature", "sift", *options]
+    for command in ("extract", "reconstruct"):
+        assert cli.main([command, *arguments]) == 2
+        assert f"leave out {named} or --local-feature" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_masked_places_have_no_keypoints(undisturbed: Path, scene_folder: Path, tmp_path: Path):

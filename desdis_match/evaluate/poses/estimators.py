@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...errors import missing_extra
 from .ground_truth import TrueCamera
 
 Estimator = Literal["colmap", "poselib"]
@@ -56,7 +56,7 @@ def by_poselib(
     try:
         import poselib
     except ImportError as error:
-        raise InputError("poselib is missing: pip install 'desdis-match[poselib]'") from error
+        raise missing_extra("this estimator needs", "poselib") from error
 
     def pinhole(camera: TrueCamera) -> dict[str, Any]:
         k, (width, height) = camera.intrinsics, camera_size(camera)

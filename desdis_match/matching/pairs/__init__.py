@@ -6,7 +6,7 @@ from ...support.parts import check_part, find_part
 from .auto import choose_way
 from .base import REUSE, Pair, PairsConfig, PhotoSet, View, Way, reuse_order
 from .exhaustive import exhaustive, exhaustive_pairs
-from .file import listed, pairs_from_file, write_pairs
+from .file import check_listed, listed, pairs_from_file, write_pairs
 from .frusta import frusta
 from .retrieval import retrieval
 from .sequential import sequential, sequential_pairs
@@ -56,6 +56,7 @@ def joined_pairs(photos: PhotoSet, config: PairsConfig) -> dict[str, list[Pair]]
 
 
 def check_ways(config: PairsConfig) -> None:
-    """Raise InputError for a way that is none."""
+    """Raise InputError for a way that is none, and for `file` without one."""
+    check_listed(config)
     for way in config.ways:
         check_part("pairs", PAIRS, way, also=("auto",) if config.ways == ("auto",) else ())

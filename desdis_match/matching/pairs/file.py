@@ -18,8 +18,8 @@ def listed(photos: PhotoSet, config: PairsConfig) -> list[Pair]:
 
     Those that name an image that could not be used are left out, with a warning.
     """
-    if config.pairs_file is None:
-        raise InputError("--pairs file needs the file; give it with --pairs-file")
+    check_listed(config)
+    assert config.pairs_file is not None
     useless = set(photos.left_out).difference(photos.names)
     found = pairs_from_file(config.pairs_file, [*photos.names, *useless])
     chosen = [pair for pair in found if useless.isdisjoint(pair)]
@@ -33,6 +33,12 @@ def listed(photos: PhotoSet, config: PairsConfig) -> list[Pair]:
             ", ".join(named[:3]) + (", ..." if len(named) > 3 else ""),
         )
     return chosen
+
+
+def check_listed(config: PairsConfig) -> None:
+    """Raise InputError where the file is wanted and not given."""
+    if "file" in config.ways and config.pairs_file is None:
+        raise InputError("--pairs file needs the file; give it with --pairs-file")
 
 
 def pairs_from_file(path: str | Path, names: Iterable[str] | None = None) -> list[Pair]:

@@ -30,7 +30,7 @@ class PairPanel {
     byId("pair-rejected-count").textContent = count(pairs.matches[p] - Math.max(pairs.verified[p], 0));
     byId("pair-rejected-name").textContent = unverified ? "not verified" : "rejected";
     byId("pair-rejected").checked = counts[1] + counts[2] === 0;
-    const kind = pairs.kinds[pairs.kind[p]].toLowerCase() || "too few to verify";
+    const kind = pairs.kinds[pairs.kind[p]].toLowerCase().replaceAll("_", " ") || "too few to verify";
     const shown = this.matches.states.length;
     byId("pair-note").textContent =
       (unverified ? `${count(pairs.matches[p])} matches, not verified` :
