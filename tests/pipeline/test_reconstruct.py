@@ -16,11 +16,12 @@ import cv2
 import numpy as np
 import pytest
 
+from desdis_match.colmap.mapping import MapConfig
 from desdis_match.commands import cli
 from desdis_match.errors import InputError, NoModelError
 from desdis_match.features.extract import ExtractConfig
 from desdis_match.matching.match import MatchConfig
-from desdis_match.pipeline import RunConfig, alone_in
+from desdis_match.pipeline import RunConfig, alone_in, mapping
 from desdis_match.pipeline.reconstruct import ReconstructConfig, reconstruct
 from desdis_match.storage.features_file import FeatureFile
 from desdis_match.storage.run_folder import RunFolder
@@ -341,6 +342,16 @@ def test_when_no_model_forms_the_report_says_which_stage_starved(tmp_path: Path,
     files = [f"--{name}={tmp_path / 'out' / name}.h5" for name in ("features", "matches")]
     assert cli.main(["map", f"--images={images}", f"--output={tmp_path / 'model'}", *files]) == 3
     assert f"no model formed: {report['diagnosis']}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("align", [True, False])
+def test_what_alignment_leaves_hardly_a_point_of_is_no_model(
+    undisturbed: Path, scene_folder: Path, tmp_path: Path, monkeypatch, align
+):
+    monkeypatch.setattr(mapping, "MIN_SOLID_POINTS", 10**6)
+    files = (undisturbed / "features.h5", undisturbed / "matches.h5")
+    models = mapping.map_models(scene_folder / "images", *files, tmp_path / "out", MapConfig(align=align))
+    assert len(models) == (0 if align else 1)
 
 
 def test_worker_processes_give_the_same_features(undisturbed: Path, scene_folder: Path, tmp_path: Path):
