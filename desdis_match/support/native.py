@@ -5,16 +5,11 @@ logging library takes SIGTERM for itself and prints a stack of thirty lines; the
 belonged.
 """
 
-import signal
-import threading
-
 import cv2  # noqa: F401 - the order is the point
 
-_on_terminate = signal.getsignal(signal.SIGTERM)
+from .signals import stops_wait
 
-import pycolmap  # noqa: E402
-
-if threading.current_thread() is threading.main_thread() and _on_terminate is not None:
-    signal.signal(signal.SIGTERM, _on_terminate)
+with stops_wait():
+    import pycolmap
 
 __all__ = ["pycolmap"]
