@@ -8,12 +8,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..support.native import pycolmap
+from ..support.scratch import temporary_folder
 from .model_files import disk_full
 
 HEAD = np.dtype([("id", "<u8"), ("xyz", "<f8", 3), ("color", "u1", 3), ("error", "<f8"), ("length", "<u8")])
@@ -48,8 +48,7 @@ class ModelArrays:
 
 def arrays_of(model: pycolmap.Reconstruction) -> ModelArrays:
     """A model as it is now. Raises InputError where the disk has no room for its files."""
-    with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+    with temporary_folder() as folder:
         model.write_binary(folder)  # which does not say when the disk is full
         try:
             points = read_points_file(folder / "points3D.bin")

@@ -22,6 +22,7 @@ from scipy.sparse.linalg import eigsh
 
 from ..support.native import pycolmap
 from ..support.progress import track
+from ..support.scratch import scratch_in
 from ..support.workers import run_shards
 from .database import part_of_database
 from .mappers import Job, grow, map_incremental
@@ -123,8 +124,10 @@ def _cluster(job: Job, names: Sequence[str]) -> _Cluster:
 
 def _map_cluster(cluster: _Cluster) -> list[Path]:
     """Folders of a cluster's models, best first: models do not travel, files do."""
+    with scratch_in(cluster.output):
+        models = best_first(map_incremental(cluster.job, image_names=list(cluster.names)))
     folders = []
-    for number, model in enumerate(best_first(map_incremental(cluster.job, image_names=list(cluster.names)))):
+    for number, model in enumerate(models):
         folder = cluster.output / str(number)
         folder.mkdir()
         model.write_binary(folder)

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..support.files import atomic_path, write_text, writing
 from ..support.native import pycolmap
 from ..support.parts import find_part
+from ..support.scratch import scratch_in
 from ..types import ModelSummary
 from .colours import colouring
 from .database import build_database, notes, open_database
@@ -79,7 +80,7 @@ def map_database(
         raw = folder / "raw"
         with log_to(log_path):
             placing = find_models(database_path, raw, config, workers=workers, executor=executor)
-            with colouring(placing.models, images_dir):
+            with scratch_in(raw), colouring(placing.models, images_dir):
                 pass
         shutil.rmtree(raw)
         _write_numbered(placing.models, folder)
@@ -101,7 +102,7 @@ def find_models(
     with writing(scratch):
         scratch.mkdir(parents=True, exist_ok=True)
     job = Job(Path(database_path), scratch, config, config.mapper_threads, workers, executor)
-    with writing(scratch):
+    with writing(scratch), scratch_in(scratch):
         try:
             placing = _placed(job)
         except (RuntimeError, ValueError) as error:
@@ -129,8 +130,9 @@ def write_models(
 
     notes: text files that lie beside or in the models (0/NAME), by name.
     """
-    models = best_first(models)
     with new_folder(Path(output)) as folder:
+        with scratch_in(folder):
+            models = best_first(models)
         for name, text in (notes or {}).items():
             write_text(folder / name, text)
         _write_numbered(models, folder)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..support.native import pycolmap
+from ..support.scratch import scratch_in
 from .colours import colour_points
 from .log import log_to
 from .mapping import MapConfig, incremental_options
@@ -57,7 +58,8 @@ def extend_model(
         return pycolmap.Reconstruction(model)
     if not fix_poses:
         _align(grown, model)
-    colour_points(grown, images_dir)
+    with scratch_in(database_path.parent):
+        colour_points(grown, images_dir)
     return grown
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import DesDisError, InputError
+from ..support.signals import stops_wait
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     # name: (group, "module:function", what it does)
@@ -254,18 +255,21 @@ def main(argv: Sequence[str], own_process: bool = False) -> int:
     module, function = COMMANDS[argv[0]][1].split(":")
 
     def command(rest: Sequence[str]) -> int:
-        # Imported inside `run`: they take seconds, in which one may press Ctrl-C.
+        # Imported inside `run`: they take a second, in which one may press Ctrl-C. That waits: raised in the
+        # midst of what C++ loads, it would end the process with pages of its own.
         if not own_process or argv[0] not in WITH_WORKERS or {"-h", "--help"} & set(rest):
-            return int(getattr(importlib.import_module(module), function)(rest))
+            with stops_wait():
+                loaded = importlib.import_module(module)
+            return int(getattr(loaded, function)(rest))
         from ..support import lean_torch
 
-        with _one_blas_thread(), _without_collection():
+        with _one_blas_thread(), _without_collection(), stops_wait():
             lean_torch.load()
             work = importlib.import_module(WORK)
         from ..support.workers import forked_ahead
 
         with forked_ahead(work.get_ready):
-            with _without_collection():
+            with _without_collection(), stops_wait():
                 rest_of_it = importlib.import_module(module)
             return int(getattr(rest_of_it, function)(rest))
 

@@ -14,6 +14,7 @@ from ..colmap.merging import merge_models
 from ..colmap.model_files import write_model
 from ..errors import InputError
 from ..support.progress import set_verbosity
+from ..support.scratch import scratch_in
 from .flags import parse
 from .stages import Talk
 
@@ -49,9 +50,9 @@ def main(argv: Sequence[str]) -> int:
         raise InputError(f"{command.output} exists; give another --output or --overwrite")
     _check_replaced(command.output, command.models)
     models = [read_model(folder) for folder in command.models]
-    with log_to(None):
-        merged = merge_models(models, fix_intrinsics=command.fix_intrinsics)
     with new_folder(command.output) as folder:
+        with log_to(None), scratch_in(folder):
+            merged = merge_models(models, fix_intrinsics=command.fix_intrinsics)
         write_model(merged, folder)
     from_each = " + ".join(str(model.num_reg_images()) for model in models)
     command.talk.say(

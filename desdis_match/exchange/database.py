@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -36,6 +35,7 @@ from ..storage.features_file import FeatureFile, write_features
 from ..storage.matches_file import MatchFile, write_matches
 from ..support.files import check_not_read
 from ..support.native import pycolmap
+from ..support.scratch import folder_beside
 from ..types import Features, Matches
 from .colmap3 import is_colmap3, write_colmap3
 
@@ -73,12 +73,12 @@ def import_database(
     for path in (features_path, matches_path):
         if Path(path).exists() and not overwrite:
             raise InputError(f"{path} exists; give --overwrite to replace it, or another name")
+    if not Path(database_path).is_file():
+        raise InputError(f"{database_path} does not exist; give COLMAP's database.db")
+    _warn_of_damage(database_path)
     # COLMAP brings a database up to date and into another journal mode when it opens it: not the user's.
-    with TemporaryDirectory() as scratch:
-        copy = Path(scratch) / "database.db"
-        if not Path(database_path).is_file():
-            raise InputError(f"{database_path} does not exist; give COLMAP's database.db")
-        _warn_of_damage(database_path)
+    with folder_beside(features_path) as scratch:
+        copy = scratch / "database.db"
         copy_database(database_path, copy)
         # Of the content: stages must see that another database came in under the same name.
         content = hashlib.sha256(np.memmap(copy, mode="r").data).hexdigest()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..colmap.arrays import Points, read_points_file
+from ..colmap.arrays import Points, arrays_of, read_points_file
 from ..colmap.mapping import model_summary, read_model
 from ..errors import InputError
 from ..support.native import pycolmap
@@ -126,9 +125,7 @@ def _points(folder: Path, stored: pycolmap.Reconstruction) -> Points:
     path = folder / "points3D.bin"
     if path.is_file():
         return read_points_file(path)
-    with TemporaryDirectory() as temporary:  # a model in text
-        stored.write_binary(temporary)
-        return read_points_file(Path(temporary) / path.name)
+    return arrays_of(stored).points  # a model in text
 
 
 def _intrinsics(camera: pycolmap.Camera) -> Intrinsics:

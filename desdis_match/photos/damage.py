@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 from ..support.resources import available_memory
 
@@ -29,7 +30,7 @@ DETECT_BYTES = 140
 def decoder_words() -> Iterator[list[str]]:
     """A list that holds, when the block has ended, what libraries wrote to stderr inside it."""
     words: list[str] = []
-    with _ONE_AT_A_TIME, tempfile.TemporaryFile() as file:
+    with _ONE_AT_A_TIME, _memory() as file:
         terminal = os.dup(2)
         os.dup2(file.fileno(), 2)
         try:
@@ -40,6 +41,13 @@ def decoder_words() -> Iterator[list[str]]:
             file.seek(0)
             lines = file.read().decode("utf-8", errors="replace").splitlines()
             words += [line.strip() for line in lines if not _HARMLESS.search(line)]
+
+
+def _memory() -> IO[bytes]:
+    """A file that no full disk cuts short, where the system has such; else a temporary one."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("words"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def too_large(size: tuple[int, int], bytes_per_pixel: int) -> str | None:

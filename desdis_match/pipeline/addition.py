@@ -62,6 +62,7 @@ from ..storage.run_folder import RunFolder
 from ..support.files import canonical_json, read_json, write_text
 from ..support.native import pycolmap
 from ..support.progress import track
+from ..support.scratch import scratch_in
 from ..types import ModelSummary
 from .extraction import extract
 from .matching import match
@@ -98,7 +99,7 @@ def add_photos(
     folder, images = RunFolder(Path(output)), Path(images).resolve()
     if not _ready(folder).is_file():  # a killed run's: while it is put in place, a model may be missing
         _read_settings(folder)
-    with run_in(folder.path):
+    with run_in(folder.path), scratch_in(folder.addition.path):
         finished = _put_in_place(folder) if _ready(folder).is_file() else None
         if finished is not None:
             said = {*finished.registered, *finished.left_out}

@@ -29,6 +29,7 @@ from ..storage.two_view_file import TwoViewFile
 from ..support.files import Config, canonical_json
 from ..support.native import pycolmap
 from ..support.parts import outside_code
+from ..support.scratch import scratch_in
 from ..support.workers import available_cores
 from .georeferencing import georeference_models, targets_of
 from .resume import RunConfig, digest, fingerprint, is_current, make_folder
@@ -65,7 +66,7 @@ def map_models(
     made_by = {"map": asdict(config), **sources, **_mapper_code(config), **positions}
     settings = {"cameras": asdict(config.cameras), **sources}
     make_folder(output)
-    unfinished = folder.path / ".mapping"
+    unfinished = folder.unfinished
     shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
     if is_current(folder.stamp, made_by, overwrite, "a model", read_stamp):
         return read_models(folder.sparse)
@@ -74,7 +75,7 @@ def map_models(
     if align:
         with FeatureFile(features) as feature_file:
             names = feature_file.names()
-    with log_to(folder.log), photos_ahead(images, names) as photos:
+    with log_to(folder.log), scratch_in(unfinished), photos_ahead(images, names) as photos:
         _make_database(images, features, matches, folder, config, settings, run, overwrite)
         # The old model stays where it is until the new one is whole, its stamp in it.
         run = run or RunConfig()
@@ -92,12 +93,14 @@ def map_models(
             for model in aligned:
                 align_observations(model, images, feature_file, photos=photos)
     del photos  # and what they hold
-    with log_to(folder.log), colouring(models, images, look):  # beside adjustment, which leaves a core idle
-        for model in aligned:
-            adjust(model, fix_intrinsics=config.fix_intrinsics)
-    if aligned and config.poses is None:  # alignment tells false models: their observations do not look alike
-        models = [model for model in models if model.num_points3D() >= MIN_SOLID_POINTS]
-    models = best_first(models)
+    with scratch_in(unfinished):
+        # Colours beside adjustment, which leaves a core idle.
+        with log_to(folder.log), colouring(models, images, look):
+            for model in aligned:
+                adjust(model, fix_intrinsics=config.fix_intrinsics)
+        if aligned and config.poses is None:  # alignment tells false models: their patches are not alike
+            models = [model for model in models if model.num_points3D() >= MIN_SOLID_POINTS]
+        models = best_first(models)
     # Known poses have coordinates of their own, which stay unless others are asked for.
     keep = config.poses is not None and not (config.georeference or config.control)
     found = {} if keep else georeference_models(models, targets, images, config.georeference)

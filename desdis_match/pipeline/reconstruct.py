@@ -25,6 +25,7 @@ from ..storage.report_file import Report
 from ..storage.run_folder import RunFolder
 from ..support.lazy import load_meanwhile
 from ..support.native import pycolmap
+from ..support.scratch import scratch_in
 from . import (
     PairsConfig,
     RunConfig,
@@ -97,7 +98,7 @@ def reconstruct(config: ReconstructConfig) -> ReconstructResult:
     check(config)
     output = config.output or default_output(config.images)
     make_folder(output)
-    with run_in(output):
+    with run_in(output), scratch_in(RunFolder(output).unfinished):
         photos = photos_of(config.images, output, config.video)
         chosen = pairs_of(config.images, photos, config.pairs) if config.map.poses is None else config.pairs
         return _reconstruct(replace(config, images=photos, pairs=chosen), output)

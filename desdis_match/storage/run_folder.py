@@ -82,6 +82,11 @@ class RunFolder:
         return self.path / ".usage.json"
 
     @property
+    def unfinished(self) -> Path:
+        """What comes and goes while models are made; the next run empties it."""
+        return self.path / ".mapping"
+
+    @property
     def addition(self) -> RunFolder:
         """Where `add` prepares what it will put in place."""
         return RunFolder(self.path / ".add")

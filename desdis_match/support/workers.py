@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import DesDisError
+from .signals import let_through, stops_wait
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -163,15 +164,16 @@ def forked_ahead(get_ready: Callable[[], None] | None = None) -> Iterator[None]:
         yield
         return
     fork = multiprocessing.get_context("fork")
-    pool = local_executor(available_cores(), get_ready, context=fork)
     try:
-        pool.submit(os.getpid)  # begins them all
-        _ahead.append(pool)
-    except (OSError, RuntimeError):  # no more processes or threads, or no memory for them
-        pool.shutdown(wait=False)
-        for process in multiprocessing.active_children():  # that did begin: the end would wait for them
-            process.kill()
-    try:
+        with stops_wait():  # Python drops what is raised in a fork's callbacks, such as those of logging
+            pool = local_executor(available_cores(), get_ready, context=fork)
+            try:
+                pool.submit(os.getpid)  # begins them all
+                _ahead.append(pool)
+            except (OSError, RuntimeError):  # no more processes or threads, or no memory for them
+                pool.shutdown(wait=False)
+                for process in multiprocessing.active_children():  # that did begin; the end would wait
+                    process.kill()
         yield
     finally:
         while _ahead:
@@ -298,6 +300,7 @@ def _start_worker(task: bytes) -> None:
     """First call in a worker: one thread, deaf to Ctrl-C (the parent ends it), gone when the parent is."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork has the handler of its parent
+    let_through()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     one_thread()
     setup, arguments = pickle.loads(task)
@@ -326,7 +329,8 @@ def _of_main(start: Callable[..., Result], *arguments: Any) -> Result:
 class _Process(SpawnProcess):
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
-        return _of_main(SpawnProcess._Popen, process_obj)
+        with stops_wait():  # half begun, it would say that nobody told it what to do
+            return _of_main(SpawnProcess._Popen, process_obj)
 
 
 class _Context(SpawnContext):

@@ -10,7 +10,10 @@ from pointcloud_models import poses, verified_database
 from scipy.sparse import csr_array
 
 from desdis_match.colmap import hierarchical
+from desdis_match.colmap.arrays import arrays_of
+from desdis_match.colmap.mappers import Job
 from desdis_match.colmap.mapping import MapConfig, map_database
+from desdis_match.support.native import pycolmap
 
 CONFIG = MapConfig(mapper="hierarchical", fix_intrinsics=True)
 
@@ -38,13 +41,19 @@ def test_clusters_are_joined_to_the_true_poses_with_the_same_bits_everywhere(
 ) -> None:
     monkeypatch.setattr(hierarchical, "LEAF", 5)
     monkeypatch.setattr(hierarchical, "OVERLAP", 2)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     cloud = make_point_cloud(tmp_path, num_cameras=9, num_points=150)
     database = verified_database(cloud, tmp_path)
     mapped = []
-    monkeypatch.setattr(
-        hierarchical, "map_incremental", lambda job, **of: mapped.append(of) or map_incremental(job, **of)
-    )
-    map_incremental = hierarchical.grow.__globals__["map_incremental"]
+    map_incremental = hierarchical.map_incremental
+
+    def noted(job: Job, **of: object) -> list[pycolmap.Reconstruction]:
+        mapped.append(of)
+        models = map_incremental(job, **of)
+        assert all(len(arrays_of(model).points.ids) for model in models)  # in a folder of the cluster's
+        return models
+
+    monkeypatch.setattr(hierarchical, "map_incremental", noted)
     (model,) = map_database(database, None, tmp_path / "alone", CONFIG).models
     assert [len(of["image_names"]) for of in mapped] == [6, 7]
     rotation, direction = pose_errors(cloud, poses(model))

@@ -18,6 +18,7 @@ from desdis_match.colmap.mapping import (
     model_summary,
     read_model,
     read_models,
+    write_models,
     write_points,
 )
 from desdis_match.colmap.registration import extend_model
@@ -64,7 +65,11 @@ def test_threads_go_to_the_mapper_and_local_adjustment_is_bounded(
 
 
 @pytest.mark.parametrize("mapper", ["incremental", "global", "hierarchical"])
-def test_photos_that_colmap_cannot_read_give_colours_too(tmp_path: Path, mapper: str) -> None:
+def test_photos_that_colmap_cannot_read_give_colours_too(
+    tmp_path: Path, mapper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the system's temporary folder, too: the output's disk is the one with room."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     cloud = make_point_cloud(tmp_path, names=[f"{i}.webp" for i in range(6)])
     path = verified_database(cloud, tmp_path)
     photo = np.full((480, 640, 3), (200, 30, 90), np.uint8)
@@ -77,7 +82,10 @@ def test_photos_that_colmap_cannot_read_give_colours_too(tmp_path: Path, mapper:
     assert all(point.color.any() for point in read_model(tmp_path / "sparse" / "0").points3D.values())
 
 
-def test_a_model_that_grows_is_coloured_from_photos_that_colmap_cannot_read(tmp_path: Path) -> None:
+def test_a_model_that_grows_is_coloured_from_photos_that_colmap_cannot_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     cloud = make_point_cloud(tmp_path, names=[f"{i}.webp" for i in range(6)])
     path = verified_database(cloud, tmp_path)
     config = MapConfig(fix_intrinsics=True)
@@ -116,7 +124,7 @@ def test_the_seed_gives_the_same_files_twice(tmp_path: Path, mapper: str) -> Non
     assert files("b") == first
 
 
-def test_two_scenes_give_two_models_the_larger_first(tmp_path: Path) -> None:
+def test_two_scenes_give_two_models_the_larger_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing connects the two groups of images, and the smaller comes first by name."""
     cloud = make_point_cloud(tmp_path, num_cameras=8, names=[f"{i}.jpg" for i in range(8)])
     small, large = set(cloud.names[:3]), set(cloud.names[3:])
@@ -128,6 +136,9 @@ def test_two_scenes_give_two_models_the_larger_first(tmp_path: Path) -> None:
     models = map_database(path, None, tmp_path / "sparse").models
     assert [set(poses(model)) for model in models] == [large, small]
     assert [folder.name for folder in model_folders(tmp_path / "sparse")] == ["0", "1"]
+    assert [model.num_reg_images() for model in read_models(tmp_path / "sparse")] == [5, 3]
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    write_models(models[::-1], tmp_path / "sparse")
     assert [model.num_reg_images() for model in read_models(tmp_path / "sparse")] == [5, 3]
     diagnosis = starvation(path, models)
     assert [len(names) for names in diagnosis.components] == [5, 3]

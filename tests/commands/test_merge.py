@@ -12,7 +12,7 @@ from desdis_match.commands.cli import main
 
 
 def test_two_halves_become_one_and_what_does_not_fit_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud = make_point_cloud(tmp_path, num_cameras=8)
     (whole,) = map_incremental(make_job(cloud, tmp_path))
@@ -22,6 +22,7 @@ def test_two_halves_become_one_and_what_does_not_fit_is_refused(
         (tmp_path / name).mkdir()
         model.write_binary(tmp_path / name)
     a, b, c, out = (str(tmp_path / name) for name in ("a", "b", "c", "out"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))  # the output's disk is the one with room
     assert main(["merge", a, b, "--output", out]) == 0
     assert "8 photos (of 5 + 4), 300 points" in capsys.readouterr().out
     assert read_model(tmp_path / "out").num_reg_images() == 8

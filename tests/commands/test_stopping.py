@@ -14,21 +14,19 @@ SENTENCE = "stopped; run the same command again to go on"
 
 MODULE = """
 import os, signal, time
-{imports}
 def stop():
     os.kill(os.getpid(), signal.{signal})
     time.sleep(10)
-{at_import}
 def main(argv):
-    stop()
+{body}
 """
 
 MAKING_A_CLASS = """
-class Noted:
-    def __set_name__(self, *_):
-        stop()
-class Made:
-    field = Noted()
+    class Noted:
+        def __set_name__(self, *_):
+            stop()
+    class Made:
+        field = Noted()
 """
 
 PROGRAM = """
@@ -39,32 +37,88 @@ sys.exit(cli.main(["stopper"]))
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+
+
+def stopped(folder: Path, module: str, program: str = PROGRAM) -> tuple[int, str, str]:
+    """Exit code, stderr and stdout of a command whose module has this text."""
+    (folder / "stopper.py").write_text(module)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stderr.strip(), done.stdout
+
+
+@posix
 @pytest.mark.parametrize(
-    ("signal", "code", "at_import", "imports"),
+    ("signal", "code", "body"),
     [
-        ("SIGINT", 130, "", ""),
-        ("SIGTERM", 143, "", ""),
-        ("SIGINT", 130, "stop()", ""),
-        ("SIGTERM", 143, "stop()", ""),
-        # While a class is being made Python wraps what is raised.
-        (
-            "SIGTERM",
-            143,
-            "class Noted:\n    def __set_name__(self, *_): stop()\nclass Made: field = Noted()",
-            "",
-        ),
+        ("SIGINT", 130, "    stop()"),
+        ("SIGTERM", 143, "    stop()"),
+        ("SIGTERM", 143, MAKING_A_CLASS),  # Python wraps what is raised meanwhile
         # COLMAP's library takes SIGTERM for itself when it is loaded, and would print its stack.
-        ("SIGTERM", 143, "", "from desdis_match.support.native import pycolmap"),
+        ("SIGTERM", 143, "    from desdis_match.support.native import pycolmap\n    stop()"),
     ],
 )
-def test_one_sentence(tmp_path, signal, code, at_import, imports):
-    text = MODULE.format(signal=signal, at_import=at_import, imports=imports)
-    (tmp_path / "stopper.py").write_text(text)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    command = [sys.executable, "-c", PROGRAM]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr.strip(), done.stdout) == (code, SENTENCE, "")
+def test_one_sentence(tmp_path, signal, code, body):
+    assert stopped(tmp_path, MODULE.format(signal=signal, body=body)) == (code, SENTENCE, "")
+
+
+LOADING = """
+import os, signal
+os.kill(os.getpid(), signal.{signal})
+print("loaded")
+def main(argv):
+    print("goes on")
+"""
+
+IN_ONE_PROCESS = """
+import os, signal, sys
+from desdis_match.commands import cli
+from desdis_match.support import lean_torch
+cli.COMMANDS["extract"] = ("", "stopper:main", "")
+if {torch}:
+    def load():
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("loaded")
+    lean_torch.load = load
+sys.exit(cli.main(["extract"], own_process=True))
+"""
+
+
+@posix
+@pytest.mark.parametrize(
+    ("signal", "code", "program"),
+    [
+        ("SIGINT", 130, PROGRAM),
+        ("SIGTERM", 143, PROGRAM),
+        ("SIGTERM", 143, IN_ONE_PROCESS.format(torch=False)),
+        ("SIGTERM", 143, IN_ONE_PROCESS.format(torch=True)),
+    ],
+)
+def test_what_is_being_loaded_is_loaded_first(tmp_path, signal, code, program):
+    """What is raised in callbacks of torch's C++ while it loads ends the process with a page of its own."""
+    assert stopped(tmp_path, LOADING.format(signal=signal), program) == (code, SENTENCE, "loaded\n")
+
+
+BEHIND_GLOG = """
+import builtins, os, signal, sys
+true_import = builtins.__import__
+def and_stop(name, *rest, **further):
+    loaded = true_import(name, *rest, **further)
+    if name == "pycolmap":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return loaded
+builtins.__import__ = and_stop
+"""
+
+
+@posix
+def test_one_sentence_while_pycolmap_is_loaded(tmp_path):
+    """Its library has the signal then; no thread that was there before may take it."""
+    load = "from desdis_match.support.native import pycolmap\n"
+    module = f"{BEHIND_GLOG}{load}def main(argv):\n    print('goes on')"
+    assert stopped(tmp_path, module) == (143, SENTENCE, "")
 
 
 def test_it_comes_after_all_that_was_said(tmp_path):

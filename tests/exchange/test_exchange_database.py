@@ -75,6 +75,16 @@ def test_a_sift_database_comes_out_in_our_frame(tmp_path: Path) -> None:
     assert matches.get("a.jpg", "b ü.jpg").indices.tolist() == [[0, 1]]  # a.jpg has id 21
 
 
+def test_the_copy_to_read_lies_beside_the_features_and_goes(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))  # the output's disk is the one with room
+    path = with_sift(colmap_made(tmp_path / "x.db", ["a", "b"]))
+    killed = tmp_path / "out" / ".f.h5.scratch"
+    killed.mkdir(parents=True)
+    (killed / "database.db-journal").write_text("of a run that was killed")
+    assert import_database(path, tmp_path / "out" / "f.h5", tmp_path / "m.h5").num_images == 2
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["f.h5"]
+
+
 def test_another_database_under_the_same_name_counts_as_another(tmp_path: Path) -> None:
     path = with_sift(colmap_made(tmp_path / "x.db", ["a", "b"]))
     outputs = (tmp_path / "f.h5", tmp_path / "m.h5")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -66,13 +67,20 @@ def test_whole_photos_have_no_words(tmp_path: Path, caplog) -> None:
 
 
 def test_words_come_from_the_file_descriptor_and_it_is_given_back(capfd) -> None:
-    import os
-
     with decoder_words() as words:
         os.write(2, b"Corrupt JPEG data: hole\n\n")
     os.write(2, b"after\n")
     assert words == ["Corrupt JPEG data: hole"]
     assert capfd.readouterr().err == "after\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="files in memory, of Linux")
+def test_words_need_no_room_on_a_disk(monkeypatch, tmp_path: Path) -> None:
+    """Else a damaged photo would pass for a whole one where the temporary folder is full."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with decoder_words() as words:
+        os.write(2, b"Corrupt JPEG data: hole\n")
+    assert words == ["Corrupt JPEG data: hole"]
 
 
 def test_a_small_file_that_claims_gigabytes_is_refused_by_its_header(tmp_path: Path) -> None:

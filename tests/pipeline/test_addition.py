@@ -38,13 +38,21 @@ def first_run(scene_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     camera = next(iter(read_model(scene_folder / "ground_truth" / "sparse").cameras.values()))
     cameras = CameraConfig(camera_model=camera.model.name, camera_params=camera.params_to_string())
     mapping = MapConfig(cameras, fix_intrinsics=True)
-    reconstruct(ReconstructConfig(folder / "photos", folder / "out", extract=extract, map=mapping, run=ONE))
+    config = ReconstructConfig(folder / "photos", folder / "out", extract=extract, map=mapping, run=ONE)
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr("tempfile.tempdir", str(folder / "none"))  # the output's disk is the one with room
+        reconstruct(config)
+    assert not (folder / "out" / ".mapping").exists()
     return folder
 
 
 @pytest.fixture
-def grown(first_run: Path, scene_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the first run whose photos are all there now, the missing one under a name with a blank."""
+def grown(first_run: Path, scene_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the first run whose photos are all there now, the missing one under a name with a blank.
+
+    The system's temporary folder cannot be used: the output's disk is the one with room.
+    """
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     shutil.copytree(first_run, tmp_path / "run")
     missing = sorted((scene_folder / "images").iterdir())[2]
     (tmp_path / "run" / "photos" / "later on").mkdir()

@@ -1,6 +1,8 @@
 """Stage map on a point cloud: whose database it may replace, and what it takes as done."""
 
 import sqlite3
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from pointcloud import PointCloud, make_point_cloud
 from pointcloud_models import KNOWN
 
+from desdis_match.colmap.arrays import arrays_of
 from desdis_match.colmap.mapping import MapConfig
 from desdis_match.errors import InputError
 from desdis_match.pipeline.mapping import map_models
@@ -93,3 +96,17 @@ def test_what_mapping_leaves_on_the_way_is_gone_when_it_fails(cloud, tmp_path, m
     with pytest.raises(InputError, match="no model today"):
         mapped(cloud, tmp_path / "out")
     assert seen and not seen[0].exists()
+
+
+def test_what_comes_and_goes_lies_in_the_output(cloud, tmp_path, monkeypatch):
+    """The system's temporary folder may be small; the output's disk is the one with room."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    seen = []
+
+    def align(model: pycolmap.Reconstruction, *_: object, **__: object) -> None:
+        seen.append(len(arrays_of(model).points.ids))
+
+    monkeypatch.setattr("desdis_match.pipeline.mapping.align_observations", align)
+    monkeypatch.setattr("desdis_match.pipeline.mapping.photos_ahead", lambda *_: nullcontext())
+    mapped(cloud, tmp_path / "out", replace(CONFIG, align=True))
+    assert seen == [150] and not RunFolder(tmp_path / "out").unfinished.exists()

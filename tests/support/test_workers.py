@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from functools import partial
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from desdis_match.support.workers import (
     LocalPool,
     ShardError,
     WorkerLost,
+    _Process,
     each_on_one_thread,
     run_shards,
 )
@@ -161,7 +163,8 @@ def test_processes_are_forked_for_the_first_pool_that_wants_so_many(tmp_path, be
         "def look(i):\n"
         "    import torch\n"
         "    said = ' '.join(words + ['wave'] * ('wave' in sys.modules))\n"
-        "    return said, torch.get_num_threads(), signal.getsignal(signal.SIGTERM).name\n"
+        "    blocked = len(signal.pthread_sigmask(signal.SIG_BLOCK, []))\n"
+        "    return said, torch.get_num_threads(), signal.getsignal(signal.SIGTERM).name, blocked\n"
     )
     script = tmp_path / "script.py"
     script.write_text(FORKED.replace("BEFORE", before))
@@ -169,8 +172,43 @@ def test_processes_are_forked_for_the_first_pool_that_wants_so_many(tmp_path, be
     command = [sys.executable, script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     words = ["", "forked wave" if forked else "", ""]
-    wanted = [str(int(forked)), *(str({(word, 1, "SIG_DFL")}) for word in words), "0"]
+    wanted = [str(int(forked)), *(str({(word, 1, "SIG_DFL", 0)}) for word in words), "0"]
     assert done.stdout.splitlines() == wanted, done.stderr
+
+
+STOPPED = """
+import os, signal
+from desdis_match.support import workers
+def end(number, frame):
+    raise SystemExit(f"stopped, {len(workers._ahead)} pool")
+signal.signal(signal.SIGTERM, end)
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))
+workers.available_cores = lambda: 2
+with workers.forked_ahead():
+    print("goes on")
+"""
+
+
+@linux
+def test_a_signal_while_workers_are_forked_is_not_lost():
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "stopped, 1 pool\n")
+
+
+def test_a_signal_while_a_worker_begins_waits(monkeypatch):
+    begun = []
+
+    def begin(process):
+        signal.raise_signal(signal.SIGINT)
+        begun.append(process)
+
+    monkeypatch.setattr(SpawnProcess, "_Popen", begin)
+    with pytest.raises(KeyboardInterrupt):
+        _Process._Popen("a process")
+    assert begun == ["a process"]
 
 
 def test_a_function_of_the_script_itself_is_refused():
