@@ -31,6 +31,7 @@ from ..storage.features_file import FeatureFile
 from ..support.progress import track
 from ..support.workers import each_on_one_thread, run_shards
 from .arrays import arrays_of
+from .tangent_planes import inverse, normals, references, tangents
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +113,8 @@ def observations(model: Any, sigmas: Mapping[str, NDArray[np.float32]], config: 
     towards = np.zeros_like(places)
     np.add.at(towards, point_of, rays)
     towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-    normals = _normals(places, towards)
-    reference = _references(point_of, (rays * towards[point_of]).sum(1), len(places))
-    across, down = _tangents(normals)
+    reference = references(point_of, (rays * towards[point_of]).sum(1), len(places))
+    across, down = tangents(normals(places, towards))
     xy, sigma = np.empty((len(photo), 2)), np.empty(len(photo))
     jacobians = np.empty((len(photo), 2, 2))
     for row, image in enumerate(by_row):
@@ -134,8 +134,8 @@ def observations(model: Any, sigmas: Mapping[str, NDArray[np.float32]], config: 
         sigma[rows] = sigmas[image.name][keypoint[rows]]
     radius = np.clip(config.window * sigma, config.min_radius, config.max_radius)
     with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = _inverse(jacobians[reference])
-    shapes = jacobians @ inverse * radius[reference][:, None, None]
+        back = inverse(jacobians[reference])
+    shapes = jacobians @ back * radius[reference][:, None, None]
     return Observations(photo, keypoint, reference, np.concatenate([shapes, xy[:, :, None]], 2), names)
 
 
@@ -362,45 +362,3 @@ def _root_window(size: int) -> Tensor:
     place = (2 * torch.arange(size) + 1) / size - 1
     one = torch.exp(-1.15 * place**2)
     return torch.nn.functional.normalize(torch.outer(one, one).flatten(), dim=0)
-
-
-def _normals(places: Float, towards: Float, neighbours: int = 12) -> Float:
-    """(P, 3) normals of the point cloud, facing the cameras; the viewing direction where it is no surface."""
-    if len(places) <= neighbours:
-        return towards
-    from scipy.spatial import cKDTree
-
-    _, near = cKDTree(places).query(places, neighbours)
-    spread = places[near] - places[near].mean(1, keepdims=True)
-    values, vectors = np.linalg.eigh(np.swapaxes(spread, 1, 2) @ spread)
-    normals = vectors[:, :, 0]
-    facing = (normals * towards).sum(1)
-    normals = normals * np.sign(facing)[:, None]
-    flat = (values[:, 0] < 0.1 * values[:, 1]) & (np.abs(facing) > 0.35)
-    return np.where(flat[:, None], normals, towards)
-
-
-def _references(point_of: Int, facing: Float, count: int) -> Int:
-    """(M,) for each observation the row of that of its point which sees it most from the middle."""
-    order = np.lexsort((-facing, point_of))
-    first = np.full(count, -1, np.int64)
-    points, starts = np.unique(point_of[order], return_index=True)
-    first[points] = order[starts]
-    return first[point_of]
-
-
-def _tangents(normals: Float) -> tuple[Float, Float]:
-    """Two unit vectors (P, 3) each that span the planes."""
-    helper = np.where(np.abs(normals[:, :1]) < 0.8, [[1.0, 0, 0]], [[0.0, 1, 0]])
-    across = np.cross(normals, helper)
-    across /= np.linalg.norm(across, axis=1, keepdims=True)
-    return across, np.cross(normals, across)
-
-
-def _inverse(matrices: Float) -> Float:
-    """(N, 2, 2) inverses; of a singular one the identity."""
-    determinant = np.linalg.det(matrices)
-    safe = np.where(np.abs(determinant) > 1e-12, determinant, 1.0)
-    a, b, c, d = matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 0], matrices[:, 1, 1]
-    inverse = np.stack([d, -b, -c, a], 1).reshape(-1, 2, 2) / safe[:, None, None]
-    return np.where(np.abs(determinant)[:, None, None] > 1e-12, inverse, np.eye(2))

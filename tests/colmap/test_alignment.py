@@ -11,7 +11,7 @@ import pytest
 import torch
 from smallmodel import make_model, turned_about_view
 
-from desdis_match.colmap import alignment
+from desdis_match.colmap import alignment, tangent_planes
 from desdis_match.colmap.alignment import (
     AlignConfig,
     Observations,
@@ -285,7 +285,7 @@ def test_the_reference_sees_the_point_most_from_the_middle():
     # Point 0 is seen by rows 0, 3, 4, point 1 by rows 1, 2; of equals the first is taken.
     point_of = np.array([0, 1, 1, 0, 0])
     facing = np.array([0.90, 0.80, 0.99, 0.95, 0.95])
-    assert alignment._references(point_of, facing, 2).tolist() == [3, 2, 2, 3, 3]
+    assert tangent_planes.references(point_of, facing, 2).tolist() == [3, 2, 2, 3, 3]
 
 
 def test_normals_are_the_surfaces_and_face_the_cameras():
@@ -293,28 +293,30 @@ def test_normals_are_the_surfaces_and_face_the_cameras():
     steep = np.array([-0.3, 0, 1]) / np.hypot(0.3, 1)
     above = np.broadcast_to([0.0, 0.0, 1.0], plane.shape)
     for towards, normal in ((above, steep), (-above, -steep)):
-        np.testing.assert_allclose(alignment._normals(plane, towards), np.tile(normal, (36, 1)), atol=1e-9)
+        np.testing.assert_allclose(
+            tangent_planes.normals(plane, towards), np.tile(normal, (36, 1)), atol=1e-9
+        )
     # Seen from the side, no surface at all, too few to say: the direction of view.
     aside = np.broadcast_to([0.0, 1.0, 0.0], plane.shape)
-    np.testing.assert_array_equal(alignment._normals(plane, aside), aside)
+    np.testing.assert_array_equal(tangent_planes.normals(plane, aside), aside)
     cloud = np.random.default_rng(0).normal(size=(200, 3))
     view = np.broadcast_to([0.0, 0.0, 1.0], cloud.shape)
-    followed = (alignment._normals(cloud, view) == view).all(axis=1)
+    followed = (tangent_planes.normals(cloud, view) == view).all(axis=1)
     assert followed.mean() > 0.7
-    np.testing.assert_array_equal(alignment._normals(plane[:12], above[:12]), above[:12])
+    np.testing.assert_array_equal(tangent_planes.normals(plane[:12], above[:12]), above[:12])
 
 
 def test_tangents_span_the_plane():
     normals = np.random.default_rng(1).normal(size=(50, 3))
     normals = np.vstack([normals / np.linalg.norm(normals, axis=1, keepdims=True), np.eye(3)])
-    across, down = alignment._tangents(normals)
+    across, down = tangent_planes.tangents(normals)
     frames = np.stack([across, down, normals], axis=1)
     np.testing.assert_allclose(frames @ frames.transpose(0, 2, 1), np.tile(np.eye(3), (53, 1, 1)), atol=1e-12)
 
 
 def test_a_singular_shape_has_no_inverse():
     matrices = np.array([[[2.0, 1], [0.5, 3]], [[1, 2], [2, 4]], [[0, -1], [1, 0]]])
-    found = alignment._inverse(matrices)
+    found = tangent_planes.inverse(matrices)
     np.testing.assert_allclose(found[[0, 2]], np.linalg.inv(matrices[[0, 2]]))
     np.testing.assert_array_equal(found[1], np.eye(2))
 

@@ -206,8 +206,12 @@ def test_a_signal_while_a_worker_begins_waits(monkeypatch):
         begun.append(process)
 
     monkeypatch.setattr(SpawnProcess, "_Popen", begin)
-    with pytest.raises(KeyboardInterrupt):
-        _Process._Popen("a process")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # dask_jobqueue sets another
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _Process._Popen("a process")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert begun == ["a process"]
 
 
