@@ -61,7 +61,7 @@ class Arguments:
         Path("../shared/data/strecha/entry-P10"),
     )
     """Folders with images/ and ground truth."""
-    keypoints: tuple[int, ...] = (6000, 8000, 9000)
+    keypoints: tuple[int, ...] = (7000, 8000, 12000)
     """Ours, a photo."""
     sift_keypoints: int = 8192
     """pycolmap's, a photo, as COLMAP counts them: one with two orientations counts once."""
