@@ -65,13 +65,13 @@ FAULTS = (
     Fault(
         "alignment forgets the reference's own view",
         "colmap/alignment.py",
-        "shapes = jacobians @ inverse *",
+        "shapes = jacobians @ back *",
         "shapes = jacobians *",
         ("colmap/test_alignment.py",),
     ),
     Fault(
         "alignment takes the reference that sees least from the middle",
-        "colmap/alignment.py",
+        "colmap/tangent_planes.py",
         "np.lexsort((-facing, point_of))",
         "np.lexsort((facing, point_of))",
         ("colmap/test_alignment.py",),
@@ -85,7 +85,7 @@ FAULTS = (
     ),
     Fault(
         "normals do not face the cameras",
-        "colmap/alignment.py",
+        "colmap/tangent_planes.py",
         "normals = normals * np.sign(facing)[:, None]",
         "normals = normals * 1.0",
         ("colmap/test_alignment.py",),

@@ -345,12 +345,13 @@ def test_a_pool_stays_from_call_to_call_and_ends_with_an_error():
         first = {process for _, process in run_shards(process_of, range(8), num_workers=2, pool=pool)}
         # Where there are processes, a call that wants none for itself is given them too.
         again = {process for _, process in run_shards(process_of, range(8), num_workers=1, pool=pool)}
-        assert first == again and len(first) == 2 and os.getpid() not in first
+        begun = set(pool._executor._processes)  # a quick one may do all the work of a call
+        assert first <= begun and again <= begun and len(begun) <= 2 and os.getpid() not in begun
         with pytest.raises(RuntimeError, match="negative"):
             list(run_shards(process_of, [-1], num_workers=2, pool=pool))
         assert not pool.begun
         other = {process for _, process in run_shards(process_of, range(8), num_workers=2, pool=pool)}
-        assert other.isdisjoint(first)
+        assert other.isdisjoint(begun)
     assert not pool.begun
     for process in other:
         with pytest.raises(ProcessLookupError):
