@@ -19,7 +19,7 @@ from ...pipeline import RunConfig
 from ...support.checks import check_options
 from ...support.files import sha256_of
 from ...support.metrics import recall_at
-from ..cache import combined_hash, default_folder
+from ..cache import code_hash, combined_hash, default_folder
 from ..contenders import CompareConfig, Contender, load_contenders
 from ..results import Cell, Chart, Column, Series, Table, TaskResult, Worst
 from .ground_truth import Truth, find_truth, read_truth
@@ -111,6 +111,11 @@ def mapping_for(config: SfmConfig, scene: ScenePhotos, intrinsics: IntrinsicsSou
     return replace(config.map, cameras=cameras, fix_intrinsics=True)
 
 
+def sfm_folder() -> Path:
+    """Where runs lie when no place is given: those that other code made are not taken for today's."""
+    return default_folder() / "sfm" / code_hash("desdis_match.pipeline.reconstruct")[:16]
+
+
 def score_run(scene: ScenePhotos, label: str, intrinsics: str, run: SfmRun) -> ModelScore:
     """What a run made, in numbers."""
     return score_model(
@@ -149,7 +154,7 @@ def evaluate_sfm(config: SfmConfig) -> TaskResult:
         contenders = load_contenders(CompareConfig(config.descriptors, device=config.run.device))
     if not contenders and not config.pycolmap_sift and not config.models:
         raise InputError("nothing to evaluate; give --descriptors, --pycolmap-sift or --models")
-    output = config.output or default_folder() / "sfm"
+    output = config.output or sfm_folder()
     scores = score_given_models(config, scenes)
     for scene in scenes:
         for intrinsics in config.intrinsics:
