@@ -34,7 +34,7 @@ def test_what_comes_in_the_block_is_acted_upon_at_its_end(number):
     seen = []
     with pytest.raises(Ended, match=number.name), stops_wait():
         with stops_wait():
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)  # to this thread, where os.kill may choose another
             seen.append("inner block")
         seen.append("outer block")
     assert seen == ["inner block", "outer block"]
