@@ -125,7 +125,8 @@ def starvation(
     )
     best = max(raw.values(), default=0), max(checked.values(), default=0)
     every = len(names) * (len(names) - 1) // 2
-    tried = {*tried, *["pairs"] * (len(raw) == every)}
+    if len(raw) == every:
+        tried = {*tried, "pairs"}
     starved, explanation = _explain(diagnosis, models, min_inliers, *best, tried)
     return replace(diagnosis, starved=starved, explanation=explanation)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from ..pipeline.pairing import settle_pairs
-from ..pipeline.reconstruct import ReconstructConfig, check, default_output, reconstruct
+from ..pipeline.reconstruct import ReconstructConfig, check, default_output, reconstruct_checked
 from ..pipeline.report import print_report
 from ..support.progress import set_verbosity
 from .flags import parse
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
         chosen = settle_pairs(config.images, config.pairs, config.map.poses)
         if chosen.why:
             print(f"pairs: {chosen.config.pairs} ({chosen.why})")
-    result = reconstruct(config)
+    result = reconstruct_checked(config)
     if config.json:
         print(result.report.to_json())
     elif not config.quiet:

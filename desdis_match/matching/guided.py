@@ -104,6 +104,10 @@ def worthwhile(located0: Located, located1: Located) -> bool:
     return _smaller(located0, located1) > 2 * BEST_KEYPOINTS
 
 
+def _worth_more(located0: Located, located1: Located) -> bool:
+    return _smaller(located0, located1) > WORTH_MORE * MORE_KEYPOINTS
+
+
 def _smaller(located0: Located, located1: Located) -> int:
     return min(len(located0.prepared), len(located1.prepared))
 
@@ -115,7 +119,7 @@ def apart(
 
     best: the matches of the best keypoints. search: matches images in full.
     """
-    if len(best) >= FEW_OF_BEST or _smaller(located0, located1) <= WORTH_MORE * MORE_KEYPOINTS:
+    if len(best) >= FEW_OF_BEST or not _worth_more(located0, located1):
         return None
     found = search(located0.more, located1.more)
     return found if len(found) < FEW_OF_MORE else None
@@ -128,7 +132,7 @@ def lines_of_more(
 
     best: their matches, which do not tell the lines. search: matches images in full.
     """
-    if len(best) < NEARLY_ENOUGH or _smaller(located0, located1) <= WORTH_MORE * MORE_KEYPOINTS:
+    if len(best) < NEARLY_ENOUGH or not _worth_more(located0, located1):
         return None
     return epipolar_lines(located0, located1, search(located0.more, located1.more))
 
@@ -142,7 +146,7 @@ def lines_of_supported(
     matches with 122 right for 106 with 66), but not so surely that doubtful matches along them are believed.
     best: their matches, which do not tell the lines. search: matches more keypoints by consensus.
     """
-    if len(best) < HARDLY_ENOUGH or _smaller(located0, located1) <= WORTH_MORE * MORE_KEYPOINTS:
+    if len(best) < HARDLY_ENOUGH or not _worth_more(located0, located1):
         return None
     if located0.scales is None or located1.scales is None:  # consensus knows nothing
         return None

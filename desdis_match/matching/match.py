@@ -170,16 +170,17 @@ def match_images(image0: Located, image1: Located, config: MatchConfig) -> Match
     """
     rule = MATCHERS[config.matcher]
     mutual = isinstance(rule, Neighbours) and rule.mutual  # bands know no other search
+    by_ratio = isinstance(rule, Neighbours) and rule.ratio
     if config.search == "guided" and mutual and worthwhile(image0, image1):
         best = match_prepared(image0.best, image1.best, config)
         search = partial(match_prepared, config=config)
         told = epipolar_lines(image0, image1, best) or lines_of_more(image0, image1, best, search)
-        if told is None and isinstance(rule, Neighbours) and rule.ratio:
+        if told is None and by_ratio:
             supported = partial(_supported, image0, image1, config, more=True)
             told = lines_of_supported(image0, image1, best, supported)
         if told is not None:
             lines = image0, image1, told.fundamental
-            if not (isinstance(rule, Neighbours) and rule.ratio):
+            if not by_ratio:
                 return match_along_lines(*lines, None, config.max_distance)
             if not told.parallax:
                 return match_along_lines(*lines, config.ratio, config.max_distance)

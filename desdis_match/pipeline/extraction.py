@@ -212,9 +212,12 @@ def _outside_code(config: ExtractConfig) -> dict[str, dict[str, str]]:
     return outside_code([("detectors", DETECTORS, config.detector)])
 
 
-def listed_photos(images: Path) -> Listing:
-    """What the folder of photos holds. Raises InputError where that is no photo."""
-    listing = look_through(images)
+def listed_photos(images: Path, listing: Listing | None = None) -> Listing:
+    """What the folder of photos holds. Raises InputError where that is no photo.
+
+    listing: what it holds, where that is known already.
+    """
+    listing = listing or look_through(images)
     if not listing.names:
         beside = f" ({listing.sentence()})" if listing.unread else ""
         raise InputError(

@@ -41,8 +41,9 @@ def check_photos(images: Path, output: Path) -> list[str]:
     if images.is_file():
         raise InputError(f"{images} is neither a film nor a folder; give the folder that holds the photos")
     check_not_read(output, images)
-    if not look_through(images).films:
-        return list(listed_photos(images).names)
+    listing = look_through(images)
+    if not listing.films:
+        return list(listed_photos(images, listing).names)
     if images.resolve() in output.resolve().parents:
         raise InputError(
             f"{output} will hold frames of films, and lies in {images}, where photos are sought; give an "

@@ -75,27 +75,28 @@ def map_models(
     if align:
         with FeatureFile(features) as feature_file:
             names = feature_file.names()
-    with log_to(folder.log), scratch_in(unfinished), photos_ahead(images, names) as photos:
-        _make_database(images, features, matches, folder, config, settings, run, overwrite)
-        # The old model stays where it is until the new one is whole, its stamp in it.
-        run = run or RunConfig()
-        with run.opened() if config.mapper == "hierarchical" else nullcontext() as executor:
-            workers = run.workers or available_cores()
-            try:
-                placing = find_models(folder.database, unfinished, config, workers=workers, executor=executor)
-            except BaseException:
-                shutil.rmtree(unfinished, ignore_errors=True)
-                raise
-        placing.record.save(folder.placing)
-        models = placing.models
-        aligned = models if align else []
-        with FeatureFile(features) as feature_file:
-            for model in aligned:
-                align_observations(model, images, feature_file, photos=photos)
-    del photos  # and what they hold
-    with scratch_in(unfinished):
-        # Colours beside adjustment, which leaves a core idle.
-        with log_to(folder.log), colouring(models, images, look):
+    with log_to(folder.log), scratch_in(unfinished):
+        with photos_ahead(images, names) as photos:
+            _make_database(images, features, matches, folder, config, settings, run, overwrite)
+            # The old model stays where it is until the new one is whole, its stamp in it.
+            run = run or RunConfig()
+            with run.opened() if config.mapper == "hierarchical" else nullcontext() as executor:
+                workers = run.workers or available_cores()
+                try:
+                    placing = find_models(
+                        folder.database, unfinished, config, workers=workers, executor=executor
+                    )
+                except BaseException:
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                    raise
+            placing.record.save(folder.placing)
+            models = placing.models
+            aligned = models if align else []
+            with FeatureFile(features) as feature_file:
+                for model in aligned:
+                    align_observations(model, images, feature_file, photos=photos)
+        del photos  # and what they hold
+        with colouring(models, images, look):  # beside adjustment, which leaves a core idle
             for model in aligned:
                 adjust(model, fix_intrinsics=config.fix_intrinsics)
         if aligned and config.poses is None:  # alignment tells false models: their patches are not alike

@@ -96,6 +96,11 @@ def reconstruct(config: ReconstructConfig) -> ReconstructResult:
     when no model forms: the report is written all the same, and the message says which stage starved.
     """
     check(config)
+    return reconstruct_checked(config)
+
+
+def reconstruct_checked(config: ReconstructConfig) -> ReconstructResult:
+    """`reconstruct` after `check`, which reads what files the options name."""
     output = config.output or default_output(config.images)
     make_folder(output)
     with run_in(output), scratch_in(RunFolder(output).unfinished):

@@ -36,17 +36,16 @@ def scratch_in(place: Path) -> Iterator[None]:
 def temporary_folder() -> Iterator[Path]:
     """An empty folder that goes at the end of the block."""
     place = _PLACE.get()
-    if place is None or place.exists():
-        with TemporaryDirectory(dir=place) as folder:
-            yield Path(folder)
-        return
-    place.mkdir(parents=True, exist_ok=True)
+    new = place is not None and not place.exists()
+    if place is not None:
+        place.mkdir(parents=True, exist_ok=True)
     try:
         with TemporaryDirectory(dir=place) as folder:
             yield Path(folder)
     finally:
-        with suppress(OSError):  # others are in it now
-            place.rmdir()
+        if place is not None and new:
+            with suppress(OSError):  # others are in it now
+                place.rmdir()
 
 
 @contextmanager
