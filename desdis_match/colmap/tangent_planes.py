@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..support.neighbours import nearest_rows
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
@@ -16,9 +18,7 @@ def normals(places: Float, towards: Float, neighbours: int = 12) -> Float:
     """(P, 3) normals of the point cloud, facing the cameras; the viewing direction where it is no surface."""
     if len(places) <= neighbours:
         return towards
-    from scipy.spatial import cKDTree
-
-    _, near = cKDTree(places).query(places, neighbours)
+    near = nearest_rows(places, places, neighbours)
     spread = places[near] - places[near].mean(1, keepdims=True)
     values, vectors = np.linalg.eigh(np.swapaxes(spread, 1, 2) @ spread)
     normals = vectors[:, :, 0]

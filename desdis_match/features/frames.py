@@ -61,10 +61,12 @@ class PatchPyramid:
         zeros.
         """
         frames = frames.to(self.device, torch.float32)
-        out = torch.zeros(len(frames), 1, size, size, device=self.device)
+        out = torch.empty(len(frames), 1, size, size, device=self.device)
         cell = 2.0 * laf_scales(frames) / size
         level_of = cell.clamp_min(1.0).log2().floor().clamp_max(len(self.levels) - 1)
-        level_of[~frames.isfinite().flatten(1).all(1)] = -1
+        endless = (~frames.isfinite()).flatten(1).any(1).nonzero()[:, 0]
+        level_of[endless] = -1
+        out[endless] = 0.0
         order, chunk = self._by_place(frames), max(1, min(CHUNK, (REMAP_SIDE - 1) // size))
         for number, level in enumerate(self.levels):
             for rows in order[level_of[order] == number].split(chunk):

@@ -101,7 +101,7 @@ def _octave_extrema(
     keep = contrast >= contrast_threshold
     if edge_threshold > 0:
         keep &= _is_no_edge(near if response == "dog" else _neighbourhood(gaussians, at), edge_threshold)
-    at, near, shift, contrast = at[keep], near[:, keep], shift[:, keep], contrast[keep]
+    at, near, shift, contrast = (_columns(of, _nonzero(keep)) for of in (at, near, shift, contrast))
     level, row, column = torch.stack(_unravelled(at, volume)).to(shift.dtype) + shift
     sigma = SIGMA0 * torch.exp2(level / LEVELS) * pixel
     return Extrema(torch.stack([column, row], 1) * pixel, sigma, contrast, _around(volume, at, near))
@@ -125,13 +125,13 @@ def _local_extrema(
         inner = enumerate(volume[1:-1], 1)
         planes = [spatial_extrema(level, rows, threshold, minima) + i * height * width for i, level in inner]
         at = torch.cat(planes)
-        at = at[_exceeds_next_levels(volume, at)]
+        at = _columns(at, _nonzero(_exceeds_next_levels(volume, at)))
         values = _neighbourhood(volume, at)
         raised = values * values[13].sign()
         # Of two equal neighbours, as a blob between them gives, the first is the extremum.
-        keep = (raised[:13] < raised[13]).all(0) & (raised[14:] <= raised[13]).all(0)
-        found.append(at[keep])
-        around.append(values[:, keep])
+        keep = _nonzero((raised[:13].amax(0) < raised[13]) & (raised[14:].amax(0) <= raised[13]))
+        found.append(_columns(at, keep))
+        around.append(_columns(values, keep))
     if prepare is not None:
         prepare(slice(ready, height))
     return torch.cat(found), torch.cat(around, 1)
@@ -140,10 +140,10 @@ def _local_extrema(
 def _exceeds_next_levels(volume: Tensor, at: Tensor) -> Tensor:
     """Which samples (N,) exceed those before and after them in scale: two look-ups, where most fail."""
     values, step = volume.view(-1), volume[0].numel()
-    peak = values[at]
+    before, peak, after = (_columns(values, at + offset) for offset in (-step, 0, step))
     sign = peak.sign()
     peak = peak.abs()
-    return (values[at - step] * sign < peak) & (values[at + step] * sign <= peak)
+    return (before * sign < peak) & (after * sign <= peak)
 
 
 def bands(level: Tensor) -> Iterator[slice]:
@@ -185,6 +185,11 @@ def _nonzero(flags: Tensor) -> Tensor:
     return flags.flatten().nonzero()[:, 0]
 
 
+def _columns(values: Tensor, at: Tensor) -> Tensor:
+    """values[..., at]; index_select takes a third of the time that indexing takes."""
+    return values.index_select(-1, at.flatten()).view(*values.shape[:-1], *at.shape)
+
+
 def _unravelled(at: Tensor, volume: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Level, row and column (N,) of samples."""
     _, height, width = volume.shape
@@ -196,7 +201,7 @@ def _neighbourhood(volume: Tensor, at: Tensor) -> Tensor:
     height, width = volume.shape[1:]
     near = torch.arange(-1, 2, device=at.device)
     offsets = (near.view(3, 1, 1) * height + near.view(3, 1)) * width + near
-    return volume.view(-1)[at + offsets.view(27, 1)]
+    return _columns(volume.view(-1), at + offsets.view(27, 1))
 
 
 def _around(volume: Tensor, at: Tensor, near: Tensor) -> Tensor:
@@ -207,7 +212,7 @@ def _around(volume: Tensor, at: Tensor, near: Tensor) -> Tensor:
     """
     far = torch.tensor([[r, c] for step in (2, 4) for r in (-step, 0, step) for c in (-step, 0, step)])
     far = far[far.any(1)].to(at.device)
-    beyond = volume.view(-1)[at + (far[:, :1] * volume.shape[2] + far[:, 1:])]
+    beyond = _columns(volume.view(-1), at + (far[:, :1] * volume.shape[2] + far[:, 1:]))
     return (torch.cat([near, beyond]) / near[13]).T
 
 
@@ -227,22 +232,25 @@ def _refine(volume: Tensor, at: Tensor, values: Tensor) -> tuple[Tensor, Tensor,
         gradient, hessian = _derivatives(values)
         shift = _solve3(hessian, -gradient)
         settled = (shift.abs() < limits).all(0)
-        done_at.append(at[settled])
-        done_near.append(values[:, settled])
-        done_value.append((values[13] + 0.5 * (gradient * shift).sum(0))[settled])
-        done_shift.append(_at_scale(values[:, settled], shift[:, settled]))
+        rows = _nonzero(settled)
+        near = _columns(values, rows)
+        done_at.append(_columns(at, rows))
+        done_near.append(near)
+        done_value.append(_columns(values[13] + 0.5 * (gradient * shift).sum(0), rows))
+        done_shift.append(_at_scale(near, _columns(shift, rows)))
         step = shift[1:].nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1).round().long()
         _, row, column = _unravelled(at, volume)
         inside = inside_border(row + step[0], column + step[1], (height, width))
         moves = ~settled & inside & (step != 0).any(0)
-        at = (at + step[0] * width + step[1])[moves]
+        at = _columns(at + step[0] * width + step[1], _nonzero(moves))
         if len(at) == 0:
             break
         values = _neighbourhood(volume, at)
     at = torch.cat(done_at)
     order = _first_of_each(at)
-    near, shift, value = (torch.cat(column, -1)[..., order] for column in (done_near, done_shift, done_value))
-    return at[order], near, shift, value
+    found = (at, *(torch.cat(column, -1) for column in (done_near, done_shift, done_value)))
+    at, near, shift, value = (_columns(of, order) for of in found)
+    return at, near, shift, value
 
 
 def _at_scale(values: Tensor, shift: Tensor) -> Tensor:

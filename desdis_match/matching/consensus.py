@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..support.neighbours import nearest_rows
 from ..types import Matches
 from .guided import MEASURED_SIDE, Located
 
@@ -124,9 +125,7 @@ def _supporters(
 ) -> Rows:
     """(R,) of the `count` nearest witnesses in image 0 those that lie in image 1 where each row's similarity
     says."""
-    from scipy.spatial import cKDTree
-
-    near = witnesses[cKDTree(xy0[witnesses]).query(xy0[rows], count)[1].reshape(len(rows), count)]
+    near = witnesses[nearest_rows(xy0[witnesses], xy0[rows], count)]
     # The plane as complex numbers. A frame's angle turns x towards -y (see frames.py), so that of the image's
     # plane is its negative.
     places0, places1, change = (a + 1j * b for a, b in (xy0.T, xy1.T, (grow, turn)))

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -296,10 +295,17 @@ def _spread_photos(
     )
 
 
-@lru_cache(maxsize=1)
+_descriptors: dict[tuple[str, str, str], Descriptor] = {}
+"""The one in use by name, device and fingerprint, kept from photo to photo; a weight file may be another one
+by the next run."""
+
+
 def _descriptor(name: str, device: str, fingerprint: str) -> Descriptor:
-    """Kept from photo to photo; `fingerprint` because a weight file may be another one by the next run."""
-    return load_descriptor(name, device)
+    key = (name, device, fingerprint)
+    if key not in _descriptors:
+        _descriptors.clear()
+        _descriptors[key] = load_descriptor(name, device)
+    return _descriptors[key]
 
 
 def get_ready() -> None:
@@ -308,10 +314,10 @@ def get_ready() -> None:
     config = ExtractConfig()
     with suppress(Exception):  # of which the photo will say what it is
         importlib.import_module("PIL.JpegImagePlugin")
-        fingerprint = load_descriptor(config.descriptor, device="cpu").fingerprint
-        noise = np.random.default_rng(0).random((200, 300), np.float32)
-        picture = GrayImage(noise, (300, 200), (1.0, 1.0))
-        probe_image(picture, config, _descriptor(config.descriptor, "cpu", fingerprint))
+        descriptor = load_descriptor(config.descriptor, device="cpu")
+        _descriptors[config.descriptor, "cpu", descriptor.fingerprint] = descriptor
+        noise = np.random.default_rng(0).random((96, 128), np.float32)
+        probe_image(GrayImage(noise, (128, 96), (1.0, 1.0)), config, descriptor)
         make_room(config.max_size, config.max_size * 3 // 4)
 
 

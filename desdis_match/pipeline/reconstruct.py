@@ -44,8 +44,8 @@ from .verification import verify_pairs
 
 log = logging.getLogger(__name__)
 
-FOR_MATCHING, FOR_MAPPING = ("scipy.spatial",), ("scipy.sparse.csgraph",)
-"""What takes a tenth and a third of a second to load: while the workers extract, and beside the database."""
+FOR_MAPPING = ("scipy.sparse.csgraph",)
+"""What takes a third of a second to load: beside the database."""
 
 REFRESH = 10.0
 """Seconds after which the page of a run at work loads itself again."""
@@ -133,7 +133,6 @@ def _reconstruct(config: ReconstructConfig, output: Path) -> ReconstructResult:
     cameras = with_cameras_of_poses(config.map.cameras, config.map.poses)
     if chosen.why:
         log.info("pairs: %s (%s)", chosen.config.pairs, chosen.why)
-    load_meanwhile(FOR_MATCHING)
     with stage("extract", extract=asdict(config.extract), **inputs):
         extract(
             config.images,

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-SAMPLE_SECONDS = 0.05
+SAMPLE_SECONDS = 0.1
 """How often memory is looked at; shorter peaks can be missed."""
 
 
@@ -69,9 +69,18 @@ def tree_memory(pid: int) -> int | None:
     while waiting:
         current = waiting.pop()
         try:
-            total += int(Path(f"/proc/{current}/statm").read_text().split()[1]) * page
+            total += int(_numbers(f"/proc/{current}/statm")[1]) * page
             for task in os.listdir(f"/proc/{current}/task"):
-                waiting += map(int, Path(f"/proc/{current}/task/{task}/children").read_text().split())
+                waiting += map(int, _numbers(f"/proc/{current}/task/{task}/children"))
         except OSError:  # it ended meanwhile
             continue
     return total
+
+
+def _numbers(path: str) -> list[bytes]:
+    """The words of a small file; a thirtieth of a millisecond that is taken dozens of times a second."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(file, 1 << 16).split()
+    finally:
+        os.close(file)
