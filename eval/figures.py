@@ -45,9 +45,8 @@ def main(argv: list[str]) -> int:
     for name in ("homographies", "homographies-dominant", "hpatches"):
         charts = [only(chart, SIX) for chart in stored(folder / f"{name}.json")]
         (folder / f"{name}.png").write_bytes(draw_charts(charts, size=(5.2, 3.4)))
-    joined = join(stored(folder / "sfm.json"), stored(folder / "sfm-ours.json"))
     shown = []
-    for chart in joined:
+    for chart in stored(folder / "sfm.json"):
         poses = chart.kind == "lines"
         for way in ("self", "given") if poses else ("self",):
             names = tuple(f"{name}, {way}" for name in FOUR)
@@ -63,16 +62,6 @@ def main(argv: list[str]) -> int:
 
 def stored(path: Path) -> tuple[Chart, ...]:
     return from_json(json.loads(path.read_text()), str(path)).charts
-
-
-def join(first: Sequence[Chart], second: Sequence[Chart]) -> list[Chart]:
-    """Charts of the same titles, with the series of both."""
-    more = {chart.title: chart.series for chart in second}
-    known = [{series.name for series in chart.series} for chart in first]
-    return [
-        replace(chart, series=chart.series + tuple(s for s in more[chart.title] if s.name not in names))
-        for chart, names in zip(first, known, strict=True)
-    ]
 
 
 def only(chart: Chart, names: Sequence[str], cut: str = "") -> Chart:

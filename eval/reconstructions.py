@@ -2,9 +2,9 @@
 
     python eval/reconstructions.py    # from the project's root, with the development data in ../shared/data
 
-Writes eval/results/sfm.*, sfm-hessian.*, sfm-12000.* and sfm-equal.*, and sfm-ours.* and
-sfm-ours-hessian.* with the weights of this package (desdis-N; DesDis-N are the authors'). The models lie
-in the cache folder. Stopped, it goes on where it was; eval/figures.py draws what it stored.
+Writes eval/results/sfm.* (DesDis-N are the authors' weights), sfm-hessian.*, sfm-12000.* and, of pycolmap with
+about as many keypoints as ours, sfm-equal.*. The models lie in the cache folder. Stopped, it goes on where it
+was; eval/figures.py draws what it stored.
 """
 
 import sys
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
+from desdis_match.descriptors import DEFAULT_DESCRIPTOR
 from desdis_match.descriptors.registry import PACKAGED
 from desdis_match.evaluate.output import OutputConfig, emit
 from desdis_match.evaluate.poses.sfm import SfmConfig, evaluate_sfm
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
     small, large = (str(data / f"weights/desdis/DesDis-{width}.pth") for width in (8, 32))
     dog, hessian = (DetectorConfig(detector=name, max_keypoints=8000) for name in ("dog", "hessian"))
     many = DetectorConfig(max_keypoints=12000)
-    both, beside, ours = ("self", "given"), (large, "rootsift"), (*PACKAGED, "rootsift")
+    few = (DEFAULT_DESCRIPTOR, large)
 
     def sfm(name: str, config: SfmConfig) -> None:
         places = OutputConfig(RESULTS / f"{name}.json", RESULTS / f"{name}.md")
@@ -45,22 +46,16 @@ def main(argv: list[str]) -> int:
         "sfm",
         SfmConfig(
             scenes,
-            descriptors=(small, *beside),
+            descriptors=(*PACKAGED, small, large, "rootsift"),
             pycolmap_sift=True,
-            intrinsics=both,
-            detection=DetectorConfig(max_keypoints=8000),
+            intrinsics=("self", "given"),
+            detection=dog,
         ),
     )
-    sfm("sfm-hessian", SfmConfig(scenes, descriptors=beside, detection=hessian))
-    sfm("sfm-12000", SfmConfig(scenes[:1], descriptors=beside, detection=many))
+    sfm("sfm-hessian", SfmConfig(scenes, descriptors=few, detection=hessian))
+    sfm("sfm-12000", SfmConfig(scenes, descriptors=few, detection=many))
     # COLMAP's budget counts a keypoint with two orientations once; 5100 give about 8000.
-    equal = DetectorConfig(max_keypoints=8000)
-    sfm(
-        "sfm-equal",
-        SfmConfig(scenes, descriptors=(large,), pycolmap_sift=True, sift_keypoints=5100, detection=equal),
-    )
-    sfm("sfm-ours", SfmConfig(scenes, descriptors=ours, intrinsics=both, detection=dog))
-    sfm("sfm-ours-hessian", SfmConfig(scenes, descriptors=ours, detection=hessian))
+    sfm("sfm-equal", SfmConfig(scenes, pycolmap_sift=True, sift_keypoints=5100, detection=dog))
     return 0
 
 

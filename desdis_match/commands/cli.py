@@ -309,8 +309,8 @@ def _without_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.enable()
         gc.freeze()
+        gc.enable()
 
 
 @contextmanager
