@@ -12,7 +12,7 @@ Pixels are those of the original photos, (0, 0) the centre of the top-left one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,16 +24,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..conventions import from_colmap, sigma_from_scale, to_colmap
+from ..conventions import sigma_from_scale, to_colmap
 from ..features.frames import PatchPyramid, resized_lafs, scaled_lafs
 from ..photos.images import read_gray
 from ..storage.features_file import FeatureFile
 from ..support.progress import track
 from ..support.workers import each_on_one_thread, run_shards
-from .arrays import arrays_of
-from .tangent_planes import inverse, normals, references, tangents
+from .observations import Observations, Views, observations, references, views_of
 
 log = logging.getLogger(__name__)
+
+ENOUGH_OF_PHOTO = 30
+"""Observations of a photo whose median correlation says how far its patches can agree at all."""
 
 HELD_BYTES = 512 * 2**20
 """Photos kept for the second pass: 60 of 1600 pixels, 15 of 3000."""
@@ -66,24 +68,17 @@ class AlignConfig:
     """Observations whose patch agrees less than that are of another place and leave the model, as do those
     that agree further away than `max_shift`. On a rendered scene 98 of 100 with a correlation below 0.3 are
     wrong by more than 2 pixels, 57 between 0.6 and 0.7, 2 of those that moved."""
+    share_of_median: float = 0.8
+    """In photos where most agree less, by night for example, less is asked: this share of the median, ..."""
+    floor_correlation: float = 0.5
+    """...but never less than this, or than `least_correlation`."""
     max_shift: float = 2.0
-    """Longest move that is believed, pixels of the photo."""
+    """Longest move that is believed, pixels of a photo of MEASURED_SIDE; it grows with larger ones."""
     loss_scale: float = 0.5
     """Residuals beyond this many pixels lose weight in the adjustment that follows (Cauchy's loss). Squared
     residuals let the few wrong observations among thousands turn the cameras."""
     tolerance: float = 3e-3
     """That adjustment ends where an iteration lowers its cost by less than this share."""
-
-
-@dataclass(frozen=True)
-class Observations:
-    """Observations of a model's points; row by row, with the frame of the patch around each."""
-
-    photo: Int  # (M,) row of `names`
-    keypoint: Int  # (M,) index within the photo
-    reference: Int  # (M,) row of the track's reference observation; its own for a reference
-    frames: Float  # (M, 2, 3) patch coordinates in [-1, 1] -> pixels
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -95,54 +90,19 @@ class Aligned:
     wrong: NDArray[np.bool_]  # (M,) of another place than the reference, so that they leave the model
     before: Float  # (M,) correlation with the reference before...
     after: Float  # (M,) ...and after
+    least: Float  # (photos,) correlation below which an observation of the photo is wrong
 
 
-def observations(model: Any, sigmas: Mapping[str, NDArray[np.float32]], config: AlignConfig) -> Observations:
-    """Frames of a `pycolmap.Reconstruction`'s observations; `sigmas`: name -> (N,) of its keypoints."""
-    arrays = arrays_of(model)
-    places, point_of, keypoint = arrays.points.xyz, arrays.points.rows, arrays.points.keypoints
-    by_row = sorted((i for i in model.images.values() if i.has_pose), key=lambda image: image.name)
-    names = tuple(image.name for image in by_row)
-    row_of = {image.image_id: row for row, image in enumerate(by_row)}
-    ids = np.array(sorted(row_of), np.int64)
-    photo = np.array([row_of[i] for i in ids.tolist()], np.int64)[np.searchsorted(ids, arrays.points.images)]
-    centres = np.array([image.projection_center() for image in by_row]).reshape(-1, 3)
-    rays = centres[photo] - places[point_of]
-    distance = np.linalg.norm(rays, axis=1)
-    rays /= distance[:, None]
-    towards = np.zeros_like(places)
-    np.add.at(towards, point_of, rays)
-    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-    reference = references(point_of, (rays * towards[point_of]).sum(1), len(places))
-    across, down = tangents(normals(places, towards))
-    xy, sigma = np.empty((len(photo), 2)), np.empty(len(photo))
-    jacobians = np.empty((len(photo), 2, 2))
-    for row, image in enumerate(by_row):
-        rows = np.flatnonzero(photo == row)
-        camera = model.cameras[image.camera_id]
-        world = places[point_of[rows]]
-        step = distance[rows, None] * 2e-3
-        pose = image.cam_from_world()
-
-        def seen(xyz: Float, camera: Any = camera, pose: Any = pose) -> Float:
-            return np.asarray(camera.img_from_cam(pose * xyz), np.float64)
-
-        middle = seen(world)
-        for column, tangent in enumerate((across, down)):
-            jacobians[rows, :, column] = (seen(world + step * tangent[point_of[rows]]) - middle) / step
-        xy[rows] = from_colmap(arrays.keypoints[image.image_id][keypoint[rows]])
-        sigma[rows] = sigmas[image.name][keypoint[rows]]
-    radius = np.clip(config.window * sigma, config.min_radius, config.max_radius)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        back = inverse(jacobians[reference])
-    shapes = jacobians @ back * radius[reference][:, None, None]
-    return Observations(photo, keypoint, reference, np.concatenate([shapes, xy[:, :, None]], 2), names)
-
-
-def align(seen: Observations, images: Path, config: AlignConfig, photos: Photos | None = None) -> Aligned:
+def align(
+    seen: Observations,
+    images: Path,
+    config: AlignConfig,
+    photos: Photos | None = None,
+    least: Float | None = None,
+) -> Aligned:
     """Move the observations, a photo a core, first those of references, then the rest.
 
-    photos: those of `images` that are read already.
+    photos: those of `images` that are read already. least: as of Aligned, where it is known.
     """
     count, size = len(seen.photo), config.size
     is_reference = seen.reference == np.arange(count)
@@ -167,14 +127,59 @@ def align(seen: Observations, images: Path, config: AlignConfig, photos: Photos 
     before, after = torch.ones(count), torch.ones(count)
     for rows, found in _by_photo(move, seen, photos, ~is_reference, "align"):
         at[rows], before[rows], after[rows] = found
-    shift = (at[:, :, 2] - frames[:, :, 2]).norm(dim=1)
+    shift = (at[:, :, 2] - frames[:, :, 2]).norm(dim=1) / torch.from_numpy(seen.pixel).float()[seen.photo]
     good = (after >= config.min_correlation) & (shift <= config.max_shift) & at.isfinite().flatten(1).all(1)
     moved = good.numpy() & ~is_reference
     xy = seen.frames[:, :, 2].copy()
     xy[moved] = at[moved][:, :, 2].double().numpy()
-    agrees, unlike = after >= config.min_correlation, after < config.least_correlation
-    wrong = (agrees | unlike).numpy() & ~moved & ~is_reference  # it agrees, but not where the keypoint is
-    return Aligned(xy, moved, wrong, before.double().numpy(), after.double().numpy())
+    agree = after.double().numpy()
+    least = _least(seen, agree, is_reference, config) if least is None else least
+    elsewhere = agree >= config.min_correlation  # where they did not move: they agree, but too far away
+    wrong = (elsewhere | (agree < least[seen.photo])) & ~moved & ~is_reference
+    return Aligned(xy, moved, wrong, before.double().numpy(), agree, least)
+
+
+def _least(seen: Observations, agree: Float, is_reference: NDArray[np.bool_], config: AlignConfig) -> Float:
+    """(photos,) the correlation that an observation of each photo must have."""
+    least = np.full(len(seen.names), config.least_correlation)
+    for row in range(len(seen.names)):
+        some = agree[(seen.photo == row) & ~is_reference]
+        if len(some) >= ENOUGH_OF_PHOTO:
+            less = max(config.floor_correlation, config.share_of_median * float(np.median(some)))
+            least[row] = min(config.least_correlation, less)
+    return least
+
+
+def align_tracks(views: Views, images: Path, config: AlignConfig, photos: Photos | None = None) -> Aligned:
+    """`align` of a model's views.
+
+    Where most of a track are unlike its reference, that may be the wrong one: another is tried, and counts if
+    more are like it.
+    """
+    radius, reference = radii(views, config), references(views)
+    aligned = align(observations(views, reference, radius), images, config, photos)
+    right = _num_right(reference, aligned.wrong)
+    others = np.bincount(reference, minlength=len(reference)) - 1
+    rows = np.flatnonzero(((others > 1) & (2 * right < others))[reference])
+    if not len(rows):
+        return aligned
+    again = observations(views, references(views, aligned.wrong), radius).of(rows)
+    second = align(again, images, config, photos, aligned.least)
+    better = _num_right(again.reference, second.wrong)[again.reference] > right[reference[rows]]
+    for column in ("xy", "moved", "wrong", "before", "after"):
+        getattr(aligned, column)[rows[better]] = getattr(second, column)[better]
+    return aligned
+
+
+def radii(views: Views, config: AlignConfig) -> Float:
+    """(M,) half sides in pixels of the patches around observations that are references."""
+    return np.clip(config.window * views.sigma, config.min_radius, config.max_radius)
+
+
+def _num_right(reference: Int, wrong: NDArray[np.bool_]) -> Int:
+    """(M,) at the row of each reference, how many others of its track are right."""
+    others = (reference != np.arange(len(reference))) & ~wrong
+    return np.bincount(reference[others], minlength=len(reference))
 
 
 def align_model(
@@ -205,8 +210,8 @@ def align_observations(
     config = config or AlignConfig()
     names = [image.name for image in model.images.values() if image.has_pose]
     sigmas = {name: sigma_from_scale(features.scales(name)) for name in names}
-    seen = observations(model, sigmas, config)
-    aligned = align(seen, images, config, photos)
+    seen = views_of(model, sigmas)
+    aligned = align_tracks(seen, images, config, photos)
     places = to_colmap(aligned.xy)
     points = {image.name: image.points2D for image in model.images.values()}
     of_photo = [points[name] for name in seen.names]
@@ -217,7 +222,7 @@ def align_observations(
         photo, keypoint = seen.photo[row], int(seen.keypoint[row])
         if of_photo[photo][keypoint].has_point3D():  # a point goes with the last but one of its observations
             model.delete_observation(ids[seen.names[photo]], keypoint)
-    others = max(1, int((seen.reference != np.arange(len(seen.photo))).sum()))
+    others = max(1, len(seen.photo) - len(np.unique(seen.point)))
     log.info("alignment moved %d %% of the observations", 100 * int(aligned.moved.sum()) // others)
     return aligned
 

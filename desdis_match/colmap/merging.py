@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..support.native import pycolmap
 from .database import open_database
 from .mappers import Job
-from .ranking import best_first, leave_out_misfits, registered_names
+from .ranking import best_first, leave_out_misfits, leave_out_unseeing, registered_names
 from .view_graph import VerifiedPair, inlier_pairs
 
 log = logging.getLogger(__name__)
@@ -295,3 +295,4 @@ def _adjust(result: pycolmap.Reconstruction, fix_intrinsics: bool) -> None:
     for _ in range(2):
         pycolmap.bundle_adjustment(result, options)
         leave_out_misfits(result)
+    leave_out_unseeing(result)

@@ -175,3 +175,11 @@ def leave_out_misfits(model: pycolmap.Reconstruction) -> None:
     """
     pycolmap.ObservationManager(model).filter_all_points3D(MAX_ERROR, float(np.degrees(MIN_ANGLE)))
     model.update_point_3d_errors()
+
+
+def leave_out_unseeing(model: pycolmap.Reconstruction) -> None:
+    """Take the poses of photos that see no point at all, as COLMAP's mappers do: nothing speaks for them."""
+    for frame_id in model.reg_frame_ids():
+        images = [model.image(data.id) for data in model.frame(frame_id).image_ids]
+        if not any(image.num_points3D for image in images):
+            model.deregister_frame(frame_id)

@@ -1,6 +1,6 @@
-"""The surface around a model's points: normals, the planes they stand on, and who sees a point best.
+"""The surface around a model's points: normals and the planes they stand on.
 
-What alignment (alignment.py) needs to know of it to tell how a patch looks from one photo to another.
+What observations.py needs to know of it to tell how a patch looks from one photo to another.
 """
 
 from __future__ import annotations
@@ -26,15 +26,6 @@ def normals(places: Float, towards: Float, neighbours: int = 12) -> Float:
     normals = normals * np.sign(facing)[:, None]
     flat = (values[:, 0] < 0.1 * values[:, 1]) & (np.abs(facing) > 0.35)
     return np.where(flat[:, None], normals, towards)
-
-
-def references(point_of: Int, facing: Float, count: int) -> Int:
-    """(M,) for each observation the row of that of its point which sees it most from the middle."""
-    order = np.lexsort((-facing, point_of))
-    first = np.full(count, -1, np.int64)
-    points, starts = np.unique(point_of[order], return_index=True)
-    first[points] = order[starts]
-    return first[point_of]
 
 
 def tangents(normals: Float) -> tuple[Float, Float]:

@@ -17,7 +17,7 @@ from ..colmap.mappers import MAPPERS
 from ..colmap.mapping import MapConfig, find_models, read_models, write_models, write_points
 from ..colmap.model_files import read_stamp
 from ..colmap.poses import with_cameras_of_poses
-from ..colmap.ranking import MIN_SOLID_POINTS, best_first
+from ..colmap.ranking import MIN_SOLID_POINTS, best_first, leave_out_unseeing
 from ..colmap.verification import verification_setting, verify, write_geometries
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
@@ -99,8 +99,11 @@ def map_models(
         with colouring(models, images, look):  # beside adjustment, which leaves a core idle
             for model in aligned:
                 adjust(model, fix_intrinsics=config.fix_intrinsics)
-        if aligned and config.poses is None:  # alignment tells false models: their patches are not alike
-            models = [model for model in models if model.num_points3D() >= MIN_SOLID_POINTS]
+        if config.poses is None:
+            for model in models:
+                leave_out_unseeing(model)
+            if aligned:  # alignment tells false models: their patches are not alike
+                models = [model for model in models if model.num_points3D() >= MIN_SOLID_POINTS]
         models = best_first(models)
     # Known poses have coordinates of their own, which stay unless others are asked for.
     keep = config.poses is not None and not (config.georeference or config.control)

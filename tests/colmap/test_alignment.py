@@ -14,12 +14,13 @@ from smallmodel import make_model, turned_about_view
 from desdis_match.colmap import alignment, tangent_planes
 from desdis_match.colmap.alignment import (
     AlignConfig,
-    Observations,
     align,
     align_model,
-    observations,
+    align_tracks,
     photos_ahead,
+    radii,
 )
+from desdis_match.colmap.observations import Observations, Views, observations, references, views_of
 from desdis_match.conventions import FRAME_SCALE
 from desdis_match.distill.warps import texture
 from desdis_match.evaluate.poses.geometry import pair_errors
@@ -54,7 +55,7 @@ def tracks(noise: float) -> tuple[Observations, np.ndarray]:
     index = np.arange(COUNT)
     photo = np.repeat([0, 1], COUNT)
     twice = np.tile(index, 2)
-    return Observations(photo, twice, twice, frames, ("first.png", "second.png")), truth
+    return Observations(photo, twice, twice, frames, ("first.png", "second.png"), np.ones(2)), truth
 
 
 def test_places_come_back_to_a_twentieth_of_a_pixel(photos):
@@ -121,6 +122,73 @@ def test_what_does_not_agree_is_of_another_place(photos):
     assert (kept.wrong == (kept.after >= 0.8) & unmoved & second).all() and kept.wrong.sum() < 10
 
 
+def test_a_longer_move_is_believed_in_larger_photos(photos):
+    seen = one_track(shift=2.4)
+    assert align(seen, photos, AlignConfig(max_shift=2.0)).wrong.tolist() == [False, True]
+    larger = replace(seen, pixel=np.array([1.0, 1.3]))
+    found = align(larger, photos, AlignConfig(max_shift=2.0))
+    assert found.moved.tolist() == [False, True] and not found.wrong.any()
+
+
+@pytest.mark.parametrize(("noise", "least"), [(0, 0.7), (9, 0.62), (150, 0.5)])
+def test_less_is_asked_in_photos_where_most_agree_less(photos, tmp_path, noise, least):
+    """Noise of so many grey levels in both photos; tracks of the half that both show."""
+    rng = np.random.default_rng(5)
+    for name in ("first.png", "second.png"):
+        picture = cv2.imread(str(photos / name), 0)
+        noisy = np.clip(picture + rng.normal(0, noise, picture.shape), 0, 255)
+        cv2.imwrite(str(tmp_path / name), noisy.astype(np.uint8))
+    seen, truth = tracks(noise=0.5)
+    rows = np.flatnonzero(np.tile(truth[:, 1] < 180, 2))
+    found = align(seen.of(rows), tmp_path, AlignConfig())
+    others = seen.of(rows).reference != np.arange(len(rows))
+    median = np.median(found.after[others])
+    assert found.least[1] == pytest.approx(np.clip(0.8 * median, 0.5, 0.7)) == pytest.approx(least, abs=0.05)
+    assert found.least[0] == 0.7  # nothing but references there
+    few = align(seen.of(np.flatnonzero(np.tile(truth[:, 1] < 70, 2))), tmp_path, AlignConfig())
+    assert len(few.xy) < 60 and (few.least == 0.7).all()
+    low = others & (found.after < found.least[1])
+    assert (found.wrong[low]).all() and not found.wrong[others & ~low & (found.after < 0.8)].any()
+
+
+def views_of_two_places(photos: Path, at_first: list[bool]) -> Views:
+    """A point that copies of one photo see, some at one place and some at another, in this order from the
+    middle."""
+    names = tuple(f"copy{k}.png" for k in range(len(at_first)))
+    for name in names:
+        (photos / name).write_bytes((photos / "first.png").read_bytes())
+    xy = np.where(np.array(at_first)[:, None], [150.0, 90.0], [240.0, 300.0])
+    count = len(at_first)
+    one, shapes = np.zeros(count, np.int64), np.tile(np.eye(2), (count, 1, 1))
+    facing = np.linspace(0.99, 0.8, count)
+    return Views(np.arange(count), one, one, facing, xy, np.full(count, 2.0), shapes, names, np.ones(count))
+
+
+@pytest.mark.parametrize(
+    ("at_first", "right"),
+    [
+        ("baaa", "aaa"),  # the reference alone is wrong
+        ("bbbaaaa", "aaaa"),
+        ("abbb", "bbb"),
+        ("aaab", "aaa"),  # the reference is right
+        ("bbaa", "bb"),  # as many say one as the other: the first reference stays
+        ("ab", "a"),
+    ],
+)
+def test_another_reference_is_tried_where_most_are_unlike_the_first(photos, monkeypatch, at_first, right):
+    views = views_of_two_places(photos, [letter == "a" for letter in at_first])
+    calls, least = [], alignment._least
+    monkeypatch.setattr(alignment, "_least", lambda *given: calls.append(1) or least(*given))
+    found = align_tracks(views, photos, AlignConfig())
+    assert set(references(views)) == {0}
+    assert "".join(letter for letter, wrong in zip(at_first, found.wrong, strict=True) if not wrong) == right
+    # The reference stays where it is, the others of its place move to where they agree with it.
+    first_right = at_first.index(right[0])
+    expected = [letter == right[0] and k != first_right for k, letter in enumerate(at_first)]
+    assert found.moved.tolist() == expected
+    assert len(calls) == 1  # the second time photos show too few to say how far they agree
+
+
 def test_the_size_at_which_photos_are_read_does_not_shift_places(photos):
     seen, truth = tracks(noise=0.3)
     found = align(seen, photos, AlignConfig(max_size=300))
@@ -137,7 +205,8 @@ def one_track(shift: float, frame: float = 8.0) -> Observations:
     frames[0, :, :2], frames[1, :, :2] = frame * np.eye(2), frame * A[:, :2]
     frames[0, :, 2], frames[1, :, 2] = xy, truth + np.array([shift, 0])
     two = np.array([0, 1])
-    return Observations(two, np.zeros(2, int), np.zeros(2, int), frames, ("first.png", "second.png"))
+    none = np.zeros(2, int)
+    return Observations(two, none, none, frames, ("first.png", "second.png"), np.ones(2))
 
 
 @pytest.mark.parametrize(("room", "times"), [(0, 2), (700_000, 1.5), (2**30, 1)])
@@ -226,6 +295,11 @@ def test_gain_and_offset_of_a_photo_do_not_matter(photos, tmp_path):
     np.testing.assert_allclose(dim.xy, found.xy, atol=0.05)  # a grey level is coarser there
 
 
+def observed(model, sigmas) -> Observations:
+    views = views_of(model, sigmas)
+    return observations(views, references(views), radii(views, AlignConfig(window=4.0)))
+
+
 GRID = np.array([[x, y, 0.0] for x in np.linspace(-1, 1, 5) for y in np.linspace(-1, 1, 5)])
 
 
@@ -244,7 +318,7 @@ def facing_plane(degrees: float, ratio: float) -> tuple[pycolmap.Reconstruction,
 @pytest.mark.parametrize(("degrees", "ratio"), [(0, 1.0), (0, 2.0), (90, 1.0), (30, 1.5)])
 def test_frames_map_the_tangent_plane_from_photo_to_photo(degrees, ratio):
     model, sigmas = facing_plane(degrees, ratio)
-    seen = observations(model, sigmas, AlignConfig(window=4.0))
+    seen = observed(model, sigmas)
     assert seen.names == ("far.png", "near.png") and len(seen.photo) == 2 * len(GRID)
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = {"near.png": np.eye(2), "far.png": np.array([[c, -s], [s, c]]) / ratio}  # of a step in the plane
@@ -260,7 +334,7 @@ def test_places_are_in_our_pixels_and_radii_within_their_limits():
     by_name = {image.name: image for image in model.images.values()}
     for sigma, radius in ((0.5, 5.0), (2.0, 8.0), (50.0, 24.0)):
         sigmas = {name: np.full(len(GRID), sigma, np.float32) for name in sigmas}
-        seen = observations(model, sigmas, AlignConfig())
+        seen = observed(model, sigmas)
         for row in range(len(seen.photo)):
             stored = by_name[seen.names[seen.photo[row]]].points2D[int(seen.keypoint[row])].xy
             # COLMAP's frame has the centre of the first pixel at (0.5, 0.5), ours at (0, 0).
@@ -269,10 +343,19 @@ def test_places_are_in_our_pixels_and_radii_within_their_limits():
         np.testing.assert_allclose(own[:, :, :2], np.broadcast_to(radius * np.eye(2), own[:, :, :2].shape))
 
 
+@pytest.mark.parametrize(("side", "pixel"), [(400, 1.0), (1600, 1.0), (4000, 2.5)])
+def test_lengths_are_counted_in_larger_pixels_in_larger_photos(side, pixel):
+    model, sigmas = facing_plane(0, 1.0)
+    for camera in model.cameras.values():
+        camera.width, camera.height = side // 2, side
+    assert views_of(model, sigmas).pixel.tolist() == [pixel, pixel]
+    assert observed(model, sigmas).pixel.tolist() == [pixel, pixel]
+
+
 def test_the_radius_is_that_of_the_reference():
     model, _ = facing_plane(0, 2.0)
     sigmas = {"near.png": np.full(25, 3.0, np.float32), "far.png": np.full(25, 1.5, np.float32)}
-    seen = observations(model, sigmas, AlignConfig())
+    seen = observed(model, sigmas)
     sizes = np.sqrt(np.abs(np.linalg.det(seen.frames[:, :, :2])))
     for row, reference in enumerate(seen.reference):
         mine, other = (seen.names[seen.photo[k]] for k in (row, reference))
@@ -285,7 +368,11 @@ def test_the_reference_sees_the_point_most_from_the_middle():
     # Point 0 is seen by rows 0, 3, 4, point 1 by rows 1, 2; of equals the first is taken.
     point_of = np.array([0, 1, 1, 0, 0])
     facing = np.array([0.90, 0.80, 0.99, 0.95, 0.95])
-    assert tangent_planes.references(point_of, facing, 2).tolist() == [3, 2, 2, 3, 3]
+    views = SimpleNamespace(point=point_of, facing=facing)
+    assert references(views).tolist() == [3, 2, 2, 3, 3]
+    # Of those that may be it; any of a point of which none may.
+    among = np.array([True, False, False, False, True])
+    assert references(views, among).tolist() == [4, 2, 2, 4, 4]
 
 
 def test_normals_are_the_surfaces_and_face_the_cameras():
@@ -352,7 +439,7 @@ def rows_of(model, scene_folder):
     fresh, _ = noisy_scene(scene_folder)
     sigmas = {image.name: np.ones(len(image.points2D), np.float32) for image in fresh.images.values()}
     images = sorted((image for image in model.images.values()), key=lambda one: one.name)
-    return observations(fresh, sigmas, AlignConfig()), images
+    return observed(fresh, sigmas), images
 
 
 def test_moved_places_are_written_in_colmaps_frame_and_the_others_stay(aligned, scene_folder):

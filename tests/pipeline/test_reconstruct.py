@@ -354,6 +354,23 @@ def test_what_alignment_leaves_hardly_a_point_of_is_no_model(
     assert len(models) == (0 if align else 1)
 
 
+def test_a_photo_that_alignment_leaves_nothing_of_has_no_pose(
+    undisturbed: Path, scene_folder: Path, tmp_path: Path, monkeypatch
+):
+    def blinded(model, *given, **named):
+        image = min(model.images.values(), key=lambda one: one.name)
+        for row, point in enumerate(image.points2D):
+            if point.has_point3D():
+                model.delete_observation(image.image_id, row)
+
+    monkeypatch.setattr(mapping, "align_observations", blinded)
+    files = (undisturbed / "features.h5", undisturbed / "matches.h5")
+    model, *_ = mapping.map_models(scene_folder / "images", *files, tmp_path / "out", MapConfig())
+    names = sorted(image.name for image in model.images.values())
+    assert sorted(model.image(i).name for i in model.reg_image_ids()) == names[1:]
+    assert all(model.image(i).num_points3D for i in model.reg_image_ids())
+
+
 def test_worker_processes_give_the_same_features(undisturbed: Path, scene_folder: Path, tmp_path: Path):
     from desdis_match.pipeline import extract
 
