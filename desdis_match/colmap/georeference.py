@@ -22,6 +22,8 @@ from .similarity import Fit, fit_similarity
 from .upright import quarter_turns, up_direction
 
 MIN_POSITIONS = 3
+MAX_RESIDUAL = 0.5
+"""Of the spread of GPS positions: those that miss the model by more in the median are not the photos'."""
 FLAT = 1e-3
 """Of the longest spread: control closer to a line than this does not tell either."""
 
@@ -59,8 +61,34 @@ def georeference(
     fit = fit_similarity(source, target, up)
     if fit is None:
         raise InputError("the known positions are all one, or the model's photos are: they tell no scale")
+    if by_gps:
+        _check_agreement(fit, target)
     model.transform(fit.transform)
     return _record(names, fit, origin, "gps" if by_gps else "control", level, target)
+
+
+def _check_agreement(fit: Fit, target: NDArray[np.float64]) -> None:
+    """Raise InputError for positions that say something, but not about these photos: a phone that repeats an
+    old one for many photos agrees with any model that is shrunk to a point."""
+    if _spread(target) < GPS_ERROR:
+        return
+    agree, residual = _spread(target[fit.inliers]), float(np.median(fit.residuals[fit.inliers]))
+    if agree < GPS_ERROR:
+        raise InputError(
+            f"the photos' GPS positions spread {_spread(target):.0f} m, but the {int(fit.inliers.sum())} of "
+            f"{len(target)} that agree with the model lie within {agree:.1f} m, no more than GPS errs; "
+            "give known positions or distances with --control"
+        )
+    if residual > MAX_RESIDUAL * agree:
+        raise InputError(
+            f"the photos' GPS positions spread {agree:.0f} m and miss the model by {residual:.0f} m in the "
+            "median, so they are not those of the photos; give known positions or distances with --control"
+        )
+
+
+def _spread(places: NDArray[np.float64]) -> float:
+    """Root of the mean square distance from the middle."""
+    return float(np.sqrt(np.mean(np.sum((places - places.mean(0)) ** 2, axis=1))))
 
 
 def _record(
@@ -79,7 +107,7 @@ def _record(
         outliers=tuple(name for name, good in zip(names, fit.inliers, strict=True) if not good),
         median_residual=round(float(np.median(fit.residuals)), 4),
         up_from_photos=bool(level),
-        spread=round(float(np.sqrt(np.mean(np.sum((target - target.mean(0)) ** 2, axis=1)))), 3),
+        spread=round(_spread(target), 3),
     )
 
 

@@ -9,7 +9,7 @@ from pointcloud_models import verified_database
 from desdis_match.colmap.control import Control, read_control
 from desdis_match.colmap.georeference import Targets, georeference
 from desdis_match.colmap.mapping import map_database
-from desdis_match.colmap.similarity import fit_similarity, rotation_to_z
+from desdis_match.colmap.similarity import Fit, fit_similarity, rotation_to_z
 from desdis_match.colmap.upright import up_direction
 from desdis_match.errors import InputError
 from desdis_match.photos.gps import Position, east_north_up
@@ -103,6 +103,39 @@ def test_positions_no_further_apart_than_gps_errs_keep_the_photos_upright(files)
     found = georeference(model, Targets(positions))
     assert found.up_from_photos and "scale is doubtful" in found.sentence()
     np.testing.assert_allclose(up_direction(model, {}), [0, 0, 1], atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("many")
+    cloud = make_point_cloud(folder, num_cameras=10, num_points=100)
+    map_database(verified_database(cloud, folder), None, folder / "sparse")
+    return folder / "sparse" / "0"
+
+
+@pytest.mark.parametrize("shrunk", [False, True])
+def test_a_position_that_a_phone_repeats_does_not_shrink_the_model(many, monkeypatch, shrunk):
+    """Six photos of ten at one position: with a model that is a point most agree."""
+    model = pycolmap.Reconstruction(many)
+    before = centres(model)
+    places = [[0.0, 0, 0]] * 6 + [[160.0, 100, 0]] * 4
+    positions = {name: position(xyz) for name, xyz in zip(sorted(before), places, strict=True)}
+    why = "miss the model by"
+    if shrunk:
+        point = Fit(transform(scale=1e-3), np.array([0.01] * 6 + [188.0] * 4), np.arange(10) < 6)
+        monkeypatch.setattr("desdis_match.colmap.georeference.fit_similarity", lambda *_: point)
+        why = r"spread 92 m, but the 6 of 10 that agree with the model lie within 0\.0 m"
+    with pytest.raises(InputError, match=why + ".*--control"):
+        georeference(model, Targets(positions))
+    assert all(np.array_equal(centres(model)[name], xyz) for name, xyz in before.items())
+
+
+def test_positions_that_are_not_the_photos_are_refused(many):
+    model = pycolmap.Reconstruction(many)
+    rng = np.random.default_rng(3)
+    positions = {name: position(rng.normal(size=3) * 60) for name in sorted(centres(model))}
+    with pytest.raises(InputError, match=r"miss the model by \d+ m in the median.*--control"):
+        georeference(model, Targets(positions))
 
 
 def test_up_follows_the_photos_orientation(files):
