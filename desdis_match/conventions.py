@@ -20,6 +20,10 @@ PIXEL_CENTRE = 0.5
 FRAME_SCALE = 12.0
 """Half side of the described patch in sigmas of its keypoint: twice Kornia's 6, by measurement."""
 
+MEASURED_SIDE = 1600
+"""Long side of a photo for which distances in pixels are meant (to lines, of moves); they grow with larger
+ones."""
+
 DEFAULT_SIGMA = 2.0
 """Sigma (pixels of the photo) of given keypoints that come without a scale."""
 
@@ -28,6 +32,11 @@ OURS_FROM_COLMAP = np.array([[1.0, 0, -PIXEL_CENTRE], [0, 1, -PIXEL_CENTRE], [0,
 
 Float = TypeVar("Float", bound=np.floating)
 Array = TypeVar("Array", bound=Any)  # NumPy's or torch's
+
+
+def pixel_of(side: float) -> float:
+    """What counts as one pixel in a photo of this long side: 1 up to MEASURED_SIDE, then more."""
+    return max(1.0, side / MEASURED_SIDE)
 
 
 def to_colmap(xy: NDArray[Float]) -> NDArray[Float]:

@@ -121,11 +121,12 @@ def align(
         return _gauss_newton(pyramid, scale, frames[rows], wanted, config)
 
     photos = photos or Photos(images, config)
-    for rows, sampled in _by_photo(sample, seen, photos, is_reference, "references"):
+    again = "" if least is None else " again"
+    for rows, sampled in _by_photo(sample, seen, photos, is_reference, "references" + again):
         patches[place[rows]] = sampled
     at = frames.clone()
     before, after = torch.ones(count), torch.ones(count)
-    for rows, found in _by_photo(move, seen, photos, ~is_reference, "align"):
+    for rows, found in _by_photo(move, seen, photos, ~is_reference, "align" + again):
         at[rows], before[rows], after[rows] = found
     shift = (at[:, :, 2] - frames[:, :, 2]).norm(dim=1) / torch.from_numpy(seen.pixel).float()[seen.photo]
     good = (after >= config.min_correlation) & (shift <= config.max_shift) & at.isfinite().flatten(1).all(1)

@@ -13,15 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..conventions import from_colmap
+from ..conventions import from_colmap, pixel_of
 from .arrays import arrays_of
 from .tangent_planes import inverse, normals, tangents
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
-
-MEASURED_SIDE = 1600
-"""Long side of a photo for which distances in pixels are meant; they grow with larger ones."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Views:
     sigma: Float  # (M,) of the keypoint, pixels
     jacobians: Float  # (M, 2, 2) pixels by lengths along the point's tangent plane
     names: tuple[str, ...]
-    pixel: Float  # (len(names),) 1, or by how much a photo is larger than MEASURED_SIDE
+    pixel: Float  # (len(names),) conventions.pixel_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Observations:
     reference: Int  # (M,) row of the track's reference observation; its own for a reference
     frames: Float  # (M, 2, 3) patch coordinates in [-1, 1] -> pixels
     names: tuple[str, ...]
-    pixel: Float  # (len(names),) 1, or by how much a photo is larger than MEASURED_SIDE
+    pixel: Float  # (len(names),) conventions.pixel_of
 
     def of(self, rows: Int) -> Observations:
         """Those of `rows` alone, which are whole tracks."""
@@ -93,7 +90,7 @@ def views_of(model: Any, sigmas: Mapping[str, NDArray[np.float32]]) -> Views:
             jacobians[rows, :, column] = (seen(world + step * tangent[point_of[rows]]) - middle) / step
         xy[rows] = from_colmap(arrays.keypoints[image.image_id][keypoint[rows]])
         sigma[rows] = sigmas[image.name][keypoint[rows]]
-        pixel[row] = max(1.0, max(camera.width, camera.height) / MEASURED_SIDE)
+        pixel[row] = pixel_of(max(camera.width, camera.height))
     facing = (rays * towards[point_of]).sum(1)
     names = tuple(image.name for image in by_row)
     return Views(photo, keypoint, point_of, facing, xy, sigma, jacobians, names, pixel)

@@ -101,7 +101,8 @@ def _octave_extrema(
     keep = contrast >= contrast_threshold
     if edge_threshold > 0:
         keep &= _is_no_edge(near if response == "dog" else _neighbourhood(gaussians, at), edge_threshold)
-    at, near, shift, contrast = (_columns(of, _nonzero(keep)) for of in (at, near, shift, contrast))
+    kept = _nonzero(keep)
+    at, near, shift, contrast = (_columns(of, kept) for of in (at, near, shift, contrast))
     level, row, column = torch.stack(_unravelled(at, volume)).to(shift.dtype) + shift
     sigma = SIGMA0 * torch.exp2(level / LEVELS) * pixel
     return Extrema(torch.stack([column, row], 1) * pixel, sigma, contrast, _around(volume, at, near))

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..conventions import pixel_of
 from ..support.neighbours import nearest_rows
 from ..types import Matches
-from .guided import MEASURED_SIDE, Located
+from .guided import Located
 
 Float = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -74,7 +75,7 @@ def backed(image0: Located, image1: Located, matches: Matches, sure: NDArray[np.
     keep = sure.copy()
     if moves is not None:
         doubtful, witnesses = np.flatnonzero(~sure), np.flatnonzero(sure)
-        slack = SURE_SLACK * max(1.0, max(image0.side, image1.side) / MEASURED_SIDE)
+        slack = SURE_SLACK * pixel_of(max(image0.side, image1.side))
         reach = Reach(SURE_TOLERANCE, slack)
         keep[doubtful] = support(*moves, SURE_NEIGHBOURS, doubtful, witnesses, reach) >= MIN_SURE
     return _kept(matches, keep)

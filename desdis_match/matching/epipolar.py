@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..conventions import pixel_of
 from ..types import Float32, Matches
-from .guided import MEASURED_SIDE, Located
+from .guided import Located
 from .nearest import rounding_error
 
 BAND_PIXELS = 3.0
@@ -282,7 +283,7 @@ class _Lines:
         angle = _half_turn(np.arctan2(aside, ahead))
         angle_of_line = np.arctan2(-(lines[:, :2] @ place + lines[:, 2]) / distance, lines[:, :2] @ across)
         angle_of_line = _half_turn(angle_of_line)
-        width = BAND_PIXELS * max(1.0, located1.side / MEASURED_SIDE)
+        width = BAND_PIXELS * pixel_of(located1.side)
         reach = np.arcsin(np.minimum(1.0, width / np.maximum(np.hypot(ahead, aside), 1e-300)))
         return cls._from_angles(angle_of_line, angle - reach, angle + reach)
 

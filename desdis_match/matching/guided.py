@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..conventions import pixel_of
 from ..types import Float32, Matches
 from .nearest import Prepared, hold
 
@@ -59,8 +60,6 @@ MIN_SHIFTED = 20
 """...and how many of the best keypoints' matches must be, for doubtful ones along the lines to be believed.
 Of twelve pairs of photos that turn about one place eleven have 8 or fewer; doubtful matches there cost two or
 three of seven placed photos."""
-MEASURED_SIDE = 1600
-"""Long side of a photo for which these distances are meant; they grow with larger ones."""
 
 Float = NDArray[np.float64]
 
@@ -160,7 +159,7 @@ def epipolar_lines(located0: Located, located1: Located, matches: Matches) -> Ep
         return None
     xy0 = located0.xy[matches.indices[:, 0]].astype(np.float64)
     xy1 = located1.xy[matches.indices[:, 1]].astype(np.float64)
-    distance = FIT_PIXELS * max(1.0, max(located0.side, located1.side) / MEASURED_SIDE)
+    distance = FIT_PIXELS * pixel_of(max(located0.side, located1.side))
     try:
         # OpenCV's USAC starts from the same random numbers in every call.
         fundamental, agree = cv2.findFundamentalMat(xy0, xy1, cv2.USAC_MAGSAC, distance, 0.9999, 2000)

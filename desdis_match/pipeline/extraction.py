@@ -301,11 +301,12 @@ by the next run."""
 
 
 def _descriptor(name: str, device: str, fingerprint: str) -> Descriptor:
-    key = (name, device, fingerprint)
-    if key not in _descriptors:
+    found = _descriptors.get((name, device, fingerprint))
+    if found is None:
+        found = load_descriptor(name, device)
         _descriptors.clear()
-        _descriptors[key] = load_descriptor(name, device)
-    return _descriptors[key]
+        _descriptors[name, device, fingerprint] = found
+    return found
 
 
 def get_ready() -> None:
