@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
+from desdis_match.colmap.mapping import MapConfig
 from desdis_match.commands.evaluate import main
 from desdis_match.errors import InputError
 from desdis_match.evaluate.cache import PredictionCache
 from desdis_match.evaluate.contenders import CompareConfig
 from desdis_match.evaluate.patches import phototour
-from desdis_match.evaluate.poses import two_view
+from desdis_match.evaluate.poses import sfm_runs, two_view
 from desdis_match.evaluate.poses.estimators import ESTIMATORS
 from desdis_match.evaluate.poses.sfm_runs import colmap_camera_mode
 from desdis_match.evaluate.shared import Described
@@ -278,6 +279,22 @@ def test_sfm_reconstructs_with_every_contender_and_scores_models(scene_folder, t
     given = run("sfm", tmp_path / "m.json", "--scenes", scene_folder, "--models", f"mine={model}")
     assert given["models"][0]["label"] == "mine"
     assert given["models"][0]["num_points"] == found["models"][1]["num_points"]
+
+
+@pytest.mark.parametrize(("told", "taken"), [("auto", "incremental"), ("global", "global")])
+def test_pycolmaps_sift_is_mapped_to_the_end_by_its_own_mapper(
+    scene_folder, tmp_path, monkeypatch, told, taken
+):
+    """`auto` and alignment are ours: what they leave to alignment would be left undone."""
+    mapped, whole = [], sfm_runs.map_database
+
+    def recorded(database, images, output, mapping, **named):
+        mapped.append((mapping.mapper, mapping.align))
+        return whole(database, images, output, mapping, **named)
+
+    monkeypatch.setattr(sfm_runs, "map_database", recorded)
+    run = sfm_runs.run_pycolmap_sift(scene_folder / "images", tmp_path, 400, 1500, MapConfig(mapper=told))
+    assert mapped == [(taken, False)] and run.model is not None
 
 
 def test_pycolmaps_sift_shares_cameras_as_ours_does(tmp_path):

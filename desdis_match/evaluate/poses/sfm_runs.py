@@ -1,7 +1,7 @@
 """Photos -> COLMAP model by one contender: our pipeline with a descriptor, or pycolmap's own SIFT.
 
-Both go through the same mapper with the same options. Our pipeline then aligns the tracks on the photos
-unless told not to (`MapConfig.align`); pycolmap's has no such step and is shown as it is.
+pycolmap's is mapped to the end by its own incremental mapper, unless another is asked for; ours by that one or
+by `auto`, which stops earlier where tracks are aligned on the photos afterwards (`MapConfig.align`).
 A run that is done is taken from its folder; one that was stopped goes on.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +106,15 @@ def run_ours(
 def run_pycolmap_sift(
     images: Path, output: Path, max_size: int, max_keypoints: int, mapping: MapConfig, affine: bool = False
 ) -> SfmRun:
-    """COLMAP's SIFT, exhaustive matching and verification on the CPU, then the same mapper as ours."""
+    """COLMAP's SIFT, exhaustive matching and verification on the CPU, then its incremental mapper or what
+    `mapping` names."""
     from ...colmap.log import log_to
     from ...support.native import pycolmap
 
+    mapper = "incremental" if mapping.mapper == "auto" else mapping.mapper
+    mapping = replace(
+        mapping, mapper=mapper, align=False
+    )  # no alignment follows that adjustment may leave to
     mode = colmap_camera_mode(images, mapping.cameras)
     options = {
         "images": [f"{n} {(images / n).stat().st_size}" for n in list_images(images)],
