@@ -2,9 +2,9 @@
 
     python eval/reconstructions.py    # from the project's root, with the development data in ../shared/data
 
-Writes eval/results/sfm.* (DesDis-N are the authors' weights), sfm-hessian.*, sfm-12000.* and, of pycolmap with
-about as many keypoints as ours, sfm-equal.*. The models lie in the cache folder. Stopped, it goes on where it
-was; eval/figures.py draws what it stored.
+Writes eval/results/sfm.* (DesDis-N are the authors' weights), sfm-hessian.* and, of pycolmap with about as
+many keypoints as ours, sfm-equal.*. The models lie in the cache folder. Stopped, it goes on where it was;
+eval/figures.py draws what it stored.
 """
 
 import sys
@@ -35,8 +35,6 @@ def main(argv: list[str]) -> int:
     scenes = (data / "strecha" / "fountain-P11", data / "strecha" / "entry-P10")
     small, large = (str(data / f"weights/desdis/DesDis-{width}.pth") for width in (8, 32))
     dog, hessian = (DetectorConfig(detector=name, max_keypoints=8000) for name in ("dog", "hessian"))
-    many = DetectorConfig(max_keypoints=12000)
-    few = (DEFAULT_DESCRIPTOR, large)
 
     def sfm(name: str, config: SfmConfig) -> None:
         places = OutputConfig(RESULTS / f"{name}.json", RESULTS / f"{name}.md")
@@ -52,8 +50,7 @@ def main(argv: list[str]) -> int:
             detection=dog,
         ),
     )
-    sfm("sfm-hessian", SfmConfig(scenes, descriptors=few, detection=hessian))
-    sfm("sfm-12000", SfmConfig(scenes, descriptors=few, detection=many))
+    sfm("sfm-hessian", SfmConfig(scenes, descriptors=(DEFAULT_DESCRIPTOR, large), detection=hessian))
     # COLMAP's budget counts a keypoint with two orientations once; 5100 give about 8000.
     sfm("sfm-equal", SfmConfig(scenes, pycolmap_sift=True, sift_keypoints=5100, detection=dog))
     return 0

@@ -1,7 +1,7 @@
 """Photos -> COLMAP model by one contender: our pipeline with a descriptor, or pycolmap's own SIFT.
 
-pycolmap's is mapped to the end by its own incremental mapper, unless another is asked for; ours by that one or
-by `auto`, which stops earlier where tracks are aligned on the photos afterwards (`MapConfig.align`).
+pycolmap's is mapped to the end by its own incremental mapper, unless another is asked for; ours by that one
+or by `auto`, which stops earlier where tracks are aligned on the photos afterwards (`MapConfig.align`).
 A run that is done is taken from its folder; one that was stopped goes on.
 """
 
