@@ -29,7 +29,7 @@ class Fault:
 FAULTS = (
     Fault(
         "half pixel dropped where alignment reads a model",
-        "colmap/alignment.py",
+        "colmap/observations.py",
         "xy[rows] = from_colmap(",
         "xy[rows] = np.asarray(",
         ("colmap/test_alignment.py",),
