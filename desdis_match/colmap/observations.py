@@ -1,7 +1,7 @@
 """Observations of a model's points with the frame of the patch around each, as alignment.py compares them.
 
-views = views_of(model, sigmas)                     # what each photo sees of each point
-seen = observations(views, references(views), config)   # every patch as that of its track's reference
+views = views_of(model, sigmas)                         # what each photo sees of each point
+seen = observations(views, references(views), radius)   # every patch as its track's reference sees it
 """
 
 from __future__ import annotations

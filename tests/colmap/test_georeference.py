@@ -66,12 +66,15 @@ def test_rotation_to_z(up):
     assert np.linalg.det(rotation) == pytest.approx(1)
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cloud")
-    cloud = make_point_cloud(folder, num_cameras=5, num_points=100)
+def mapped_cloud(folder, num_cameras):
+    cloud = make_point_cloud(folder, num_cameras=num_cameras, num_points=100)
     map_database(verified_database(cloud, folder), None, folder / "sparse")
     return folder / "sparse" / "0"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return mapped_cloud(tmp_path_factory.mktemp("cloud"), 5)
 
 
 def centres(model):
@@ -107,10 +110,7 @@ def test_positions_no_further_apart_than_gps_errs_keep_the_photos_upright(files)
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("many")
-    cloud = make_point_cloud(folder, num_cameras=10, num_points=100)
-    map_database(verified_database(cloud, folder), None, folder / "sparse")
-    return folder / "sparse" / "0"
+    return mapped_cloud(tmp_path_factory.mktemp("many"), 10)
 
 
 @pytest.mark.parametrize("shrunk", [False, True])

@@ -111,10 +111,9 @@ def run_pycolmap_sift(
     from ...colmap.log import log_to
     from ...support.native import pycolmap
 
+    # No alignment follows, for which adjustment could stop sooner.
     mapper = "incremental" if mapping.mapper == "auto" else mapping.mapper
-    mapping = replace(
-        mapping, mapper=mapper, align=False
-    )  # no alignment follows that adjustment may leave to
+    mapping = replace(mapping, mapper=mapper, align=False)
     mode = colmap_camera_mode(images, mapping.cameras)
     options = {
         "images": [f"{n} {(images / n).stat().st_size}" for n in list_images(images)],
