@@ -32,7 +32,7 @@ FAULTS = (
         "colmap/observations.py",
         "xy[rows] = from_colmap(",
         "xy[rows] = np.asarray(",
-        ("colmap/test_alignment.py",),
+        ("colmap/test_observations.py",),
     ),
     Fault(
         "half pixel dropped where alignment writes a model",
@@ -60,21 +60,21 @@ FAULTS = (
         "colmap/observations.py",
         "radius[reference][:, None, None]",
         "radius[:, None, None]",
-        ("colmap/test_alignment.py",),
+        ("colmap/test_observations.py",),
     ),
     Fault(
         "alignment forgets the reference's own view",
         "colmap/observations.py",
         "shapes = views.jacobians @ back *",
         "shapes = views.jacobians *",
-        ("colmap/test_alignment.py",),
+        ("colmap/test_observations.py",),
     ),
     Fault(
         "alignment takes the reference that sees least from the middle",
         "colmap/observations.py",
         "np.lexsort((-views.facing, barred, views.point))",
         "np.lexsort((views.facing, barred, views.point))",
-        ("colmap/test_alignment.py",),
+        ("colmap/test_observations.py",),
     ),
     Fault(
         "alignment adjusts intrinsics that are given",
@@ -88,7 +88,7 @@ FAULTS = (
         "colmap/tangent_planes.py",
         "normals = normals * np.sign(facing)[:, None]",
         "normals = normals * 1.0",
-        ("colmap/test_alignment.py",),
+        ("colmap/test_observations.py",),
     ),
     Fault(
         "half pixel dropped in build-patches",
