@@ -216,8 +216,11 @@ def test_weak_votes_do_not_turn_a_photo():
     assert solve({(0, 1): scattered}, 2) == [UPRIGHT, UPRIGHT]
 
 
-def test_a_small_tilt_is_not_worth_describing_again():
-    assert solve({(0, 1): spread(5, 100)}, 2) == [UPRIGHT, UPRIGHT]
+@pytest.mark.parametrize(("tilt", "turned"), [(5, 0), (-5, 0), (10, 10)])
+def test_a_small_tilt_is_not_worth_describing_again(tilt, turned):
+    truth = [0, 0, 0, 0, 0, tilt]
+    votes = {(i, j): spread(truth[j] - truth[i], 400) for i in range(6) for j in range(i + 1, 6)}
+    assert [round(math.degrees(turn.angle)) for turn in solve(votes, 6)] == [0, 0, 0, 0, 0, turned]
 
 
 def test_where_no_angle_explains_the_votes_frames_turn_one_by_one():
