@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -94,9 +94,22 @@ def agreement(
     model: pycolmap.Reconstruction, pairs: Sequence[VerifiedPair], database: pycolmap.Database
 ) -> dict[tuple[int, int], float]:
     """Of each pair whose photos are both in the model, the share of matches that agree with its poses."""
+    asked = [replace(p, matches=p.matches[:: max(1, len(p.matches) // MATCHES_ASKED)]) for p in pairs]
+    return {
+        ids: float(agree.mean())
+        for ids, agree in agreeing(model, asked, database, AGREES_WITHIN).items()
+        if len(agree)
+    }
+
+
+def agreeing(
+    model: pycolmap.Reconstruction, pairs: Sequence[VerifiedPair], database: pycolmap.Database, within: float
+) -> dict[tuple[int, int], NDArray[np.bool_]]:
+    """Of each pair whose photos are both in the model, the matches (M,) that lie `within` pixels of the
+    epipolar lines of its poses. Panoramas have no such lines, and no entry."""
     registered = set(model.reg_image_ids())
     keypoints = cache(database.read_keypoints)
-    shares = {}
+    found = {}
     for pair in pairs:
         if pair.image_id0 not in registered or pair.image_id1 not in registered:
             continue
@@ -105,16 +118,15 @@ def agreement(
         focal = min(camera0.mean_focal_length(), camera1.mean_focal_length())
         if focal <= 0:  # panoramas have no plane z = 1
             continue
-        asked = pair.matches[:: max(1, len(pair.matches) // MATCHES_ASKED)]
         points0, points1 = (
             np.asarray(camera.cam_from_img(keypoints(image_id)[rows, :2].astype(np.float64))).reshape(-1, 2)
             for camera, image_id, rows in zip(
-                (camera0, camera1), (pair.image_id0, pair.image_id1), asked.T, strict=True
+                (camera0, camera1), (pair.image_id0, pair.image_id1), pair.matches.T, strict=True
             )
         )
         from0 = image1.cam_from_world() * image0.cam_from_world().inverse()
-        shares[pair.ids] = float((epipolar_distance(from0, points0, points1) * focal < AGREES_WITHIN).mean())
-    return shares
+        found[pair.ids] = epipolar_distance(from0, points0, points1) * focal < within
+    return found
 
 
 def epipolar_distance(cam1_from_cam0: pycolmap.Rigid3d, points0: Float, points1: Float) -> Float:

@@ -129,9 +129,9 @@ TOLERANCE = math.radians(42)
 at 10 degrees, half at 20, four fifths at 30 (measured with desdis-16 on three scenes)."""
 
 PRIOR = 0.06
-"""Share of its votes that a photo may lose by staying as it is; half of it for a quarter turn. Enough that one
-bin off is left: to describe such photos again (1 of 10 of entry-P10, 5 of 18 of a hand-held set) costs as much
-each as its description did and brings 0.1 to 0.35 % more points, poses the same."""
+"""Share of its votes that a photo may lose by staying as it is; half of it for a quarter turn. Enough that
+one bin off is left: to describe such photos again (1 of 10 of entry-P10, 5 of 18 of a hand-held set) costs as
+much each as its description did and brings 0.1 to 0.35 % more points, poses the same."""
 
 MIN_EXPLAINED = 0.7
 """Share of the votes of a group of photos that its angles must explain, or else frames turn one by one. On

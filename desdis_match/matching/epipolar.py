@@ -28,6 +28,8 @@ BAND_PIXELS = 3.0
 """Largest distance of a candidate from the epipolar line. With 6, entry-P10's poses are half as exact."""
 RATIO_ALONG_LINES = 0.94
 """Factor on the ratio test's limit: among fifty times fewer rivals the runner-up lies further off."""
+NEARLY = 0.4
+"""What is left of the margin 1 - limit of that test where a neighbour nearly passes it."""
 ROWS = 64
 """Keypoints of one band; at most 255, so that places within it are bytes."""
 AT_A_TIME = 3000
@@ -47,44 +49,50 @@ def match_along_lines(
     fundamental: x1^T F x0 = 0 for the pixels x0, x1 of a match. ratio: of a search among all keypoints.
     """
     limits = _Limits(None if ratio is None else RATIO_ALONG_LINES * ratio, max_distance)
-    return _search(located0, located1, fundamental, limits, limits)[0]
+    return _search(located0, located1, fundamental, limits)[0]
 
 
 def neighbours_along_lines(
     located0: Located, located1: Located, fundamental: Float, ratio: float, max_distance: float | None
-) -> tuple[Matches, NDArray[np.bool_]]:
-    """Mutual nearest neighbours near each other's epipolar lines, and (M,) which of them stand out both ways,
-    the matches of `match_along_lines`."""
-    limits = _Limits(RATIO_ALONG_LINES * ratio, max_distance)
-    return _search(located0, located1, fundamental, _Limits(None, max_distance), limits)
+) -> tuple[Matches, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Mutual nearest neighbours near each other's epipolar lines; (M,) which of them stand out both ways, the
+    matches of `match_along_lines`, and (M,) which do so at least NEARLY."""
+    clear = RATIO_ALONG_LINES * ratio
+    tests = [_Limits(limit, max_distance) for limit in (clear, 1 - NEARLY * (1 - clear))]
+    matches, (distinct, nearly) = _search(
+        located0, located1, fundamental, _Limits(None, max_distance), *tests
+    )
+    return matches, distinct, nearly
 
 
 def _search(
-    located0: Located, located1: Located, fundamental: Float, wide: _Limits, limits: _Limits
-) -> tuple[Matches, NDArray[np.bool_]]:
-    """Mutual nearest neighbours that pass the `wide` limits, and (M,) which of them pass the others too."""
+    located0: Located, located1: Located, fundamental: Float, limits: _Limits, *tests: _Limits
+) -> tuple[Matches, list[NDArray[np.bool_]]]:
+    """Mutual nearest neighbours that pass the limits; (M,) which of them pass each of the stricter tests."""
     prepared0, prepared1 = located0.prepared, located1.prepared
     if not len(prepared0) or not len(prepared1):
-        return Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32)), np.empty(0, np.bool_)
+        return Matches(np.empty((0, 2), np.int32), np.empty(0, np.float32)), [
+            np.empty(0, np.bool_) for _ in tests
+        ]
     lines = _Lines.of(located0, located1, fundamental)
     vectors0, vectors1 = prepared0.exact, prepared1.exact
     error = rounding_error(prepared0.dim)
     best0, best1 = _in_bands(lines, vectors0, vectors1, 2 * error)
     # What float32 leaves in doubt, few of them, is seen once more in float64.
-    doubts0, doubts1 = (np.flatnonzero(best.doubts((wide, limits), error)) for best in (best0, best1))
+    doubts0, doubts1 = (np.flatnonzero(best.doubts((limits, *tests), error)) for best in (best0, best1))
     for places in _parts(doubts0):
         columns, on = lines.near(places)
         best0.settle(places, columns, on, _doubles(vectors0[lines.rows[places]], vectors1[columns]))
     for columns in _parts(lines.sorted(doubts1)):
         places, on = lines.places(columns)
         best1.settle(columns, places, on, _doubles(vectors1[columns], vectors0[lines.rows[places]]))
-    place0 = np.flatnonzero(best0.mutual & best0.pass_(wide))
+    place0 = np.flatnonzero(best0.mutual & best0.pass_(limits))
     index1 = best0.index[place0]
-    keep = (best1.index[index1] == place0) & best1.pass_(wide)[index1]
+    keep = (best1.index[index1] == place0) & best1.pass_(limits)[index1]
     place0 = place0[keep]
     place0 = place0[np.argsort(lines.rows[place0])]
     index0, index1 = lines.rows[place0], best0.index[place0]
-    passed = best0.pass_(limits)[place0] & best1.pass_(limits)[index1]
+    passed = [best0.pass_(test)[place0] & best1.pass_(test)[index1] for test in tests]
     exact = np.empty(len(index0))
     for some in _parts(np.arange(len(index0)), 512):  # which the cache holds
         pair = vectors0[index0[some]].astype(np.float64), vectors1[index1[some]].astype(np.float64)

@@ -184,8 +184,7 @@ def match_images(image0: Located, image1: Located, config: MatchConfig) -> Match
                 return match_along_lines(*lines, None, config.max_distance)
             if not told.parallax:
                 return match_along_lines(*lines, config.ratio, config.max_distance)
-            nearest, distinct = neighbours_along_lines(*lines, config.ratio, config.max_distance)
-            return backed(image0, image1, nearest, distinct)
+            return backed(image0, image1, *neighbours_along_lines(*lines, config.ratio, config.max_distance))
         given_up = apart(image0, image1, best, search)
         if given_up is not None:
             return given_up

@@ -18,6 +18,7 @@ from ..colmap.mapping import MapConfig, find_models, read_models, write_models, 
 from ..colmap.model_files import read_stamp
 from ..colmap.poses import with_cameras_of_poses
 from ..colmap.ranking import MIN_SOLID_POINTS, best_first, leave_out_unseeing
+from ..colmap.recovery import recover
 from ..colmap.verification import verification_setting, verify, write_geometries
 from ..errors import InputError
 from ..storage.features_file import FeatureFile
@@ -94,6 +95,7 @@ def map_models(
             aligned = models if align else []
             with FeatureFile(features) as feature_file:
                 for model in aligned:
+                    recover(model, folder.database, config)
                     align_observations(model, images, feature_file, photos=photos)
         del photos  # and what they hold
         with colouring(models, images, look):  # beside adjustment, which leaves a core idle

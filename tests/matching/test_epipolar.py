@@ -71,10 +71,12 @@ def test_every_line_passes_near_a_keypoint_at_the_epipole():
 def test_all_neighbours_along_the_lines_and_which_of_them_stand_out(motion, max_distance):
     features0, features1, fundamental = two_views(motion, noise=0.8)
     sides = located(features0), located(features1)
-    nearest, distinct = neighbours_along_lines(*sides, fundamental, 0.7, max_distance)
+    nearest, distinct, nearly = neighbours_along_lines(*sides, fundamental, 0.5, max_distance)
     assert pairs_of(nearest) == plain_search(features0, features1, fundamental, None, max_distance)
-    assert pairs_of(nearest, distinct) == plain_search(features0, features1, fundamental, 0.7, max_distance)
-    assert 50 < distinct.sum() < len(distinct) - 10
+    assert pairs_of(nearest, distinct) == plain_search(features0, features1, fundamental, 0.5, max_distance)
+    limit = (1 - 0.4 * (1 - 0.94 * 0.5)) / 0.94  # of which a search along lines takes 0.94
+    assert pairs_of(nearest, nearly) == plain_search(features0, features1, fundamental, limit, max_distance)
+    assert 50 < distinct.sum() < nearly.sum() - 5 and (max_distance or nearly.sum() < len(nearest) - 10)
     assert (np.diff(nearest.indices[:, 0]) > 0).all()
 
 
@@ -102,7 +104,9 @@ def test_neighbours_that_float32_cannot_tell_apart_are_told_apart(monkeypatch, r
     assert pairs_of(found) == expected
     assert len(expected) > 100
     sides = located(features0), located(features1)
-    nearest, distinct = neighbours_along_lines(*sides, fundamental, 0.5, None)  # which the tied fail anyhow
+    nearest, distinct, _ = neighbours_along_lines(
+        *sides, fundamental, 0.5, None
+    )  # which the tied fail anyhow
     assert pairs_of(nearest) == plain_search(features0, features1, fundamental, None)
     assert pairs_of(nearest, distinct) == plain_search(features0, features1, fundamental, 0.5)
     # In float32 alone some would be others.
@@ -146,7 +150,7 @@ def test_a_ratio_that_float32_cannot_tell_from_the_limit_is_told(change):
             continue
         checked += 1
         ratio = np.sqrt(squared[row, row] / second) / epipolar.RATIO_ALONG_LINES * (1 + change)
-        nearest, distinct = neighbours_along_lines(*sides, fundamental, ratio, None)
+        nearest, distinct, _ = neighbours_along_lines(*sides, fundamental, ratio, None)
         assert ((row, row) in pairs_of(nearest, distinct)) == (change > 0)
     assert checked > 20
 
@@ -156,8 +160,8 @@ def test_images_without_keypoints_have_no_matches(empty):
     *sides, fundamental = two_views("forwards")
     for side in empty:
         sides[side] = replace(sides[side], descriptors=np.zeros_like(sides[side].descriptors))
-    nearest, distinct = neighbours_along_lines(*map(located, sides), fundamental, 0.8, None)
-    assert len(nearest) == len(distinct) == 0
+    nearest, *passed = neighbours_along_lines(*map(located, sides), fundamental, 0.8, None)
+    assert [len(nearest), *map(len, passed)] == [0, 0, 0]
 
 
 def test_scores_are_those_of_the_full_search_and_rows_are_ordered():

@@ -101,8 +101,7 @@ def test_doubtful_matches_are_believed_where_there_is_parallax(monkeypatch, para
     image0, image1 = (match.prepare_image(features, "cpu") for features in (features0, features1))
     best = match_prepared(image0.best, image1.best, config)
     lines = image0, image1, epipolar_lines(image0, image1, best).fundamental
-    nearest, distinct = neighbours_along_lines(*lines, 0.75, None)
-    believed = backed(image0, image1, nearest, distinct)
+    believed = backed(image0, image1, *neighbours_along_lines(*lines, 0.75, None))
     sure = match_along_lines(*lines, 0.75, None)
     assert pairs_of(found) == pairs_of(believed if parallax else sure)
     assert len(sure) + 10 < len(believed)

@@ -110,3 +110,14 @@ def test_what_comes_and_goes_lies_in_the_output(cloud, tmp_path, monkeypatch):
     monkeypatch.setattr("desdis_match.pipeline.mapping.photos_ahead", lambda *_: nullcontext())
     mapped(cloud, tmp_path / "out", replace(CONFIG, align=True))
     assert seen == [150] and not RunFolder(tmp_path / "out").unfinished.exists()
+
+
+def test_matches_are_recovered_before_observations_are_aligned(cloud, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("desdis_match.pipeline.mapping.recover", lambda *a: seen.append(a[1]))
+    monkeypatch.setattr(
+        "desdis_match.pipeline.mapping.align_observations", lambda *_, **__: seen.append("aligned")
+    )
+    monkeypatch.setattr("desdis_match.pipeline.mapping.photos_ahead", lambda *_: nullcontext())
+    mapped(cloud, tmp_path / "out", replace(CONFIG, align=True))
+    assert seen == [RunFolder(tmp_path / "out").database, "aligned"]
