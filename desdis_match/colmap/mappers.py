@@ -46,8 +46,9 @@ class MapConfig:
     min_model_size: int = 3
     """Registered images that a second or further model needs to be kept."""
     align: bool = True
-    """Align the observations of the models to a fraction of a pixel on the photos, and adjust the models to
-    them (alignment.py); --no-align leaves that out."""
+    """Add what the poses bear out of the matches that were not verified (recovery.py), align the observations
+    of the models to a fraction of a pixel on the photos, and adjust the models to them (alignment.py);
+    --no-align leaves that out."""
     georeference: bool = False
     """Fail where a model cannot be brought into metres, east-north-up. Without this it is tried wherever
     three photos have a GPS position."""
