@@ -128,10 +128,21 @@ TOLERANCE = math.radians(42)
 """Upright frames of content turned by this much no longer match: a described patch loses 15 % of its matches
 at 10 degrees, half at 20, four fifths at 30 (measured with desdis-16 on three scenes)."""
 
-PRIOR = 0.06
-"""Share of its votes that a photo may lose by staying as it is; half of it for a quarter turn. Enough that
-one bin off is left: to describe such photos again (1 of 10 of entry-P10, 5 of 18 of a hand-held set) costs as
-much each as its description did and brings 0.1 to 0.35 % more points, poses the same."""
+PRIOR = 0.03
+"""Share of its votes that a photo may lose by staying as it is; half of it for a quarter turn."""
+
+SMALL = 1
+"""Bins off upright, or off a quarter turn, that are a small tilt..."""
+
+SETTLED = 0.06
+"""...and share of its votes that a photo may lose by standing upright instead; half of it for a quarter turn.
+To describe such photos again (1 of 10 of entry-P10, 5 of 18 of a hand-held set) costs as much each as its
+description did and brings 0.1 to 0.35 % more points, poses the same."""
+
+TORN = 20.0
+"""Votes of pairs that a solution tears apart, which another one holds together, from which on it is no
+solution: the photos of one block, each a little better off upright, would together outweigh the few that tie
+it to the others, and a walk whose second half is turned would come apart in the middle."""
 
 MIN_EXPLAINED = 0.7
 """Share of the votes of a group of photos that its angles must explain, or else frames turn one by one. On
@@ -168,8 +179,12 @@ def solve(votes: Mapping[tuple[int, int], Float], count: int) -> list[Turn]:
     for group in _groups(edges):
         starts = [dict.fromkeys(group, 0), _settle_gauge(_grown(group, edges), edges)]
         solutions = [_improved(start, edges) for start in starts]
-        values = [_value(solution, edges) for solution in solutions]
-        best = solutions[int(np.argmax(values))]
+        torn = [_torn(solution, edges) for solution in solutions]
+        values = [
+            _value(solution, edges) if lost <= min(torn) + TORN else -np.inf
+            for solution, lost in zip(solutions, torn, strict=True)
+        ]
+        best = _without_small_tilts(solutions[int(np.argmax(values))], edges)
         inside = [(pair, kept) for pair, kept in votes.items() if pair[0] in best and pair[1] in best]
         explained = sum(float((_survivors(kept))[(best[j] - best[i]) % BINS]) for (i, j), kept in inside)
         whole = sum(float(kept.sum()) for _, kept in inside)
@@ -243,7 +258,7 @@ def _groups(edges: Edges) -> list[list[int]]:
 
 def _grown(group: list[int], edges: Edges) -> dict[int, int]:
     """Angles, in bins: the photo of most votes first, then always that of which the fixed ones say most."""
-    first = max(group, key=lambda photo: sum(float(kept.max()) for kept in edges[photo].values()))
+    first = max(group, key=lambda photo: _most(photo, edges))
     labels: dict[int, int] = {}
     scores = {photo: np.zeros(BINS) for photo in group}
     at = first
@@ -259,11 +274,15 @@ def _grown(group: list[int], edges: Edges) -> dict[int, int]:
 
 def _prior(photo: int, edges: Edges) -> Float:
     """(BINS,) what a photo is given for standing upright, or on a side."""
-    most = sum(float(kept.max()) for kept in edges[photo].values())
     reward = np.zeros(BINS)
     reward[:: BINS // 4] = 0.5
     reward[0] = 1.0
-    return (1.0 + PRIOR * most) * reward
+    return (1.0 + PRIOR * _most(photo, edges)) * reward
+
+
+def _most(photo: int, edges: Edges) -> float:
+    """Votes of a photo that turns of it and of the others can save."""
+    return sum(float(kept.max()) for kept in edges[photo].values())
 
 
 def _settle_gauge(labels: dict[int, int], edges: Edges) -> dict[int, int]:
@@ -280,16 +299,44 @@ def _improved(labels: dict[int, int], edges: Edges) -> dict[int, int]:
     for _ in range(SWEEPS):
         changed = False
         for photo in labels:
-            score = priors[photo].copy()
-            for other, kept in edges[photo].items():
-                # kept[b - a] over a, with b the other's angle
-                score += np.roll(kept[::-1], labels[other] + 1)
+            score = priors[photo] + _saved(photo, labels, edges)
             label = int(score.argmax())
             if score[label] > score[labels[photo]] + 1e-9:
                 labels[photo], changed = label, True
         if not changed:
             break
     return labels
+
+
+def _saved(photo: int, labels: dict[int, int], edges: Edges) -> Float:
+    """(BINS,) votes of a photo that each turn of it saves, as the others stand."""
+    saved = np.zeros(BINS)
+    for other, kept in edges[photo].items():
+        # kept[b - a] over a, with b the other's angle
+        saved += np.roll(kept[::-1], labels[other] + 1)
+    return saved
+
+
+def _without_small_tilts(labels: dict[int, int], edges: Edges) -> dict[int, int]:
+    """Photos up to SMALL bins off upright, or off a quarter turn, stand so where that costs them little."""
+    labels = dict(labels)
+    for photo, label in labels.items():
+        quarter = round(label * 4 / BINS) * BINS // 4 % BINS
+        off = min((label - quarter) % BINS, (quarter - label) % BINS)
+        saved, share = _saved(photo, labels, edges), SETTLED if quarter == 0 else 0.5 * SETTLED
+        if off <= SMALL and saved[label] - saved[quarter] <= share * _most(photo, edges):
+            labels[photo] = quarter
+    return labels
+
+
+def _torn(labels: dict[int, int], edges: Edges) -> float:
+    """Votes of the pairs that lose most of theirs."""
+    lost = 0.0
+    for photo, label in labels.items():
+        for other, kept in edges[photo].items():
+            most, left = float(kept.max()), float(kept[(labels[other] - label) % BINS])
+            lost += 0.5 * (most - left) if left < 0.5 * most else 0.0
+    return lost
 
 
 def _value(labels: dict[int, int], edges: Edges) -> float:

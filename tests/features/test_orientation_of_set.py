@@ -210,6 +210,20 @@ def test_a_chain_of_small_turns_is_followed():
     assert all((b - a) % 360 == pytest.approx(25) for a, b in itertools.pairwise(angles))
 
 
+@pytest.mark.parametrize("turn", [45, 90, 180])
+@pytest.mark.parametrize("num", [20, 160])
+def test_a_walk_is_not_torn_where_the_camera_is_turned(num, turn):
+    """Few votes tie its parts together; a photo upright would please each of the many of the second part."""
+    overlap = {1: 100, 2: 60, 3: 25, 4: 10}
+    truth = [0] * (num // 2 + 4) + [turn] * (num // 2 - 4)
+    votes = {
+        (i, i + step): spread(truth[i + step] - truth[i], number)
+        for step, number in overlap.items()
+        for i in range(num - step)
+    }
+    assert [round(math.degrees(one.angle)) for one in solve(votes, num)] == truth
+
+
 def test_weak_votes_do_not_turn_a_photo():
     scattered = np.zeros(BINS)
     scattered[::9] = 1.0
