@@ -24,7 +24,6 @@ import numpy as np
 import torch
 import tyro
 
-from desdis_match.colmap.mapping import MapConfig
 from desdis_match.commands.cli import run
 from desdis_match.commands.flags import parse
 from desdis_match.descriptors import load_descriptor
@@ -91,7 +90,6 @@ def reconstructed(images: Path, work: Path, way: str) -> dict[str, int]:
         output=folder.path,
         extract=extract,
         match=match,
-        map=MapConfig(align=False),
         run=RunConfig(workers=1),
         quiet=True,
     )

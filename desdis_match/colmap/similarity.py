@@ -63,7 +63,20 @@ def _free(source: Points, target: Points) -> pycolmap.Sim3d | None:
     spread = np.linalg.svd(source - source.mean(0), compute_uv=False)
     if spread[1] < 1e-6 * max(spread[0], 1e-12):
         return None
-    return pycolmap.estimate_sim3d(source, target)
+    # Of points in a plane with the origin COLMAP finds none.
+    aside, aside_too = _off_the_origin(source), _off_the_origin(target)
+    found = pycolmap.estimate_sim3d(source + aside, target + aside_too)
+    if found is None:
+        return None
+    translation = found.translation + found.scale * (found.rotation * aside) - aside_too
+    return pycolmap.Sim3d(found.scale, found.rotation, translation)
+
+
+def _off_the_origin(points: Points) -> NDArray[np.float64]:
+    """(3,) a step that takes the plane nearest to points away from the origin, as far as they spread."""
+    middle = points.mean(0)
+    _, spread, axes = np.linalg.svd(points - middle)
+    return np.asarray(spread[0] * axes[2] - middle)
 
 
 def _level(up: NDArray[np.float64]) -> Callable[[Points, Points], pycolmap.Sim3d | None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..support.native import pycolmap
 from .database import open_database
 
@@ -119,14 +120,25 @@ def agreeing(
         if focal <= 0:  # panoramas have no plane z = 1
             continue
         points0, points1 = (
-            np.asarray(camera.cam_from_img(keypoints(image_id)[rows, :2].astype(np.float64))).reshape(-1, 2)
-            for camera, image_id, rows in zip(
-                (camera0, camera1), (pair.image_id0, pair.image_id1), pair.matches.T, strict=True
-            )
+            _on_plane(keypoints(image.image_id), rows, image, camera)
+            for image, camera, rows in zip((image0, image1), (camera0, camera1), pair.matches.T, strict=True)
         )
         from0 = image1.cam_from_world() * image0.cam_from_world().inverse()
         found[pair.ids] = epipolar_distance(from0, points0, points1) * focal < within
     return found
+
+
+def _on_plane(
+    keypoints: NDArray[np.floating], rows: NDArray[np.int64], image: pycolmap.Image, camera: pycolmap.Camera
+) -> Float:
+    """(M, 2) where keypoints of an image lie on the plane z = 1. Raises InputError for rows beyond them."""
+    if rows.max(initial=-1) >= len(keypoints):
+        raise InputError(
+            f"the database has matches of keypoint {rows.max()} of {image.name}, which has {len(keypoints)}; "
+            "make the database again"
+        )
+    places = camera.cam_from_img(keypoints[rows, :2].astype(np.float64))
+    return np.asarray(places, np.float64).reshape(-1, 2)
 
 
 def epipolar_distance(cam1_from_cam0: pycolmap.Rigid3d, points0: Float, points1: Float) -> Float:

@@ -7,7 +7,7 @@ from pointcloud import make_point_cloud
 from pointcloud_models import verified_database
 
 from desdis_match.colmap.control import Control, read_control
-from desdis_match.colmap.georeference import Targets, georeference
+from desdis_match.colmap.georeference import Targets, _check_agreement, georeference
 from desdis_match.colmap.mapping import map_database
 from desdis_match.colmap.similarity import Fit, fit_similarity, rotation_to_z
 from desdis_match.colmap.upright import up_direction
@@ -46,6 +46,21 @@ def test_a_similarity_is_found_again_among_wrong_points(num):
     fit = fit_similarity(source, target)
     np.testing.assert_allclose(fit.transform.matrix(), truth.matrix(), atol=1e-8)
     assert not fit.inliers[wrong].any() and fit.inliers[len(wrong) :].all()
+
+
+@pytest.mark.parametrize("flat", ["source", "target", "both"])
+def test_points_of_one_height_are_as_good_as_others(flat):
+    rng = np.random.default_rng(2)
+    level, turn = np.column_stack([rng.normal(size=(9, 2)), np.zeros(9)]), transform()
+    if flat == "source":
+        source, truth = level, turn
+    elif flat == "target":
+        source, truth = moved(turn.inverse(), level), turn
+    else:
+        about_z = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]])
+        source, truth = level, pycolmap.Sim3d(3.0, pycolmap.Rotation3d(about_z), np.array([5.0, 6, 0]))
+    target = level if flat == "target" else moved(truth, source)
+    np.testing.assert_allclose(fit_similarity(source, target).transform.matrix(), truth.matrix(), atol=1e-8)
 
 
 def test_points_on_a_line_need_to_know_what_is_up():
@@ -136,6 +151,36 @@ def test_positions_that_are_not_the_photos_are_refused(many):
     positions = {name: position(rng.normal(size=3) * 60) for name in sorted(centres(model))}
     with pytest.raises(InputError, match=r"miss the model by \d+ m in the median.*--control"):
         georeference(model, Targets(positions))
+
+
+def walk(num, radius, noise, seed):
+    """Places on a circle of a radius of one, and GPS positions of them in metres."""
+    rng = np.random.default_rng(seed)
+    turn = np.sort(rng.uniform(0, 2 * np.pi, num))
+    places = np.column_stack([np.cos(turn), np.sin(turn), np.zeros(num)])
+    return places, radius * places + rng.normal(size=(num, 3)) * noise
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_many_positions_may_miss_by_more_than_few(seed):
+    """A walk of 8 m radius with a phone, 60 photos; and places drawn at random, of few photos and of many."""
+    places, gps = walk(60, 8.0, (3, 3, 6), seed)
+    fit = fit_similarity(places, gps)
+    _check_agreement(fit, gps)
+    assert fit.transform.scale == pytest.approx(8, rel=0.1)
+    for num in (8, 20, 60):
+        places, _ = walk(num, 8.0, 0.0, seed)
+        gps = np.random.default_rng(seed).normal(size=(num, 3)) * (60, 60, 5)
+        with pytest.raises(InputError, match="are not those of the photos"):
+            _check_agreement(fit_similarity(places, gps), gps)
+
+
+def test_a_handful_of_positions_must_fit_well():
+    places, gps = walk(5, 30.0, 1.5, 0)
+    _check_agreement(fit_similarity(places, gps), gps)
+    missed = Fit(transform(), np.full(5, 7.0), np.ones(5, bool))  # 0.23 of their spread
+    with pytest.raises(InputError, match="are not those of the photos"):
+        _check_agreement(missed, gps)
 
 
 def test_up_follows_the_photos_orientation(files):

@@ -14,6 +14,7 @@ from desdis_match.colmap.mappers import Job, MapConfig, map_incremental
 from desdis_match.colmap.recovery import recover
 from desdis_match.colmap.verification import VerifyConfig, verify
 from desdis_match.colmap.view_graph import verified_edges
+from desdis_match.errors import InputError
 from desdis_match.storage.features_file import FeatureFile
 from desdis_match.storage.matches_file import MatchFile
 
@@ -162,6 +163,16 @@ def test_pairs_that_the_model_contradicts_are_not_asked(scene: Scene) -> None:
     model = scene.verified()
     change_verified(scene.path, lambda ids, r: np.c_[r[:, 0], np.roll(r[:, 1], 1)] if ids == (1, 2) else r)
     assert recover(model, scene.path, CONFIG) == 100 * (PAIRS - 1)
+
+
+def test_matches_of_keypoints_that_are_not_there_are_said(scene: Scene) -> None:
+    model = scene.verified()
+    with pycolmap.Database.open(scene.path) as database:
+        database.update_keypoints(3, database.read_keypoints(3)[:40])
+    with pytest.raises(
+        InputError, match=rf"of keypoint \d+ of {scene.names[3]}, which has 40; make the data"
+    ):
+        recover(model, scene.path, CONFIG)
 
 
 def test_the_error_is_that_of_verification(scene: Scene) -> None:
