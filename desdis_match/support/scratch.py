@@ -37,15 +37,24 @@ def temporary_folder() -> Iterator[Path]:
     """An empty folder that goes at the end of the block."""
     place = _PLACE.get()
     new = place is not None and not place.exists()
-    if place is not None:
-        place.mkdir(parents=True, exist_ok=True)
     try:
-        with TemporaryDirectory(dir=place) as folder:
+        with _made_in(place) as folder:
             yield Path(folder)
     finally:
         if place is not None and new:
             with suppress(OSError):  # others are in it now
                 place.rmdir()
+
+
+def _made_in(place: Path | None) -> TemporaryDirectory[str]:
+    while True:
+        if place is not None:
+            place.mkdir(parents=True, exist_ok=True)
+        try:
+            return TemporaryDirectory(dir=place)
+        except FileNotFoundError:  # another who was done with it has taken the place away between the two
+            if place is None:
+                raise
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,22 @@ def test_threads_have_places_of_their_own(tmp_path):
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(work, "abab")) == [str(tmp_path / name) for name in "abab"]
+
+
+def test_a_place_that_another_takes_away_is_made_again(tmp_path, monkeypatch):
+    """As threads do that share one: the first to end finds it empty, while the second is about to use it."""
+    mkdir, taken = Path.mkdir, []
+
+    def mkdir_and_lose(path, *args, **kwargs):
+        mkdir(path, *args, **kwargs)
+        if path == tmp_path / "shared" and not taken:
+            taken.append(path)
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_and_lose)
+    with scratch_in(tmp_path / "shared"):
+        assert place() == str(tmp_path / "shared")
+    assert taken and not (tmp_path / "shared").exists()
 
 
 def test_a_folder_beside_a_file_begins_empty_and_goes(tmp_path):
