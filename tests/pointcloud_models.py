@@ -18,9 +18,13 @@ from desdis_match.storage.matches_file import MatchFile
 KNOWN = CameraConfig(camera_model="SIMPLE_PINHOLE", camera_params="600,320,240")
 
 
-def verified_database(cloud: PointCloud, folder: Path, cameras: CameraConfig | None = KNOWN) -> Path:
+def database_of(cloud: PointCloud, folder: Path, cameras: CameraConfig | None = KNOWN) -> Path:
     with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
-        path = build_database(folder / "database.db", None, f, m, cameras=cameras)
+        return build_database(folder / "database.db", None, f, m, cameras=cameras)
+
+
+def verified_database(cloud: PointCloud, folder: Path, cameras: CameraConfig | None = KNOWN) -> Path:
+    path = database_of(cloud, folder, cameras)
     verify(path)
     return path
 

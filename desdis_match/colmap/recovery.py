@@ -18,8 +18,9 @@ from ..support.native import pycolmap
 from .database import notes, open_database
 from .mappers import MapConfig, incremental_options
 from .ranking import leave_out_misfits
-from .still_matches import StillKeypoints, find_still_keypoints
+from .still_matches import StillKeypoints
 from .thinning import MOST_MATCHES
+from .verification import still_keypoints
 from .view_graph import VerifiedPair, agreeing, agreement, inlier_pairs
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,9 @@ def recover(model: pycolmap.Reconstruction, database_path: Path, config: MapConf
         pairs = inlier_pairs(database, config.verify.min_num_inliers)
         if sum(len(pair.matches) for pair in pairs) > MOST_MATCHES:
             return 0
-        still = _still(database) if notes(database_path).get("still matches") else StillKeypoints()
+        still = StillKeypoints()
+        if notes(database_path).get("still matches"):
+            still = still_keypoints(database, cache(database.read_keypoints))
         shares = agreement(model, pairs, database)
         trusted = [pair for pair in pairs if shares.get(pair.ids, 0.0) >= AGREES]
         left = [_left_out(pair, database, still) for pair in trusted]
@@ -64,15 +67,6 @@ def _left_out(pair: VerifiedPair, database: pycolmap.Database, still: StillKeypo
     width = 1 + max(int(matches.max(initial=0)), int(pair.matches.max(initial=0)))
     known = np.isin(matches @ [width, 1], pair.matches @ [width, 1])
     return VerifiedPair(*ids, matches[~known])
-
-
-def _still(database: pycolmap.Database) -> StillKeypoints:
-    cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
-    of_photo = {image.image_id: cameras[image.camera_id] for image in database.read_all_images()}
-    sizes = {image_id: (camera.width, camera.height) for image_id, camera in of_photo.items()}
-    pair_ids, counts = database.read_num_matches()
-    matched = [pycolmap.pair_id_to_image_pair(i) for i, n in zip(pair_ids, counts, strict=True) if n]
-    return find_still_keypoints(matched, sizes, cache(database.read_keypoints), database.read_matches)
 
 
 def _triangulate(

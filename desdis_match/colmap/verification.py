@@ -10,7 +10,7 @@ import itertools
 import os
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -201,16 +201,13 @@ def _verify_rest(database_path: Path, config: VerifyConfig, seed: int, workers: 
         query = "SELECT pair_id FROM matches EXCEPT SELECT pair_id FROM two_view_geometries ORDER BY pair_id"
         todo = [pycolmap.pair_id_to_image_pair(pair_id) for (pair_id,) in connection.execute(query)]
         done = connection.execute("SELECT COUNT(*) FROM two_view_geometries").fetchone()[0]
-        query = "SELECT pair_id FROM matches WHERE rows > 0 ORDER BY pair_id"
-        matched = [pycolmap.pair_id_to_image_pair(pair_id) for (pair_id,) in connection.execute(query)]
     with open_database(database_path) as database, ThreadPoolExecutor(workers) as pool:
         images = {image.image_id: image for image in database.read_all_images()}
         cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
         keypoints = lru_cache(maxsize=2000)(database.read_keypoints)
         still = StillKeypoints()
         if config.drop_still:
-            sizes = {i: (cameras[m.camera_id].width, cameras[m.camera_id].height) for i, m in images.items()}
-            still = find_still_keypoints(matched, sizes, keypoints, database.read_matches)
+            still = still_keypoints(database, keypoints)
 
         def start(pair: tuple[int, int]) -> tuple[tuple[int, int], Future[pycolmap.TwoViewGeometry]]:
             image0, image1 = images[pair[0]], images[pair[1]]
@@ -231,6 +228,18 @@ def _verify_rest(database_path: Path, config: VerifyConfig, seed: int, workers: 
             for (image_id0, image_id1), geometry in chunk:
                 database.write_two_view_geometry(image_id0, image_id1, geometry)
     return still.sentence()
+
+
+def still_keypoints(
+    database: pycolmap.Database, keypoints_of: Callable[[int], NDArray[np.float32]]
+) -> StillKeypoints:
+    """What stays at the same pixels in the matches of a database. keypoints_of: reads them by image id."""
+    cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
+    of_photo = {image.image_id: cameras[image.camera_id] for image in database.read_all_images()}
+    sizes = {image_id: (camera.width, camera.height) for image_id, camera in of_photo.items()}
+    numbers = sorted(zip(*database.read_num_matches(), strict=True))
+    matched = [pycolmap.pair_id_to_image_pair(pair_id) for pair_id, num in numbers if num]
+    return find_still_keypoints(matched, sizes, keypoints_of, database.read_matches)
 
 
 def _ahead(items: Iterator[T], num: int) -> Iterator[T]:

@@ -59,9 +59,8 @@ def neighbours_along_lines(
     matches of `match_along_lines`, and (M,) which do so at least NEARLY."""
     clear = RATIO_ALONG_LINES * ratio
     tests = [_Limits(limit, max_distance) for limit in (clear, 1 - NEARLY * (1 - clear))]
-    matches, (distinct, nearly) = _search(
-        located0, located1, fundamental, _Limits(None, max_distance), *tests
-    )
+    nearest = _Limits(None, max_distance)
+    matches, (distinct, nearly) = _search(located0, located1, fundamental, nearest, *tests)
     return matches, distinct, nearly
 
 

@@ -6,26 +6,19 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
-from pointcloud import PointCloud, make_point_cloud
-from pointcloud_models import KNOWN, poses
+from pointcloud import make_point_cloud
+from pointcloud_models import database_of, poses
 
-from desdis_match.colmap.database import build_database, notes
+from desdis_match.colmap.database import notes
 from desdis_match.colmap.mappers import Job, MapConfig, map_incremental
 from desdis_match.colmap.recovery import recover
 from desdis_match.colmap.verification import VerifyConfig, verify
 from desdis_match.colmap.view_graph import verified_edges
 from desdis_match.errors import InputError
-from desdis_match.storage.features_file import FeatureFile
-from desdis_match.storage.matches_file import MatchFile
 
 PAIRS = 15  # of six photos
 CONFIG = MapConfig(fix_intrinsics=True)
 Change = Callable[[tuple[int, int], np.ndarray], np.ndarray]
-
-
-def built(cloud: PointCloud, folder: Path) -> Path:
-    with FeatureFile(cloud.features) as f, MatchFile(cloud.matches) as m:
-        return build_database(folder / "database.db", None, f, m, cameras=KNOWN)
 
 
 def change_verified(path: Path, change: Change) -> None:
@@ -57,7 +50,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.cloud = folder, make_point_cloud(folder)
-        self.path = built(self.cloud, folder)
+        self.path = database_of(self.cloud, folder)
         with pycolmap.Database.open(self.path) as database:
             self.names = {image.image_id: image.name for image in database.read_all_images()}
 
